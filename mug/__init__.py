@@ -1,0 +1,3 @@
+"""mug: video object segmentation learned from unlabeled video."""
+
+__version__ = "0.1.0"

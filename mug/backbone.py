@@ -1,0 +1,136 @@
+"""phi: the fully convolutional representation that everything else trains and reads (MuG Sec. 3.1, 3.2)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+import torchvision
+from torch import Tensor, nn
+
+from mug.errors import InputError
+from mug.norm import BatchNorm
+
+TRUNK_CHANNELS = 512
+MATCH_CHANNELS = 64
+VALUE_CHANNELS = 128
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+
+
+@dataclass
+class BackboneConfig:
+    """Which residual network phi is built from."""
+
+    depth: int = 18
+    """Layers of the torchvision ResNet: 18, 34, 50 or 101."""
+    stages: int = 4
+    """How many of its residual groups are kept, 1 to 4. A last group of other than 512 channels is mapped to 512."""
+    stride: int = 8
+    """Pixels of the frame to a cell of the feature map: 4, 8 or 16."""
+    dilated: bool = False
+    """Whether groups that lose their stride are dilated instead, which keeps their receptive field."""
+
+
+PRESETS: dict[str, BackboneConfig] = {
+    "paper": BackboneConfig(depth=50, stages=2, stride=4, dilated=True),
+    "resnet18": BackboneConfig(depth=18, stages=4, stride=8, dilated=False),
+}
+
+
+class Features(NamedTuple):
+    """What phi sees in a batch of frames; h = ceil(H / stride), w = ceil(W / stride)."""
+
+    trunk: Tensor
+    """(B, 512, h, w): read by rho."""
+    match: Tensor
+    """(B, 64, h, w), L2-normalised over channels: compared between frames."""
+    value: Tensor
+    """(B, 128, h, w): carried between frames."""
+
+
+class Phi(nn.Module):
+    """A torchvision ResNet without its classifier, with a matching and a value head.
+
+    The residual layers keep torchvision's names under `resnet.`, so weights move both ways.
+
+    Raises:
+        InputError: a depth, stage count or stride that no ResNet of the family has.
+    """
+
+    def __init__(self, config: BackboneConfig) -> None:
+        super().__init__()
+        _check(config)
+        self.config = config
+        self.stride = config.stride
+        self.resnet = _headless_resnet(config)
+        last = self.resnet.get_submodule(f"layer{config.stages}")
+        channels = _output_channels(last)
+        self.project: nn.Module = nn.Identity()
+        if channels != TRUNK_CHANNELS:
+            self.project = nn.Sequential(
+                nn.Conv2d(channels, TRUNK_CHANNELS, 1, bias=False), BatchNorm(TRUNK_CHANNELS), nn.ReLU(inplace=True)
+            )
+        self.match_head = nn.Conv2d(TRUNK_CHANNELS, MATCH_CHANNELS, 1, bias=False)
+        self.value_head = nn.Conv2d(TRUNK_CHANNELS, VALUE_CHANNELS, 1, bias=False)
+        self.register_buffer("mean", torch.tensor(IMAGENET_MEAN).view(3, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(IMAGENET_STD).view(3, 1, 1), persistent=False)
+
+    def forward(self, frames_bchw: Tensor) -> Features:
+        """Maps RGB frames (B, 3, H, W) in [0, 1] to `Features`."""
+        net = self.resnet
+        x = (frames_bchw - self.mean) / self.std
+        x = net.maxpool(net.relu(net.bn1(net.conv1(x))))
+        for stage in range(1, self.config.stages + 1):
+            x = net.get_submodule(f"layer{stage}")(x)
+        trunk = self.project(x)
+        match = F.normalize(self.match_head(trunk).float(), dim=1)
+        return Features(trunk, match, self.value_head(trunk))
+
+
+def _check(config: BackboneConfig) -> None:
+    if config.depth not in (18, 34, 50, 101):
+        raise InputError(f"backbone.depth: {config.depth} is no ResNet we build; use 18, 34, 50 or 101")
+    if config.stages not in (1, 2, 3, 4):
+        raise InputError(f"backbone.stages: {config.stages} is out of range; use 1 to 4")
+    reachable = 4 * 2 ** min(config.stages - 1, 2)
+    if config.stride not in (4, 8, 16) or config.stride > reachable:
+        raise InputError(
+            f"backbone.stride: {config.stride} cannot be had from {config.stages} stages; use one of "
+            + ", ".join(str(s) for s in (4, 8, 16) if s <= reachable)
+        )
+
+
+def _headless_resnet(config: BackboneConfig) -> nn.Module:
+    """The torchvision network up to the last kept group, its strides beyond `config.stride` taken out."""
+    build = getattr(torchvision.models, f"resnet{config.depth}")
+    net: nn.Module = build(weights=None, norm_layer=BatchNorm)
+    for name in ("avgpool", "fc", *(f"layer{s}" for s in range(config.stages + 1, 5))):
+        delattr(net, name)
+    stride, dilation = 4, 1
+    for stage in range(2, config.stages + 1):
+        if stride < config.stride:
+            stride *= 2
+            continue
+        entry_dilation = dilation  # the first block of a group still sees the grid of the group before it
+        if config.dilated:
+            dilation *= 2
+        for index, block in enumerate(net.get_submodule(f"layer{stage}").children()):
+            _unstride(block, entry_dilation if index == 0 else dilation)
+    return net
+
+
+def _unstride(block: nn.Module, dilation: int) -> None:
+    for conv in block.modules():
+        if isinstance(conv, nn.Conv2d):
+            conv.stride = (1, 1)
+            if conv.kernel_size == (3, 3):
+                conv.dilation = conv.padding = (dilation, dilation)
+
+
+def _output_channels(group: nn.Module) -> int:
+    convs = [m for name, m in group.named_modules() if isinstance(m, nn.Conv2d) and "downsample" not in name]
+    return convs[-1].out_channels

@@ -1,0 +1,37 @@
+"""Batch normalisation over the whole batch, however many processes hold it."""
+
+from __future__ import annotations
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.distributed.nn.functional import all_reduce
+
+
+class BatchNorm(nn.BatchNorm2d):
+    """`nn.BatchNorm2d` whose training statistics span all processes, on any device.
+
+    torch's own `SyncBatchNorm` runs on GPUs only; two CPU processes must train to the same losses as one. In a single
+    process, and in evaluation, this *is* `nn.BatchNorm2d`, and its state dict loads into torchvision's networks.
+    """
+
+    def forward(self, input: Tensor) -> Tensor:
+        if not (self.training and dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1):
+            return super().forward(input)
+        return self._normalise_across_processes(input)
+
+    def _normalise_across_processes(self, x_bchw: Tensor) -> Tensor:
+        """(B,C,H,W) -> (B,C,H,W); two passes in float32, so that no precision is lost to E[x^2] - E[x]^2."""
+        assert self.running_mean is not None and self.running_var is not None and self.num_batches_tracked is not None
+        x = x_bchw.float()
+        count = all_reduce(x.new_tensor([x.numel() / x.shape[1]]))
+        mean = all_reduce(x.sum((0, 2, 3))) / count
+        variance = all_reduce((x - mean[:, None, None]).square().sum((0, 2, 3))) / count
+        with torch.no_grad():
+            self.num_batches_tracked += 1
+            momentum = self.momentum if self.momentum is not None else 1.0 / float(self.num_batches_tracked)
+            self.running_mean.lerp_(mean, momentum)
+            self.running_var.lerp_(variance * count / (count - 1), momentum)
+        scale = self.weight * torch.rsqrt(variance + self.eps)
+        out = (x - mean[:, None, None]) * scale[:, None, None] + self.bias[:, None, None]
+        return out.to(x_bchw.dtype)
