@@ -1,0 +1,145 @@
+"""The command `mug`: one table of commands, each imported only once it is called."""
+
+from __future__ import annotations
+
+import difflib
+import errno
+import importlib
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+from mug import __version__
+from mug.errors import InputError
+
+
+class Command(NamedTuple):
+    """A row of the table."""
+
+    name: str
+    target: str
+    """`module:function`; the function takes one dataclass of options, or nothing."""
+    help: str
+    positional: tuple[str, ...] = ()
+    """Options that are given by place instead of by name."""
+
+
+COMMANDS = (
+    Command("demo", "downstream.demo:demo", "the whole way on synthetic videos, ending in one HTML page"),
+    Command("synth", "mug.synth:synth", "write synthetic videos with masks in DAVIS layout", ("out",)),
+    Command("prior", "pretrain.prior_cache:prior", "initial foreground maps of unlabeled videos", ("videos",)),
+    Command("pretrain", "pretrain.train:pretrain", "learn phi from unlabeled videos; resumes by itself"),
+    Command("calibrate", "downstream.calibrate:calibrate", "choose the matching temperature of weights", ("weights",)),
+    Command("propagate", "downstream.propagate:propagate", "O-VOS: carry the first mask through a video", ("videos",)),
+    Command("segment", "downstream.segment:segment", "Z-VOS: masks of the main object, none given", ("videos",)),
+    Command("evaluate", "downstream.evaluate:evaluate", "J, F, T, recall and decay of result masks"),
+    Command("report", "downstream.report:report", "one self-contained HTML page of a run or of results", ("run",)),
+    Command("doctor", "mug.doctor:doctor", "say what is wrong with the installation"),
+)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs the command line and gives its exit status: 0 done, 2 for what the user has to mend, 130 after Ctrl-C."""
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    if not arguments:
+        return _refuse("no command given; `mug --help` lists them")
+    name, *rest = arguments
+    if name in ("-h", "--help", "help"):
+        print(overview())
+        return 0
+    if name == "--version":
+        print(f"mug {__version__}")
+        return 0
+    try:
+        run(find(name), rest)
+    except InputError as error:
+        return _refuse(str(error))
+    except KeyboardInterrupt:
+        print("mug: stopped", file=sys.stderr)
+        return 130
+    except OSError as error:
+        if error.errno == errno.ENOSPC:
+            return _refuse(
+                f"{error.filename or 'the output folder'}: the disk is full; free some space and start again"
+            )
+        raise
+    return 0
+
+
+def overview() -> str:
+    """The table of commands as `mug --help` prints it."""
+    width = max(len(command.name) for command in COMMANDS)
+    rows = [f"  {command.name:<{width}}  {command.help}" for command in COMMANDS]
+    return "\n".join(
+        [
+            "usage: mug COMMAND [--config FILE.yaml] [--option VALUE ...]",
+            "",
+            "Video object segmentation learned from unlabeled video.",
+            "",
+            "commands:",
+            *rows,
+            "",
+            "`mug COMMAND --help` lists the options of a command; `mug --version` prints the version.",
+        ]
+    )
+
+
+def find(name: str) -> Command:
+    """The command of that name.
+
+    Raises:
+        InputError: there is none.
+    """
+    for command in COMMANDS:
+        if command.name == name:
+            return command
+    close = difflib.get_close_matches(name, [command.name for command in COMMANDS], n=1)
+    remedy = f"did you mean `mug {close[0]}`?" if close else "`mug --help` lists the commands"
+    raise InputError(f"{name!r} is no command; {remedy}")
+
+
+def run(command: Command, arguments: Sequence[str]) -> None:
+    """Imports the command's function and calls it with the options that `arguments` spell.
+
+    Raises:
+        InputError: options that cannot be used, or an installation that lacks what the command needs.
+    """
+    function = load(command)
+    from mug.options import options_type, parse  # brings jsonargparse, which `mug --help` does not wait for
+
+    options = parse(f"mug {command.name}", options_type(function), command.positional, arguments, function.__doc__)
+    if options is None:
+        function()
+    else:
+        function(options)
+
+
+def load(command: Command) -> Callable[..., Any]:
+    """The function a row of the table names.
+
+    Raises:
+        InputError: it or a package it needs is not installed, or torch and torchvision do not fit together.
+    """
+    module, _, attribute = command.target.partition(":")
+    try:
+        function: Callable[..., Any] = getattr(importlib.import_module(module), attribute)
+    except ModuleNotFoundError as error:
+        raise InputError(f"`mug {command.name}` needs the missing module {error.name!r}; run `mug doctor`") from error
+    except RuntimeError as error:
+        if "torchvision" not in str(error):
+            raise
+        raise InputError(f"torch and torchvision do not fit together ({_line(error)}); run `mug doctor`") from error
+    return function
+
+
+def _refuse(message: str) -> int:
+    print(f"mug: error: {' '.join(message.split())}", file=sys.stderr)
+    return 2
+
+
+def _line(error: Exception) -> str:
+    return str(error).strip().splitlines()[0]
+
+
+if __name__ == "__main__":
+    sys.exit(main())

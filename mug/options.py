@@ -1,0 +1,226 @@
+"""Options of a command: the fields of a dataclass, spelt on the command line or in a YAML file."""
+
+from __future__ import annotations
+
+import difflib
+import inspect
+import re
+import types
+import typing
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import MISSING, fields, is_dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+from jsonargparse import ArgumentError, ArgumentParser, DefaultHelpFormatter, set_parsing_settings
+
+from mug.errors import InputError
+
+BOOLEAN_WORDS = ("true", "false", "yes", "no")
+
+
+def options_type(function: Callable[..., Any]) -> type | None:
+    """The dataclass that annotates the function's only parameter; None if it takes nothing."""
+    parameters = list(inspect.signature(function).parameters)
+    if not parameters:
+        return None
+    annotation = typing.get_type_hints(function)[parameters[0]]
+    assert isinstance(annotation, type)
+    assert is_dataclass(annotation)
+    return annotation
+
+
+def parse(
+    command: str, options: type | None, positional: Sequence[str], arguments: Sequence[str], summary: str | None = None
+) -> Any:
+    """Makes an instance of `options` of what the user typed.
+
+    Files given with `--config` are read first, wherever they stand; single values override them. Nested dataclasses
+    are reached with dots (`--model.backbone.depth 18`), a truth value needs no argument (`--overlay`, `--no-overlay`),
+    and dashes may stand for underscores.
+
+    Args:
+        command: What the user called, for messages.
+        options: A dataclass with a docstring per attribute; None if the command has no options.
+        positional: Fields that are given by place.
+        arguments: What followed the command.
+        summary: What the command does; the first paragraph heads its help.
+
+    Raises:
+        InputError: unknown or missing options, values of a wrong type, a config file that cannot be read.
+    """
+    known = dict(_leaves(options)) if options else {}
+    parser = _parser(command, options, positional, known, summary)
+    configs, rest = _split(command, list(arguments), known)
+    for config in configs:
+        _check_config(config, known)
+    spelt = [f"--config={config}" for config in configs] + rest
+    try:
+        values = parser.parse_args(spelt)
+    except ArgumentError as error:
+        raise InputError(_explain(str(error), command, positional, known, configs, rest)) from None
+    if options is None:
+        return None
+    values = parser.instantiate(values)
+    return options(**{field.name: values[field.name] for field in fields(options)})
+
+
+class _Help(DefaultHelpFormatter):
+    """Says of an option what it is for and its default; the name of its type stays out."""
+
+    def _get_help_string(self, action: Any) -> str:
+        text: str = action.help or ""
+        if not action.option_strings or action.dest in ("help", "config"):
+            return text
+        if action.required:
+            return f"{text} (required)"
+        return text if action.default in (None, "==SUPPRESS==") else f"{text} (default: %(default)s)"
+
+
+def _parser(
+    command: str, options: type | None, positional: Sequence[str], known: dict[str, Any], summary: str | None
+) -> ArgumentParser:
+    set_parsing_settings(docstring_parse_attribute_docstrings=True)
+    places = "".join(f" {name.upper()}" for name in positional)
+    parser = ArgumentParser(
+        prog=command,
+        usage=f"{command}{places} [--config FILE.yaml] [--option VALUE ...]" if options else command,
+        description=" ".join((summary or "").strip().split("\n\n")[0].split()),
+        formatter_class=_Help,
+        exit_on_error=False,
+        print_config=None,
+    )
+    if options is None:
+        return parser
+    parser.add_argument("--config", action="config", metavar="FILE.yaml", help="Options to start from.")
+    for name in positional:
+        parser.add_argument(name, type=known[name], metavar=name.upper(), help=_attribute_doc(options, name))
+    parser.add_class_arguments(options, skip=set(positional), fail_untyped=True)
+    return parser
+
+
+def _attribute_doc(options: type, name: str) -> str:
+    source = inspect.getsource(options)
+    match = re.search(rf'^    {name}\s*:[^\n]*\n    """(.*?)"""', source, re.DOTALL | re.MULTILINE)
+    return " ".join(match[1].split()) if match else ""
+
+
+def _leaves(options: type, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Dotted name and type of every field, those of nested dataclasses included."""
+    hints = typing.get_type_hints(options)
+    for field in fields(options):
+        kind = hints[field.name]
+        yield prefix + field.name, kind
+        for nested in (kind, *typing.get_args(kind)):
+            if isinstance(nested, type) and is_dataclass(nested):
+                yield from _leaves(nested, f"{prefix}{field.name}.")
+
+
+def _split(command: str, arguments: list[str], known: dict[str, Any]) -> tuple[list[Path], list[str]]:
+    """Takes the config files out and spells the rest as the parser wants it."""
+    configs: list[Path] = []
+    rest: list[str] = []
+    while arguments:
+        argument = arguments.pop(0)
+        if not argument.startswith("--") or argument == "--help":
+            rest.append(argument)
+            continue
+        written, equals, value = argument[2:].partition("=")
+        name = written.replace("-", "_")
+        if name == "config" and known:
+            if not equals:
+                if not arguments:
+                    raise InputError("--config: no file given")
+                value = arguments.pop(0)
+            configs.append(Path(value))
+            continue
+        if name.startswith("no_") and known.get(name[3:]) is bool and not equals:
+            rest.append(f"--{name[3:]}=false")
+        elif name.removesuffix("+") not in known:
+            raise InputError(f"--{written} is no option of `{command}`{_nearest(name, known, '--')}")
+        elif known.get(name) is bool and not equals and not (arguments and arguments[0].lower() in BOOLEAN_WORDS):
+            rest.append(f"--{name}=true")
+        else:
+            rest.append(f"--{name}{equals}{value}")
+    return configs, rest
+
+
+def _check_config(path: Path, known: dict[str, Any]) -> None:
+    try:
+        content = yaml.safe_load(path.read_text())
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or "no text"
+        raise InputError(f"{path}: this config file cannot be read ({reason.lower()})") from None
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f" at line {mark.line + 1}" if mark else ""
+        raise InputError(f"{path}: this config file is no valid YAML{where}") from None
+    if not isinstance(content, dict):
+        raise InputError(f"{path}: a config file holds `option: value` lines, and this one does not")
+    for key in _keys(content, known):
+        if key not in known:
+            raise InputError(f"{path}: {key!r} is no option{_nearest(key, known)}")
+
+
+def _keys(content: dict[Any, Any], known: dict[str, Any], prefix: str = "") -> Iterator[str]:
+    for key, value in content.items():
+        name = f"{prefix}{key}"
+        yield name
+        if isinstance(value, dict) and any(other.startswith(f"{name}.") for other in known):
+            yield from _keys(value, known, f"{name}.")
+
+
+def _nearest(name: str, known: dict[str, Any], dashes: str = "") -> str:
+    close = difflib.get_close_matches(name, known, n=1)
+    return f"; did you mean {dashes}{close[0]}?" if close else ""
+
+
+def _explain(
+    message: str,
+    command: str,
+    positional: Sequence[str],
+    known: dict[str, Any],
+    configs: Sequence[Path],
+    arguments: Sequence[str],
+) -> str:
+    """One line of the parser's message, which may be several and speaks of Python types."""
+    message = " ".join(message.split())
+    if match := re.search(r"arguments are required: (.*)", message):
+        names = [name.strip() for name in match[1].split(",")]
+        missing = [name.upper() if name.lower() in positional else f"--{name.lstrip('-')}" for name in names]
+        return f"missing {', '.join(missing)}; see `{command} --help`"
+    if match := re.search(r"unrecognized arguments: (.*)", message):
+        return f"{match[1]}: too many arguments; see `{command} --help`"
+    if match := re.match(r'Parser key "([^"]+)"', message):
+        key = match[1]
+        value = re.search(r"(?:Given|Got) value: (.*?)$", message)
+        if key in known and value:
+            typed = key in positional or any(a.partition("=")[0] == f"--{key}" for a in arguments)
+            place = f"--{key}" if typed or not configs else f"{configs[-1]}: {key}"
+            return f"{place}: {value[1]!r} will not do; it takes {describe(known[key])}"
+    return f"{message}; see `{command} --help`"
+
+
+def describe(kind: Any) -> str:
+    """A type in words for a message.
+
+    >>> describe(int | None)
+    'a whole number or null'
+    """
+    words = {int: "a whole number", float: "a number", bool: "true or false", str: "text", Path: "a path"}
+    if kind in words:
+        return words[kind]
+    if kind in (None, type(None)):
+        return "null"
+    origin, inner = typing.get_origin(kind), typing.get_args(kind)
+    if origin in (typing.Union, types.UnionType):
+        return " or ".join(describe(part) for part in inner)
+    if origin is typing.Literal:
+        return ", ".join(str(value) for value in inner)
+    if origin in (list, tuple):
+        return f"a list such as [{', '.join('...' if part is Ellipsis else describe(part) for part in inner)}]"
+    if isinstance(kind, type) and is_dataclass(kind):
+        required = [f.name for f in fields(kind) if f.default is MISSING and f.default_factory is MISSING]
+        return f"a mapping of {kind.__name__}" + (f" with {', '.join(required)}" if required else "")
+    return str(kind)
