@@ -9,6 +9,7 @@ import types
 import typing
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import MISSING, fields, is_dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -81,7 +82,8 @@ class _Help(DefaultHelpFormatter):
 def _parser(
     command: str, options: type | None, positional: Sequence[str], known: dict[str, Any], summary: str | None
 ) -> ArgumentParser:
-    set_parsing_settings(docstring_parse_attribute_docstrings=True)
+    if find_spec("docstring_parser"):  # only the help is poorer without it
+        set_parsing_settings(docstring_parse_attribute_docstrings=True)
     places = "".join(f" {name.upper()}" for name in positional)
     parser = ArgumentParser(
         prog=command,
