@@ -61,16 +61,21 @@ class Video(ABC, Sequence[np.ndarray]):
 class FrameFolder(Video):
     """A folder of jpg, jpeg, png or bmp frames, in natural order of their names.
 
+    Args:
+        path: The folder.
+        name: What its results are called, if not like the folder.
+        files: The frames to read, if not all of the folder.
+
     Raises:
         InputError: the folder has no frame, or two frames of one name; on reading a frame: it is truncated, unreadable
             or of another size than the first.
     """
 
-    def __init__(self, path: Path, name: str | None = None) -> None:
+    def __init__(self, path: Path, name: str | None = None, files: Sequence[Path] | None = None) -> None:
         self.path = Path(path)
         self.name = name or self.path.resolve().name
         self.fps = FOLDER_FPS
-        self.files = frame_files(self.path)
+        self.files = frame_files(self.path) if files is None else list(files)
         if not self.files:
             raise InputError(f"{self.path}: holds no frame; give a folder of jpg, png or bmp files, or a video file")
         self.frame_names = [file.stem for file in self.files]

@@ -1,3 +1,5 @@
+"""Masks of every encoding, and soft maps."""
+
 from __future__ import annotations
 
 from pathlib import Path

@@ -1,3 +1,5 @@
+"""Masks drawn over frames."""
+
 from __future__ import annotations
 
 from pathlib import Path

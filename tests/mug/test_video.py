@@ -1,3 +1,5 @@
+"""Folders of frames and video files, good and bad."""
+
 from __future__ import annotations
 
 import tracemalloc
@@ -100,10 +102,8 @@ def test_truncated_clip_yields_what_is_there(tmp_path: Path) -> None:
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
     video = open_video(path)
     assert 0 < len(video) < 40
-    try:
-        assert [number(frame) for frame in video] == list(range(len(video)))
-    except InputError as error:  # the last packet is cut in two
-        assert f"frame {len(video) - 1} cannot be decoded" in str(error)
+    whole = len(video) - 1  # the last packet is cut in two
+    assert [number(video[i]) for i in range(whole)] == list(range(whole))
 
 
 @pytest.mark.parametrize("content", [b"", b"not a video at all" * 100])

@@ -1,0 +1,302 @@
+"""Unlabeled videos to train on, whatever layout they lie in."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from hashlib import sha256
+from pathlib import Path
+from typing import Any, overload
+
+from PIL import Image
+
+from mug.errors import InputError
+from mug.files import atomic_path, natural_key, require_free_disk
+from mug.progress import track
+from mug.video import FILE_SUFFIXES, FRAME_SUFFIXES, FrameFolder, VideoFile, has_jpeg_end
+
+FORMAT = 1
+CLIP_WINDOW = 6
+"""Successive frames that a clip is drawn from (MuG Sec. 3.1): a shorter video is of no use."""
+
+GENERIC = {"images", "img", "imgs", "frames", "jpegimages", "480p", "1080p", "full-resolution", "train", "training",
+           "train_all_frames", "val", "valid", "valid_all_frames", "test", "dev"}  # fmt: skip
+"""Folder names that tell nothing about a video, lower case; they are left out of its name."""
+NO_FRAMES = re.compile(r"\.|annotations?(_|$)|scribbles?(_|$)|(masks?|labels?|groundtruth|imagesets)$", re.IGNORECASE)
+"""Folders whose pictures are labels, or hidden."""
+
+
+@dataclass(frozen=True)
+class TrainingVideo:
+    """Frames on disk that can be read at random, in order."""
+
+    name: str
+    """Unique in its index; may have a slash (`airplane/airplane-1`)."""
+    folder: Path
+    frames: tuple[str, ...]
+    """File names in `folder`."""
+
+    def __len__(self) -> int:
+        return len(self.frames)
+
+    def file(self, index: int) -> Path:
+        """Where frame `index` lies."""
+        return self.folder / self.frames[index]
+
+    def frame_name(self, index: int) -> str:
+        """Name of frame `index` without suffix: that of its label map."""
+        return Path(self.frames[index]).stem
+
+    def open(self) -> FrameFolder:
+        """The video for reading in order."""
+        return FrameFolder(self.folder, self.name, [self.file(i) for i in range(len(self))])
+
+
+@dataclass
+class VideoIndex(Sequence[TrainingVideo]):
+    """The training videos of a folder, and what was left out of it.
+
+    One rule covers the layouts in use (plain folders, OxUvA, LaSOT, GOT-10k, YouTube-VOS, DAVIS): a folder with frames
+    in it is a video, and its name is its path without the parts that are the same for all. Video files are unpacked.
+    """
+
+    videos: list[TrainingVideo] = field(default_factory=list)
+    bad: list[str] = field(default_factory=list)
+    """Files that cannot be used, each with its reason."""
+    short: list[str] = field(default_factory=list)
+    """Names of videos with too few frames."""
+
+    @overload
+    def __getitem__(self, index: int) -> TrainingVideo: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[TrainingVideo]: ...
+    def __getitem__(self, index: int | slice) -> TrainingVideo | list[TrainingVideo]:
+        return self.videos[index]
+
+    def __len__(self) -> int:
+        return len(self.videos)
+
+    @property
+    def frames(self) -> int:
+        """Number of frames of all videos."""
+        return sum(map(len, self.videos))
+
+    def __str__(self) -> str:
+        parts = [f"{len(self)} videos, {self.frames} frames"]
+        for what, items in (("unusable files", self.bad), ("videos too short", self.short)):
+            if items:
+                more = ", ..." if len(items) > 3 else ""
+                parts.append(f"{len(items)} {what} left out ({', '.join(items[:3])}{more})")
+        return "; ".join(parts)
+
+    @classmethod
+    def build(cls, path: Path, cache: Path, shorter: int | None = 480, min_frames: int = CLIP_WINDOW) -> VideoIndex:
+        """Finds the videos under `path`, or takes them from the cache where nothing changed since.
+
+        Args:
+            path: A folder of any layout, or one video file.
+            cache: Folder for the index and the frames of video files, shared by runs.
+            shorter: Shorter side in pixels that frames of video files are scaled down to; None leaves them as they are.
+            min_frames: Videos with fewer frames are left out.
+
+        Raises:
+            InputError: there is nothing to train on.
+        """
+        path, cache = Path(path), Path(cache)
+        if not path.exists():
+            raise InputError(f"{path}: no such file or folder; check the path")
+        folders, files = _survey(path, cache)
+        settings = [FORMAT, str(path.resolve()), shorter, min_frames]
+        state = _digest([settings, [_stamp(path, p) for p in folders], [_stamp(path, p) for p in files]])
+        store = cache / f"index-{_digest(settings)}.json"
+        index = _load(store, state)
+        if index is None:
+            index = _scan(path, cache, folders, files, shorter, min_frames)
+            _save(store, state, index)
+        if not index.videos:
+            raise InputError(f"{path}: holds no video to train on ({index}); give a folder of videos")
+        return index
+
+
+def _survey(root: Path, cache: Path) -> tuple[list[Path], list[Path]]:
+    """Folders with frames in them and video files under `root`, in natural order."""
+    if root.is_file():
+        return [], [root] if root.suffix.lower() in FILE_SUFFIXES else []
+    folders, files = [], []
+    for at, below, names in os.walk(root, followlinks=True):
+        here = Path(at)
+        below[:] = [n for n in below if _may_hold_frames(n, below) and (here / n).resolve() != cache.resolve()]
+        names = [n for n in names if not n.startswith(".")]
+        if any(os.path.splitext(n)[1].lower() in FRAME_SUFFIXES for n in names):
+            folders.append(here)
+        files += [here / n for n in names if os.path.splitext(n)[1].lower() in FILE_SUFFIXES]
+    return sorted(folders, key=_path_key), sorted(files, key=_path_key)
+
+
+def _may_hold_frames(name: str, siblings: list[str]) -> bool:
+    """Not labels, not hidden, not the same videos in another size."""
+    doubled = name in ("1080p", "Full-Resolution") and "480p" in siblings
+    return not (NO_FRAMES.match(name) or doubled)
+
+
+def _scan(
+    root: Path, cache: Path, folders: list[Path], files: list[Path], shorter: int | None, min_frames: int
+) -> VideoIndex:
+    index = VideoIndex()
+    names = _names(root, [*folders, *files])
+    unpacked = dict(zip(files, _unpack_all(files, cache, shorter, index.bad), strict=True))
+    places = [(names[p], unpacked.get(p, p)) for p in (*folders, *files)]
+    places.sort(key=lambda place: natural_key(place[0]))
+    for name, folder in track(places, "Checking frames"):
+        if folder is None:
+            continue
+        frames, bad = _usable_frames(folder)
+        index.bad += bad
+        if len(frames) < min_frames:
+            index.short.append(name)
+        else:
+            index.videos.append(TrainingVideo(name, folder, tuple(frames)))
+    return index
+
+
+def _names(root: Path, paths: list[Path]) -> dict[Path, str]:
+    """Unique names: the path below `root` without generic parts, or all of it where two would be the same."""
+    base = root.resolve()
+    full = {p: p.relative_to(root).parts if p != root else () for p in paths}
+    short: dict[Path, str] = {}
+    for path, parts in full.items():
+        telling = [part for part in parts if part.lower() not in GENERIC]
+        if not telling:  # the root is the video
+            own = [part for part in base.parts[1:] if part.lower() not in GENERIC]
+            telling = own[-1:] or ["video"]
+        if path.is_file():
+            telling[-1] = Path(telling[-1]).stem
+        short[path] = "/".join(telling)
+    count = Counter(short.values())
+    return {p: name if count[name] == 1 else "/".join(full[p] or (name,)) for p, name in short.items()}
+
+
+def _usable_frames(folder: Path) -> tuple[list[str], list[str]]:
+    """Names of the frames that are whole and of the most common size; complaints about the others."""
+    names = [n for n in os.listdir(folder) if Path(n).suffix.lower() in FRAME_SUFFIXES and not n.startswith(".")]
+    names.sort(key=natural_key)
+    with ThreadPoolExecutor(8) as pool:  # the disk is waited for, mostly
+        sizes = list(pool.map(lambda name: _whole_size(folder / name), names))
+    counts = Counter(size for size in sizes if size is not None)
+    usual = counts.most_common(1)[0][0] if counts else None
+    good, bad, seen = [], [], set()
+    for name, size in zip(names, sizes, strict=True):
+        if size is None:
+            bad.append(f"{folder / name}: truncated or no image")
+        elif size != usual:
+            bad.append(f"{folder / name}: of another size than its video")
+        elif Path(name).stem in seen:
+            bad.append(f"{folder / name}: two frames of one name")
+        else:
+            seen.add(Path(name).stem)
+            good.append(name)
+    return good, bad
+
+
+def _whole_size(path: Path) -> tuple[int, int] | None:
+    """Width and height of a picture whose header and end are there; nothing is decoded."""
+    try:
+        with Image.open(path) as image:
+            size, kind = image.size, image.format
+        if kind == "JPEG":
+            return size if has_jpeg_end(path) else None
+        if kind == "PNG":
+            with path.open("rb") as file:
+                file.seek(-12, os.SEEK_END)
+                return size if file.read(8)[4:] == b"IEND" else None
+        return size
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
+        return None
+
+
+def _unpack_all(files: list[Path], cache: Path, shorter: int | None, bad: list[str]) -> Iterator[Path | None]:
+    """Folder of frames of each video file, None where it cannot be read; what is unpacked already is left alone."""
+    if not files:
+        return
+    with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
+        work = pool.map(lambda file: _unpack(file, cache, shorter), files)
+        for folder, complaint in track(work, "Unpacking videos", len(files)):
+            if complaint:
+                bad.append(complaint)
+            yield folder
+
+
+def _unpack(file: Path, cache: Path, shorter: int | None) -> tuple[Path | None, str]:
+    """Writes the frames of a video file as JPEGs; a folder appears only when all of them are there."""
+    status = file.stat()
+    key = _digest([str(file.resolve()), status.st_size, status.st_mtime_ns, shorter])
+    folder = cache / "frames" / f"{file.stem}-{key}"
+    complaint = folder / "complaint.txt"
+    if not folder.is_dir():
+        try:
+            video = VideoFile(file)
+        except InputError as error:
+            return None, str(error)
+        scale = min(1.0, shorter / min(video.size)) if shorter else 1.0
+        size = round(video.size[1] * scale), round(video.size[0] * scale)
+        cache.mkdir(parents=True, exist_ok=True)
+        require_free_disk(cache, int(len(video) * size[0] * size[1] * 0.3) + 2**20)
+        try:
+            with atomic_path(folder) as temporary:
+                temporary.mkdir()
+                _write_frames(video, temporary, size)
+        except OSError:
+            if not folder.is_dir():  # else another process was quicker
+                raise
+    return folder, complaint.read_text() if complaint.exists() else ""
+
+
+def _write_frames(video: VideoFile, folder: Path, size: tuple[int, int]) -> None:
+    frames = iter(video)
+    for name in video.frame_names:
+        try:
+            image = Image.fromarray(next(frames))
+        except InputError as error:  # what was decoded before serves
+            (folder / "complaint.txt").write_text(str(error))
+            return
+        if image.size != size:
+            image = image.resize(size, Image.Resampling.BILINEAR)
+        image.save(folder / f"{name}.jpg", quality=92)
+
+
+def _stamp(root: Path, path: Path) -> list[Any]:
+    """What changes when a folder gains or loses a frame, or when a file is rewritten."""
+    status = path.stat()
+    return [str(path.relative_to(root)), status.st_mtime_ns, status.st_size if path.is_file() else 0]
+
+
+def _digest(value: Any) -> str:
+    return sha256(json.dumps(value).encode()).hexdigest()[:12]
+
+
+def _path_key(path: Path) -> list[Any]:
+    return [natural_key(part) for part in path.parts]
+
+
+def _save(store: Path, state: str, index: VideoIndex) -> None:
+    videos = [[v.name, str(v.folder.resolve()), v.frames] for v in index.videos]
+    with atomic_path(store) as temporary:
+        temporary.write_text(json.dumps({"state": state, "videos": videos, "bad": index.bad, "short": index.short}))
+
+
+def _load(store: Path, state: str) -> VideoIndex | None:
+    try:
+        stored = json.loads(store.read_text())
+    except (OSError, ValueError):
+        return None
+    if stored.get("state") != state:
+        return None
+    videos = [TrainingVideo(name, Path(folder), tuple(frames)) for name, folder, frames in stored["videos"]]
+    if not all(video.folder.is_dir() for video in videos):  # the unpacked frames were removed
+        return None
+    return VideoIndex(videos, stored["bad"], stored["short"])
