@@ -19,10 +19,9 @@ from mug.errors import InputError
 from mug.files import atomic_path, natural_key, require_free_disk
 from mug.progress import track
 from mug.video import FILE_SUFFIXES, FRAME_SUFFIXES, FrameFolder, VideoFile, has_jpeg_end
+from pretrain.sampling import CLIP_WINDOW
 
 FORMAT = 1
-CLIP_WINDOW = 6
-"""Successive frames that a clip is drawn from (MuG Sec. 3.1): a shorter video is of no use."""
 
 GENERIC = {"images", "img", "imgs", "frames", "jpegimages", "480p", "1080p", "full-resolution", "train", "training",
            "train_all_frames", "val", "valid", "valid_all_frames", "test", "dev"}  # fmt: skip

@@ -1,0 +1,118 @@
+"""Which frames of a video make a training sample (MuG Sec. 3.1)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from mug.errors import InputError
+
+CLIP = 3
+"""Frames of a clip."""
+CLIP_WINDOW = 6
+"""Successive frames that a clip is drawn from."""
+PAIR_GAP = 6
+"""Least distance of the two frames of a pair."""
+
+
+@dataclass
+class SampleOptions:
+    """What one sample holds, and how its frames are changed."""
+
+    size: int = 256
+    """Side of the square frames in pixels (Sec. 3.2)."""
+    patch: int = 64
+    """Side of the patch that is tracked, in pixels (Sec. 3.2)."""
+    abstract: int = 8
+    """K, the segments of a video and the frames of its abstract (Sec. 3.2)."""
+    crop: float = 0.6
+    """Least side of the random crop, as a share of the largest one."""
+    aspect: float = 1.33
+    """Largest stretch of one side of the crop against the other."""
+    rotation: float = 10.0
+    """Largest rotation in degrees, to either side."""
+    jitter: float = 0.3
+    """Largest change of brightness, contrast and saturation, as a share."""
+    hue: float = 0.05
+    """Largest change of hue, as a share of the colour circle."""
+    grey: float = 0.1
+    """Share of clips and frames that lose their colour."""
+    blur: float = 0.2
+    """Share of clips and frames that are blurred."""
+    warp_rotation: float = 30.0
+    """Largest rotation of the known warp in degrees."""
+    warp_scale: float = 1.6
+    """Largest zoom of the known warp, in and out."""
+    warp_shift: float = 0.25
+    """Largest shift of the known warp, as a share of the frame's half side."""
+    warp_shear: float = 0.15
+    """Largest shear of the known warp."""
+    warp_strength: float = 2.0
+    """How many times stronger the colours of the warped copy are changed."""
+
+    def __post_init__(self) -> None:
+        """Refuses numbers that no sample can have."""
+        if not 8 <= self.patch <= self.size:
+            raise InputError(f"sample.patch: {self.patch} does not fit; use 8 to sample.size, {self.size}")
+        if self.abstract < 2:
+            raise InputError(f"sample.abstract: {self.abstract} frames hold no pair; use 2 or more")
+        for name in ("crop", "grey", "blur", "hue", "jitter"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise InputError(f"sample.{name}: {getattr(self, name)} is no share; use 0 to 1")
+        for name in ("aspect", "warp_scale"):
+            if getattr(self, name) < 1:
+                raise InputError(f"sample.{name}: {getattr(self, name)} shrinks nothing; use 1 or more")
+        if self.crop == 0:
+            raise InputError("sample.crop: 0 leaves nothing to see; use more than 0")
+
+
+@dataclass(frozen=True)
+class SampleFrames:
+    """Frame numbers of a sample."""
+
+    clip: np.ndarray
+    """(3,): in order, from six successive frames."""
+    abstract: np.ndarray
+    """(K,): one of each segment of equal duration."""
+    pair: np.ndarray
+    """(2,): two positions in `abstract`, frames at least 6 apart where the video allows, in random order."""
+    instance: int
+    """One more frame, for instance discrimination."""
+
+
+def draw_frames(length: int, abstract: int, label_stride: int, rng: np.random.Generator) -> SampleFrames:
+    """Draws the frames of a sample from a video.
+
+    Args:
+        length: Frames of the video, at least 1.
+        abstract: K, the number of segments.
+        label_stride: Labels exist for every so many frames, from frame 0 on; the abstract keeps to them where a segment
+            has any.
+        rng: The sample's own generator.
+    """
+    clip = _draw_clip(length, rng)
+    frames = np.array([_draw_from_segment(length, k, abstract, label_stride, rng) for k in range(abstract)])
+    return SampleFrames(clip, frames, _draw_pair(frames, rng), int(rng.integers(length)))
+
+
+def _draw_clip(length: int, rng: np.random.Generator) -> np.ndarray:
+    window = min(CLIP_WINDOW, length)
+    start = rng.integers(length - window + 1)
+    return start + np.sort(rng.choice(window, CLIP, replace=window < CLIP))
+
+
+def _draw_from_segment(length: int, k: int, segments: int, stride: int, rng: np.random.Generator) -> int:
+    """A frame of segment `k`, a labelled one if it has any; segments share frames where the video has too few."""
+    start = k * length // segments
+    stop = max(start + 1, (k + 1) * length // segments)
+    first = -(-start // stride) * stride
+    choice = range(first, stop, stride) or range(start, stop)
+    return choice[rng.integers(len(choice))]
+
+
+def _draw_pair(frames: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    distance = np.abs(frames[:, None] - frames)
+    enough = min(PAIR_GAP, distance.max())
+    pairs = np.argwhere((distance >= enough) & ~np.eye(len(frames), dtype=bool))
+    return pairs[rng.integers(len(pairs))]
