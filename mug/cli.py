@@ -5,8 +5,10 @@ from __future__ import annotations
 import difflib
 import errno
 import importlib
+import inspect
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 from mug import __version__
@@ -104,32 +106,29 @@ def run(command: Command, arguments: Sequence[str]) -> None:
     Raises:
         InputError: options that cannot be used, or an installation that lacks what the command needs.
     """
-    function = load(command)
-    from mug.options import options_type, parse  # brings jsonargparse, which `mug --help` does not wait for
-
-    options = parse(f"mug {command.name}", options_type(function), command.positional, arguments, function.__doc__)
-    if options is None:
-        function()
-    else:
-        function(options)
-
-
-def load(command: Command) -> Callable[..., Any]:
-    """The function a row of the table names.
-
-    Raises:
-        InputError: it or a package it needs is not installed, or torch and torchvision do not fit together.
-    """
-    module, _, attribute = command.target.partition(":")
-    try:
+    with _explained(command):
+        module, _, attribute = command.target.partition(":")
         function: Callable[..., Any] = getattr(importlib.import_module(module), attribute)
+    if not arguments and not inspect.signature(function).parameters:
+        function()  # so that `mug doctor` runs where every package is missing
+        return
+    with _explained(command):
+        from mug.options import options_type, parse  # brings jsonargparse, which `mug --help` does not wait for
+    options = parse(f"mug {command.name}", options_type(function), command.positional, arguments, function.__doc__)
+    function(options)
+
+
+@contextmanager
+def _explained(command: Command) -> Iterator[None]:
+    """Turns an import that fails into an `InputError` that says what is missing."""
+    try:
+        yield
     except ModuleNotFoundError as error:
         raise InputError(f"`mug {command.name}` needs the missing module {error.name!r}; run `mug doctor`") from error
     except RuntimeError as error:
         if "torchvision" not in str(error):
             raise
         raise InputError(f"torch and torchvision do not fit together ({_line(error)}); run `mug doctor`") from error
-    return function
 
 
 def _refuse(message: str) -> int:
