@@ -72,7 +72,7 @@ class _Help(DefaultHelpFormatter):
 
     def _get_help_string(self, action: Any) -> str:
         text: str = action.help or ""
-        if not action.option_strings or action.dest in ("help", "config"):
+        if not action.option_strings or action.dest in ("help", "config") or "(default: " in text:
             return text
         if action.required:
             return f"{text} (required)"
@@ -201,6 +201,8 @@ def _explain(
             typed = key in positional or any(a.partition("=")[0] == f"--{key}" for a in arguments)
             place = f"--{key}" if typed or not configs else f"{configs[-1]}: {key}"
             return f"{place}: {value[1]!r} will not do; it takes {describe(known[key])}"
+    if match := re.match(r'Parser key "([^"]+)": Unable to load config [\'"](.*?)[\'"]', message):
+        return f"--{match[1]}: {match[2]!r} is no config file that can be read"
     return f"{message}; see `{command} --help`"
 
 

@@ -62,6 +62,7 @@ class Options:
     limits: tuple[float, float] | None = None
     """Two limits."""
     model: Model = field(default_factory=Model)
+    other: Model = field(default_factory=lambda: Model(beta=0.5))
 
 
 def work(options: Options) -> None:
@@ -162,6 +163,12 @@ def test_dashes_may_stand_for_underscores(calls: list) -> None:
     assert calls[0].batch_size == 9
 
 
+def test_nested_defaults_are_those_of_the_field(calls: list) -> None:
+    assert main(["work", "v", "--out", "o", "--other.backbone.depth", "34"]) == 0
+    assert (calls[0].other.beta, calls[0].other.backbone.depth) == (0.5, 34)
+    assert calls[0].model.beta == 0.1
+
+
 def test_null_takes_an_optional_value_away(calls: list) -> None:
     assert main(["work", "v", "--out", "o", "--weights", "null", "--limits", "[0.5, 1]"]) == 0
     assert calls[0].weights is None
@@ -197,6 +204,7 @@ def test_command_without_options(calls: list) -> None:
         ("work v --out o --kind colour", ["--kind", "'colour'", "motion, saliency"]),
         ("work v --out o --overlay=perhaps", ["--overlay", "'perhaps'", "true or false"]),
         ("work v --out", ["--out"]),
+        ("work v --out o --model absent.yaml", ["--model", "'absent.yaml' is no config file"]),
         ("work v", ["missing --out", "mug work --help"]),
         ("work --out o", ["missing VIDEOS"]),
         ("work v w --out o", ["w: too many arguments"]),
