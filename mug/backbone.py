@@ -33,6 +33,9 @@ class BackboneConfig:
     """Pixels of the frame to a cell of the feature map: 4, 8 or 16."""
     dilated: bool = False
     """Whether groups that lose their stride are dilated instead, which keeps their receptive field."""
+    hypercolumn: bool = False
+    """Whether the trunk reads the output of every kept group, not of the last alone: fine colour and edges reach the
+    matching head without waiting for deep layers to pass them on, which short training needs."""
 
 
 PRESETS: dict[str, BackboneConfig] = {
@@ -61,14 +64,16 @@ class Phi(nn.Module):
         InputError: a depth, stage count or stride that no ResNet of the family has.
     """
 
+    mean: Tensor
+    std: Tensor
+
     def __init__(self, config: BackboneConfig) -> None:
         super().__init__()
         _check(config)
         self.config = config
         self.stride = config.stride
         self.resnet = _headless_resnet(config)
-        last = self.resnet.get_submodule(f"layer{config.stages}")
-        channels = _output_channels(last)
+        channels = sum(_output_channels(self.resnet.get_submodule(f"layer{s}")) for s in self._stages_read())
         self.project: nn.Module = nn.Identity()
         if channels != TRUNK_CHANNELS:
             self.project = nn.Sequential(
@@ -84,11 +89,17 @@ class Phi(nn.Module):
         net = self.resnet
         x = (frames_bchw - self.mean) / self.std
         x = net.maxpool(net.relu(net.bn1(net.conv1(x))))
+        groups = []
         for stage in range(1, self.config.stages + 1):
             x = net.get_submodule(f"layer{stage}")(x)
-        trunk = self.project(x)
+            groups.append(x)
+        read = [groups[stage - 1] for stage in self._stages_read()]
+        trunk = self.project(torch.cat([F.adaptive_avg_pool2d(g, x.shape[-2:]) for g in read[:-1]] + [x], dim=1))
         match = F.normalize(self.match_head(trunk).float(), dim=1)
         return Features(trunk, match, self.value_head(trunk))
+
+    def _stages_read(self) -> range:
+        return range(1 if self.config.hypercolumn else self.config.stages, self.config.stages + 1)
 
 
 def _check(config: BackboneConfig) -> None:
@@ -104,10 +115,10 @@ def _check(config: BackboneConfig) -> None:
         )
 
 
-def _headless_resnet(config: BackboneConfig) -> nn.Module:
+def _headless_resnet(config: BackboneConfig) -> torchvision.models.ResNet:
     """The torchvision network up to the last kept group, its strides beyond `config.stride` taken out."""
     build = getattr(torchvision.models, f"resnet{config.depth}")
-    net: nn.Module = build(weights=None, norm_layer=BatchNorm)
+    net: torchvision.models.ResNet = build(weights=None, norm_layer=BatchNorm)
     for name in ("avgpool", "fc", *(f"layer{s}" for s in range(config.stages + 1, 5))):
         delattr(net, name)
     stride, dilation = 4, 1

@@ -1,0 +1,1 @@
+"""What phi learns from: one granularity a file, its head and its loss together (MuG Sec. 3.1)."""

@@ -1,0 +1,58 @@
+"""Frame granularity: fore- and background of a single frame (MuG Eq. 2, 15)."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from mug.affinity import widen
+from mug.backbone import TRUNK_CHANNELS
+from mug.processes import share_of_mean
+
+
+class FrameHead(nn.Module):
+    """rho: a 1x1 convolution from phi's trunk to the foreground; its sigmoid is P_t."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(TRUNK_CHANNELS, 1, 1)
+
+    def forward(self, trunk_bchw: Tensor) -> Tensor:
+        """(B, 512, h, w) -> logits (B, 1, h, w)."""
+        return self.conv(trunk_bchw)
+
+
+def frame_loss(logits: Tensor, target: Tensor) -> Tensor:
+    """Cross-entropy with a soft target, the mean over all labelled cells of all processes (MuG Eq. 2, 15).
+
+    Args:
+        logits: (B, 1, h, w), before the sigmoid.
+        target: (B, h, w) in [0, 1], NaN where a cell has no label.
+
+    Returns:
+        This process's share (see `share_of_mean`); 0 if nothing is labelled anywhere.
+    """
+    labelled = ~target.isnan()
+    logits = widen(logits.squeeze(1))
+    target = torch.where(labelled, target, 0).to(logits.dtype)
+    loss = F.binary_cross_entropy_with_logits(logits, target, reduction="none")
+    return share_of_mean((loss * labelled).sum(), labelled.sum())
+
+
+def bootstrap_target(
+    label: Tensor, prediction: Tensor, alpha: float = 0.05, keep: Literal["prediction", "label"] = "prediction"
+) -> Tensor:
+    """The target of the next round (MuG Eq. 15): alpha Q + (1 - alpha) P.
+
+    Args:
+        label: Q, the fore-background map so far, any shape, in [0, 1].
+        prediction: P-bar, what the model of the last round made of the frame, the same shape.
+        alpha: The weight of the other of the two.
+        keep: Which one keeps 1 - alpha: the prediction as the equation is printed, or the label.
+    """
+    if keep == "prediction":
+        return alpha * label + (1 - alpha) * prediction
+    return alpha * prediction + (1 - alpha) * label

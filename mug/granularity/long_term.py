@@ -1,0 +1,132 @@
+"""Long-term granularity: distant frames of a video match under one affine warp (MuG Eq. 6-8), and its warm-up."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from mug.affinity import inlier_score, inlier_share, warp_cells
+from mug.norm import BatchNorm
+from mug.processes import first_row, gather, share_of_mean
+
+GRID = 16
+"""Side of the grid to which kappa's correlation is pooled; its two convolutions and linear layer expect it."""
+
+TOO_NEAR = 1.5
+"""Cells around the true position that are no negatives."""
+
+QUERIES = 1024
+"""How many cells of a frame, at most, ask for their true position."""
+
+
+class Kappa(nn.Module):
+    """Estimates the affine warp between two frames from their correlation (MuG Eq. 7): identity to begin with."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(
+            nn.Conv2d(GRID * GRID, 128, 7), BatchNorm(128), nn.ReLU(inplace=True),
+            nn.Conv2d(128, 64, 5), BatchNorm(64), nn.ReLU(inplace=True),
+            nn.Flatten(),
+        )  # fmt: skip
+        self.theta = nn.Linear(64 * (GRID - 10) ** 2, 6)
+        nn.init.zeros_(self.theta.weight)
+        with torch.no_grad():
+            self.theta.bias.copy_(torch.eye(2, 3).flatten())
+
+    def forward(self, query: Tensor, source: Tensor) -> Tensor:
+        """Two (B, 64, h, w) of matching features -> theta (B, 2, 3), from query to source coordinates in [-1, 1]."""
+        # coordinates need more digits than bf16 has, and this is cheap
+        with torch.autocast(query.device.type, enabled=False):
+            # the pooled correlation is the correlation of the pooled features: the large one is never built
+            q, s = (F.adaptive_avg_pool2d(x, GRID).flatten(2) for x in (query, source))
+            correlation = F.normalize((s.transpose(1, 2) @ q).relu(), dim=1)
+            return self.theta(self.layers(correlation.unflatten(2, (GRID, GRID)))).view(-1, 2, 3)
+
+
+def long_term_loss(kappa: Kappa, first: Tensor, second: Tensor, temperature: Tensor) -> tuple[Tensor, Tensor]:
+    """The negative soft inlier scores in both directions (MuG Eq. 8), each a mean over the grid.
+
+    Args:
+        kappa: Estimates both warps.
+        first: (N, 64, h, w), matching features of X_i.
+        second: (N, 64, h, w), of X_j, a distant frame of the same video.
+        temperature: Of the affinity (Eq. 6).
+
+    Returns:
+        The mean loss over this process's batch in [-2, 0], and the mean hard inlier share, without gradient.
+    """
+    query, source = torch.cat([second, first]), torch.cat([first, second])
+    theta = kappa(query, source)
+    score = inlier_score(query, source, theta, temperature)
+    share = inlier_share(query.detach(), source.detach(), theta.detach(), temperature)
+    return -2 * score.mean(), share.mean()
+
+
+def known_warp_loss(
+    kappa: Kappa, warped: Tensor, original: Tensor, theta: Tensor, temperature: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Teaches kappa and the matching head from a warp that we made ourselves; beyond the paper.
+
+    kappa: the mean squared distance between where its warp and the true one take the points of a grid. Matching:
+    InfoNCE for each cell of `warped`; its positive is read at the true position, its negatives are all other cells of
+    the originals of the whole batch.
+
+    Args:
+        kappa: Estimates the warp.
+        warped: (N, 64, h, w), matching features of the warped frames.
+        original: (N, 64, h, w), of the frames they were made from.
+        theta: (N, 2, 3), from coordinates of `warped` to coordinates of `original`.
+        temperature: Of the matching; receives a gradient.
+
+    Returns:
+        The sum of the two losses and each of them, as shares of the mean over all processes.
+    """
+    with torch.autocast(warped.device.type, enabled=False):
+        theta = theta.to(warped.dtype)
+        points, guess = (warp_cells(t, (GRID, GRID)) for t in (theta, kappa(warped, original)))
+        geometry = (guess - points).mul(2 / GRID).square().sum(-1).mean()
+        matching = _matching_loss(warped, original, theta, temperature)
+    return geometry + matching, geometry.detach(), matching.detach()
+
+
+def _matching_loss(warped: Tensor, original: Tensor, theta: Tensor, temperature: Tensor) -> Tensor:
+    batch, _, height, width = warped.shape
+    points = warp_cells(theta, (height, width))
+    limit = points.new_tensor([width - 1, height - 1])
+    asked = _lattice(height, width, warped.device)
+    inside = ((points >= 0) & (points <= limit)).all(-1)[:, asked]
+    points = points[:, asked]
+    query = warped.flatten(2)[:, :, asked].transpose(1, 2) / temperature
+    grid = ((points * 2 + 1) / (limit + 1) - 1).unsqueeze(1)
+    true = F.grid_sample(original, grid, padding_mode="border", align_corners=False)[:, :, 0].transpose(1, 2)
+    positive = (query * F.normalize(true, dim=-1)).sum(-1)
+    everyone = gather(original.flatten(2).transpose(1, 2)).flatten(0, 1)
+    cells = warp_cells(torch.eye(2, 3).to(points)[None], (height, width))[0]
+    losses = []
+    for n in range(batch):
+        own = (first_row(original) + n) * len(cells)
+        near = torch.cdist(points[n], cells) <= TOO_NEAR
+        arguments = (query[n], everyone, positive[n], near, own)
+        losses.append(checkpoint(_nce, *arguments, use_reentrant=False, preserve_rng_state=False))
+    return share_of_mean((torch.stack(losses) * inside).sum(), inside.sum())
+
+
+def _nce(query_qc: Tensor, source_mc: Tensor, positive_q: Tensor, near_qs: Tensor, own: int) -> Tensor:
+    """-log of the positive's share (Q,); `near` masks cells of the query's own frame, which begin at row `own`."""
+    negative = query_qc @ source_mc.T
+    spared = torch.zeros_like(negative, dtype=torch.bool)
+    spared[:, own : own + near_qs.shape[1]] = near_qs
+    negative = negative.masked_fill(spared, -torch.inf)
+    return torch.cat([positive_q[:, None], negative], 1).logsumexp(1) - positive_q
+
+
+def _lattice(height: int, width: int, device: torch.device) -> Tensor:
+    """Indices of a regular choice of at most `QUERIES` cells; the warp is random, so the choice need not be."""
+    step = 1
+    while -(-height // step) * -(-width // step) > QUERIES:
+        step += 1
+    cells = torch.arange(height * width, device=device).view(height, width)
+    return cells[step // 2 :: step, step // 2 :: step].flatten()

@@ -1,0 +1,125 @@
+"""Short-term granularity: a patch tracked forwards and backwards ends where it began (MuG Eq. 3-5)."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from mug.backbone import Phi
+from mug.norm import running_statistics_kept
+from mug.processes import first_row, gather, share_of_mean
+
+PATCHES_TO_A_SIDE = 4
+"""A 64 px patch of a 256 px frame (MuG Sec. 3.2), and in proportion at other sizes."""
+
+SIGMA = 0.1
+"""Width of the Gaussian target as a share of the patch's side."""
+
+DROPPED = 0.1
+"""The share of a batch, its worst tracks, that teaches nothing: occluded or out of view."""
+
+
+def patch_size(frame_size: int) -> int:
+    """Side in pixels of the patch that is tracked in frames of this side."""
+    return frame_size // PATCHES_TO_A_SIDE
+
+
+class Response(nn.Module):
+    """The correlation of patch and frame, its logits a learned affine map of it (MuG Eq. 3, 4)."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        # a mean cosine of 1 starts out at sigmoid(2), one of 0.5 at sigmoid(-3)
+        self.gain = nn.Parameter(torch.tensor(10.0))
+        self.bias = nn.Parameter(torch.tensor(-8.0))
+
+    def forward(self, patch_bchw: Tensor, frame_bchw: Tensor) -> Tensor:
+        """Correlates (B, C, hp, wp) with (B, C, h, w): logits (B, h, w) on the frame's grid.
+
+        The value at (y, x) belongs to the patch whose top left cell is (y - hp // 2, x - wp // 2). Beyond the frame
+        there is nothing to agree with. Features have unit length, so C of the 1 / (C h w) is theirs already: the sum
+        over 1 / (hp wp) is the mean cosine.
+        """
+        batch, channels = frame_bchw.shape[:2]
+        rows, columns = patch_bchw.shape[-2:]
+        frame = F.pad(frame_bchw, (columns // 2, columns - 1 - columns // 2, rows // 2, rows - 1 - rows // 2))
+        stacked = frame.reshape(1, batch * channels, *frame.shape[-2:])
+        with torch.autocast(frame.device.type, enabled=False):
+            kernel = patch_bchw.to(frame.dtype)
+            response = F.conv2d(stacked, kernel, groups=batch)[0] / (rows * columns)
+        return self.gain * response + self.bias
+
+
+def short_term_loss(
+    phi: Phi, response: Response, clip: Tensor, match: Tensor, top_left: Tensor
+) -> tuple[Tensor, Tensor]:
+    """The squared error between the backward response and the Gaussian at the start (MuG Eq. 5), over three frames.
+
+    A place of highest response has no gradient, so all steps but the last backward one run without.
+
+    Args:
+        phi: Encodes the patches.
+        response: Correlates them with the frames.
+        clip: (N, 3, 3, S, S), frames t, t', t'' in their order.
+        match: (N, 3, 64, h, w), the matching features of the clip.
+        top_left: (N, 2) integer, (x, y) px of the patch in frame t.
+
+    Returns:
+        The loss, this process's share of the mean over the batches of all processes less their worst tenth, and where
+        in frame t the track came out: (N, 2), (x, y) px.
+    """
+    size = patch_size(clip.shape[-1])
+    place = top_left.long()
+    # The running estimates of phi describe whole frames, on which it will be used: patches must not move them. Nor are
+    # they read here, as in early steps they lag far behind; patches are normalised by their batch, like the frames.
+    with running_statistics_kept(phi):
+        with torch.no_grad():
+            for start, end in ((0, 1), (1, 2), (2, 1)):
+                patch = phi(crop(clip[:, start], place, size)).match
+                place = _peak(response(patch, match[:, end]), patch, phi.stride, clip.shape[-1] - size)
+        patch = phi(crop(clip[:, 1], place, size)).match
+    logits = response(patch, match[:, 0])
+    target = _gaussian(top_left, patch, logits, phi.stride, SIGMA * size)
+    error = (logits.sigmoid() - target).square().mean((1, 2))
+    kept = _best_tracks(error.detach())
+    end_place = _peak(logits.detach(), patch, phi.stride, clip.shape[-1] - size)
+    return share_of_mean(error[kept].sum(), kept.sum()), end_place
+
+
+def crop(frames: Tensor, top_left: Tensor, size: int) -> Tensor:
+    """Cuts a square of `size` px out of each frame: (N, 3, S, S) and (N, 2) -> (N, 3, size, size)."""
+    steps = torch.arange(size, device=frames.device)
+    x, y = top_left.to(frames.device).clamp(0, frames.shape[-1] - size).unbind(1)
+    sample = torch.arange(len(frames), device=frames.device)[:, None, None]
+    return frames[sample, :, (y[:, None] + steps)[:, :, None], (x[:, None] + steps)[:, None, :]].movedim(-1, 1)
+
+
+def _peak(logits_bhw: Tensor, patch_bchw: Tensor, stride: int, last: int) -> Tensor:
+    """The top left pixel (N, 2) of the patch at the highest response among places where it fits into the frame."""
+    rows, columns = patch_bchw.shape[-2:]
+    height, width = logits_bhw.shape[-2:]
+    fits = logits_bhw[:, rows // 2 : rows // 2 + height - rows + 1, columns // 2 : columns // 2 + width - columns + 1]
+    best = fits.flatten(1).argmax(1)
+    cell = torch.stack([best % fits.shape[2], best.div(fits.shape[2], rounding_mode="floor")], 1)
+    return (cell * stride).clamp(max=last)
+
+
+def _gaussian(top_left: Tensor, patch_bchw: Tensor, like_bhw: Tensor, stride: int, sigma: float) -> Tensor:
+    """G_p (N, h, w): 1 at the place of the response that belongs to `top_left`; `sigma` in px."""
+    rows, columns = patch_bchw.shape[-2:]
+    x, y = (top_left.to(like_bhw) / stride).unbind(1)
+    across = torch.arange(like_bhw.shape[2], device=like_bhw.device) - (x + columns // 2)[:, None]
+    down = torch.arange(like_bhw.shape[1], device=like_bhw.device) - (y + rows // 2)[:, None]
+    distance = across[:, None, :].square() + down[:, :, None].square()
+    return torch.exp(-distance / (2 * (sigma / stride) ** 2))
+
+
+def _best_tracks(error_n: Tensor) -> Tensor:
+    """Which samples (N,) of this process are not among the worst tenth of all processes' batch."""
+    everyone = gather(error_n)
+    keep = len(everyone) - int(DROPPED * len(everyone) + 0.5)
+    kept = torch.zeros_like(everyone, dtype=torch.bool)
+    kept[everyone.argsort(stable=True)[:keep]] = True
+    begin = first_row(error_n)
+    return kept[begin : begin + len(error_n)]

@@ -1,0 +1,198 @@
+"""MuG: phi and the four granularities that train it (MuG Sec. 3.1, 3.2)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, nn
+
+from mug.backbone import BackboneConfig, Features, Phi
+from mug.granularity.frame import FrameHead, frame_loss
+from mug.granularity.long_term import Kappa, known_warp_loss, long_term_loss
+from mug.granularity.short_term import Response, short_term_loss
+from mug.granularity.video import Readout, aggregate, instance_loss
+
+CLIP_FRAMES = 3
+
+TEMPERATURE = (0.01, 0.2)
+"""Between what the learned temperature of the matching features is held."""
+
+
+@dataclass
+class ModelConfig:
+    """What MuG is built from."""
+
+    backbone: BackboneConfig = field(default_factory=BackboneConfig)
+    """The network phi."""
+    temperature: float = 0.07
+    """Of the affinity between matching features, 0.01 to 0.2, to begin with; known warps teach a better one."""
+
+
+@dataclass
+class LossWeights:
+    """The weight of each term (MuG Eq. 16); a term of weight 0 is not computed."""
+
+    frame: float = 1.0
+    """Foreground from a single frame, Eq. 2 and 15."""
+    readout: float = 1.0
+    """Foreground from the globally augmented frame; the paper trains it but leaves it out of Eq. 16."""
+    short: float = 0.1
+    """Forward-backward tracking, Eq. 5."""
+    long: float = 0.02
+    """Semantic matching of distant frames, Eq. 8."""
+    video: float = 0.5
+    """Discrimination of videos, Eq. 14."""
+    warp: float = 0.0
+    """Matching under a known warp; beyond the paper."""
+
+
+@dataclass
+class Batch:
+    """N training videos, F = 3 + K + 2 frames of each, and what is known about them."""
+
+    frames: Tensor
+    """(N, F, 3, S, S) in [0, 1]: a clip of 3, the abstract of K, one instance, one warped."""
+    labels: Tensor
+    """(N, K, h, w): target of the abstract's frames on phi's grid, NaN where there is none."""
+    patch: Tensor
+    """(N, 2): (x, y) px of the top left corner of the patch tracked from the clip's first frame."""
+    pair: Tensor
+    """(N, 2): which two frames of the abstract make the long-term pair, in random order."""
+    warp: Tensor
+    """(N, 2, 3): takes [-1, 1] coordinates of `warped` to those of the abstract's frame 0."""
+    names: list[str] = field(default_factory=list)
+    """The videos, for messages."""
+
+    @property
+    def clip(self) -> Tensor:
+        """(N, 3, 3, S, S): three frames in their order."""
+        return self.frames[:, :CLIP_FRAMES]
+
+    @property
+    def abstract(self) -> Tensor:
+        """(N, K, 3, S, S): one frame from each of K segments."""
+        return self.frames[:, CLIP_FRAMES:-2]
+
+    @property
+    def instance(self) -> Tensor:
+        """(N, 1, 3, S, S): any frame of the video."""
+        return self.frames[:, -2:-1]
+
+    @property
+    def warped(self) -> Tensor:
+        """(N, 1, 3, S, S): the abstract's frame 0 through the known warp, jittered."""
+        return self.frames[:, -1:]
+
+    def to(self, device: torch.device | str, non_blocking: bool = False) -> Batch:
+        """The batch on another device."""
+        return Batch(
+            frames=self.frames.to(device, non_blocking=non_blocking),
+            labels=self.labels.to(device, non_blocking=non_blocking),
+            patch=self.patch.to(device, non_blocking=non_blocking),
+            pair=self.pair.to(device, non_blocking=non_blocking),
+            warp=self.warp.to(device, non_blocking=non_blocking),
+            names=self.names,
+        )
+
+
+class MuG(nn.Module):
+    """phi, rho, kappa and v, trained together by `forward`, one granularity of video a term."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.phi = Phi(config.backbone)
+        self.rho = FrameHead()
+        self.short = Response()
+        self.kappa = Kappa()
+        self.readout = Readout()
+        self.log_temperature = nn.Parameter(torch.tensor(config.temperature).log())
+
+    @property
+    def temperature(self) -> Tensor:
+        """The temperature that suits the matching features; only known warps teach it."""
+        return self.log_temperature.exp().clamp(*TEMPERATURE)
+
+    def forward(self, batch: Batch, weights: LossWeights) -> dict[str, Tensor]:
+        """One training step's losses (MuG Eq. 16), unweighted by their names in `LossWeights`, and their `total`.
+
+        Averaged over processes they are the losses of the whole batch. Beside them, without gradient: `temperature`
+        and, where their terms are on, `inlier_share` (hard, Eq. 8), `short_error_px` (mean distance between the start
+        and the end of a track), `instance_accuracy`, `warp_geometry` and `warp_matching`.
+        """
+        seen = self._see(batch, weights)
+        out: dict[str, Tensor] = {"temperature": self.temperature.detach()}
+        abstract = seen.get("abstract")
+        if weights.frame:
+            assert abstract is not None
+            out["frame"] = frame_loss(self.rho(abstract.trunk.flatten(0, 1)), batch.labels.flatten(0, 1))
+        if weights.short:
+            out["short"], end = short_term_loss(self.phi, self.short, batch.clip, seen["clip"].match, batch.patch)
+            out["short_error_px"] = (end - batch.patch).float().norm(dim=1).mean()
+        if weights.long:
+            assert abstract is not None
+            sample = torch.arange(len(batch.pair), device=batch.pair.device)
+            first, second = (abstract.match[sample, position] for position in batch.pair.long().unbind(1))
+            out["long"], out["inlier_share"] = long_term_loss(self.kappa, first, second, self.temperature.detach())
+        if weights.readout or weights.video:
+            assert abstract is not None
+            r_nkchw = self._augment_abstract(abstract)
+        if weights.readout:
+            out["readout"] = frame_loss(self.readout(r_nkchw.flatten(0, 1)), batch.labels.flatten(0, 1))
+        if weights.video:
+            assert abstract is not None
+            instance = Features(*(x[:, 0] for x in seen["instance"]))
+            out["video"], out["instance_accuracy"] = instance_loss(r_nkchw, self.aggregate(instance, abstract))
+        if weights.warp:
+            assert abstract is not None
+            out["warp"], out["warp_geometry"], out["warp_matching"] = known_warp_loss(
+                self.kappa, seen["warped"].match[:, 0], abstract.match[:, 0], batch.warp, self.temperature
+            )
+        # what no term used still takes part, with a gradient of zero: distributed training waits for every parameter
+        total = torch.stack([p.sum() for p in self.parameters()]).sum() * 0
+        for name, weight in vars(weights).items():
+            if weight:
+                total = total + weight * out[name]
+        return out | {"total": total}
+
+    def aggregate(self, query: Features, source: Features) -> Tensor:
+        """Augments: r = [x', x] (B, 256, h, w) of B query frames (MuG Eq. 11).
+
+        Args:
+            query: Features (B, C, h, w).
+            source: Features (B, R, C, h, w) of the R reference frames of each query.
+        """
+        return aggregate(query.match, query.value, source.match, source.value, self.temperature.detach())
+
+    def segment_frame(self, query: Features, source: Features) -> Tensor:
+        """Foreground probability (B, 1, h, w) from r; arguments as in `aggregate` (MuG Sec. 3.3)."""
+        return self.readout(self.aggregate(query, source)).float().sigmoid()
+
+    def _see(self, batch: Batch, weights: LossWeights) -> dict[str, Features]:
+        """Features (N, frames, C, h, w) of the parts of the batch that the terms need, in one pass through phi."""
+        needed = {
+            "clip": weights.short,
+            "abstract": weights.frame or weights.readout or weights.long or weights.video or weights.warp,
+            "instance": weights.video,
+            "warped": weights.warp,
+        }
+        parts = {name: getattr(batch, name) for name, need in needed.items() if need}
+        if not parts:
+            return {}
+        count = len(batch.frames)
+        features = self.phi(torch.cat(list(parts.values()), 1).flatten(0, 1))
+        lengths = [part.shape[1] for part in parts.values()]
+        split: Sequence[tuple[Tensor, ...]] = [x.unflatten(0, (count, -1)).split(lengths, 1) for x in features]
+        return {name: Features(*(x[i] for x in split)) for i, name in enumerate(parts)}
+
+    def _augment_abstract(self, abstract: Features) -> Tensor:
+        """Gives r (N, K, 256, h, w) of the abstract, the other frames each one's references (MuG Eq. 9)."""
+        frames = abstract.match.shape[1]
+        rows = []
+        for k in range(frames):
+            others = [other for other in range(frames) if other != k]
+            query, source = Features(*(x[:, k] for x in abstract)), Features(*(x[:, others] for x in abstract))
+            rows.append(self.aggregate(query, source))
+        return torch.stack(rows, 1)

@@ -1,0 +1,44 @@
+"""Sums, means and batches that span all training processes, with gradients; in one process they do nothing."""
+
+from __future__ import annotations
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+from torch.distributed.nn.functional import all_reduce
+
+
+def world_size() -> int:
+    """How many processes train together."""
+    return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
+
+
+def gather(x: Tensor) -> Tensor:
+    """Joins the (B, ...) of all processes into (B * processes, ...), in the order of their ranks.
+
+    Gradients flow back to the process that a row came from. Every process must hold the same B.
+    """
+    if world_size() == 1:
+        return x
+    # a sum over zero-filled buffers works on every backend, which the differentiable all_gather does not
+    before = x.new_zeros(first_row(x), *x.shape[1:])
+    after = x.new_zeros((world_size() - 1) * len(x) - len(before), *x.shape[1:])
+    return all_reduce(torch.cat([before, x, after]))
+
+
+def first_row(x: Tensor) -> int:
+    """The row of `gather(x)` at which this process's own rows begin."""
+    return dist.get_rank() * len(x) if world_size() > 1 else 0
+
+
+def share_of_mean(total: Tensor, count: Tensor) -> Tensor:
+    """This process's share of sum(total) / sum(count) over all processes; 0 where nothing was counted.
+
+    The *average* of the shares over the processes is the mean over everything, and averaging over processes is what
+    distributed training does to gradients. Counts may differ between processes.
+    """
+    count = count.detach().to(total.dtype)
+    if world_size() > 1:
+        count = count.clone()
+        dist.all_reduce(count)
+    return total * world_size() / count.clamp(min=1)
