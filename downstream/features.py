@@ -69,9 +69,8 @@ def lab_features(frame_b3hw: Tensor) -> Tensor:
     """
     rgb = frame_b3hw[0].permute(1, 2, 0).contiguous().cpu().numpy()
     lab = torch.from_numpy(cv2.cvtColor(rgb, cv2.COLOR_RGB2LAB) / np.float32(100))
-    cells = [math.ceil(side / LAB_CELL) for side in lab.shape[:2]]
-    samples = [LAB_SAMPLES * side for side in cells]
-    shrunk = F.adaptive_avg_pool2d(lab.permute(2, 0, 1)[None], samples)
+    height, width = (LAB_SAMPLES * math.ceil(side / LAB_CELL) for side in lab.shape[:2])
+    shrunk = F.adaptive_avg_pool2d(lab.permute(2, 0, 1)[None], (height, width))
     patch = F.pixel_unshuffle(shrunk, LAB_SAMPLES) / LAB_SAMPLES  # |p|^2 is the mean over the patch, at most about 5
     radius = 4.0
     lift = (radius**2 - patch.square().sum(1, keepdim=True)).clamp_min(0).sqrt()
