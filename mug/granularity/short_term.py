@@ -80,7 +80,8 @@ def short_term_loss(
                 place = _peak(response(patch, match[:, end]), patch, phi.stride, clip.shape[-1] - size)
         patch = phi(crop(clip[:, 1], place, size)).match
     logits = response(patch, match[:, 0])
-    target = _gaussian(top_left, patch, logits, phi.stride, SIGMA * size)
+    # on a grid much coarser than the patch a narrower Gaussian would fall between the cells
+    target = _gaussian(top_left, patch, logits, phi.stride, max(SIGMA * size, phi.stride / 2))
     error = (logits.sigmoid() - target).square().mean((1, 2))
     kept = _best_tracks(error.detach())
     end_place = _peak(logits.detach(), patch, phi.stride, clip.shape[-1] - size)

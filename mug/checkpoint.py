@@ -1,0 +1,161 @@
+"""Weights on disk: our own safetensors files, and torchvision's in both directions."""
+
+from __future__ import annotations
+
+import json
+import math
+import pickle
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+
+import safetensors
+import safetensors.torch
+import torch
+from torch import Tensor, nn
+
+import mug
+from mug.backbone import BackboneConfig, Phi
+from mug.errors import InputError
+from mug.files import atomic_path
+from mug.model import ModelConfig, MuG
+
+PACKAGED = Path(__file__).parent / "weights"
+
+TRAINING_ONLY = ("kappa.", "short.")
+"""Heads that only losses read; a run's own checkpoints keep them, released weights do without their megabytes."""
+
+
+def save_weights(path: Path, model: MuG, metadata: Mapping[str, str]) -> None:
+    """Writes what inference needs of a model: phi, rho, v and the temperature.
+
+    Kernels are stored in half precision; vectors (batch norm's statistics may not fit into half) as they are.
+
+    Args:
+        path: A `.safetensors` file; appears complete or not at all.
+        model: On any device.
+        metadata: What should be known about the weights. `config` (JSON) and `version` are added.
+    """
+    tensors = {name: x for name, x in model.state_dict().items() if not name.startswith(TRAINING_ONLY)}
+    note = dict(metadata) | {"config": json.dumps(asdict(model.config)), "version": mug.__version__}
+    _write(path, {name: x.half() if x.ndim > 1 else x for name, x in tensors.items()}, note)
+
+
+def load_weights(path: Path | None = None) -> tuple[MuG, dict[str, str]]:
+    """Builds the model that a file of `save_weights` describes.
+
+    Args:
+        path: None for the weights that come with the package.
+
+    Returns:
+        The model on the CPU, in single precision and evaluation mode, and the file's metadata. Heads that only
+        training reads are untrained.
+
+    Raises:
+        InputError: the file is absent, no safetensors, truncated, of another program or architecture, or has values
+            that are not finite.
+    """
+    path = _packaged() if path is None else Path(path)
+    tensors, metadata = _read_safetensors(path)
+    model = MuG(_config(path, metadata))
+    expected = {name: x for name, x in model.state_dict().items() if not name.startswith(TRAINING_ONLY)}
+    _check_same(path, tensors, expected)
+    model.load_state_dict(tensors, strict=False)
+    return model.eval(), metadata
+
+
+def load_torchvision(phi: Phi, path: Path) -> None:
+    """Starts phi from a file of torchvision's ResNet weights, `.safetensors` or `.pth`; groups phi lacks are left out.
+
+    Raises:
+        InputError: the file is absent, unreadable, holds more than tensors, is of another architecture, or has values
+            that are not finite.
+    """
+    path = Path(path)
+    tensors = _read_safetensors(path)[0] if path.suffix == ".safetensors" else _read_pth(path)
+    expected = phi.resnet.state_dict()
+    _check_same(path, {name: x for name, x in tensors.items() if name in expected}, expected)
+    phi.resnet.load_state_dict(tensors, strict=False)
+
+
+def load_phi_into_torchvision(phi: Phi, network: nn.Module) -> None:
+    """Copies phi's residual layers into a `torchvision.models.resnet*` of the same depth; the rest stays as it was.
+
+    Raises:
+        InputError: the network is none of phi's depth.
+    """
+    wanted = network.state_dict()
+    state = phi.resnet.state_dict()
+    if any(name not in wanted or wanted[name].shape != x.shape for name, x in state.items()):
+        raise InputError(f"{type(network).__name__}: its layers are not phi's; use resnet{phi.config.depth}")
+    network.load_state_dict(state, strict=False)
+
+
+def export_torchvision(path: Path, phi: Phi) -> None:
+    """Writes phi's residual layers under torchvision's own names to a `.safetensors` file, in single precision."""
+    _write(path, phi.resnet.state_dict(), {"architecture": f"resnet{phi.config.depth}", "version": mug.__version__})
+
+
+def _write(path: Path, tensors: Mapping[str, Tensor], metadata: dict[str, str]) -> None:
+    with atomic_path(Path(path)) as temporary:
+        ready = {name: x.detach().cpu().contiguous() for name, x in tensors.items()}
+        safetensors.torch.save_file(ready, temporary, metadata=metadata)
+
+
+def _packaged() -> Path:
+    files = sorted(PACKAGED.glob("*.safetensors"))
+    if not files:
+        raise InputError(f"{PACKAGED}: no weights come with this installation; give a file with --weights")
+    return files[0]
+
+
+def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    if not path.is_file():
+        raise InputError(f"{path}: no such file; give the weights of a training run")
+    try:
+        with safetensors.safe_open(path, framework="pt") as file:
+            names = file.keys()
+            return {name: file.get_tensor(name) for name in names}, dict(file.metadata() or {})
+    except (safetensors.SafetensorError, OSError) as error:
+        with path.open("rb") as file:
+            start = file.read(2)
+        if start in (b"PK", b"\x80\x02"):
+            remedy = "is a pickle, which could run code; give a .safetensors file that mug wrote"
+        else:
+            remedy = "is damaged or no safetensors file; copy or train it again"
+        raise InputError(f"{path}: {remedy}") from error
+
+
+def _read_pth(path: Path) -> dict[str, Tensor]:
+    if not path.is_file():
+        raise InputError(f"{path}: no such file; give a ResNet's weights as torchvision publishes them")
+    try:
+        tensors = torch.load(path, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
+        raise InputError(f"{path}: is damaged or holds more than tensors; download it again") from error
+    if not isinstance(tensors, dict) or not all(isinstance(x, Tensor) for x in tensors.values()):
+        raise InputError(f"{path}: is no state dict; give a ResNet's weights as torchvision publishes them")
+    return tensors
+
+
+def _config(path: Path, metadata: dict[str, str]) -> ModelConfig:
+    if "config" not in metadata:
+        raise InputError(f"{path}: was not written by mug; give the weights of a training run")
+    try:
+        fields = json.loads(metadata["config"])
+        return ModelConfig(**fields | {"backbone": BackboneConfig(**fields["backbone"])})
+    except (TypeError, KeyError, ValueError) as error:
+        version = metadata.get("version", "unknown")
+        raise InputError(f"{path}: its configuration is not readable here; use mug {version} that wrote it") from error
+
+
+def _check_same(path: Path, tensors: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> None:
+    """Raises `InputError` unless names and shapes agree and all values are finite numbers."""
+    strange = sorted(expected.keys() ^ tensors.keys()) or sorted(
+        name for name, x in expected.items() if x.shape != tensors[name].shape
+    )
+    if strange:
+        raise InputError(f"{path}: is of another architecture ({strange[0]} does not fit); give weights of this one")
+    for name, x in tensors.items():
+        if not math.isfinite(float(x.double().sum())):
+            raise InputError(f"{path}: {name} is not finite; the training that wrote it diverged, use earlier weights")
