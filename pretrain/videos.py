@@ -21,7 +21,7 @@ from mug.progress import track
 from mug.video import FILE_SUFFIXES, FRAME_SUFFIXES, FrameFolder, VideoFile, has_jpeg_end
 from pretrain.sampling import CLIP_WINDOW
 
-FORMAT = 1
+FORMAT = 2
 
 GENERIC = {"images", "img", "imgs", "frames", "jpegimages", "480p", "1080p", "full-resolution", "train", "training",
            "train_all_frames", "val", "valid", "valid_all_frames", "test", "dev"}  # fmt: skip
@@ -39,6 +39,8 @@ class TrainingVideo:
     folder: Path
     frames: tuple[str, ...]
     """File names in `folder`."""
+    size: tuple[int, int]
+    """Height and width of its frames in pixels."""
 
     def __len__(self) -> int:
         return len(self.frames)
@@ -154,12 +156,12 @@ def _scan(
     for name, folder in track(places, "Checking frames"):
         if folder is None:
             continue
-        frames, bad = _usable_frames(folder)
+        frames, size, bad = _usable_frames(folder)
         index.bad += bad
         if len(frames) < min_frames:
             index.short.append(name)
         else:
-            index.videos.append(TrainingVideo(name, folder, tuple(frames)))
+            index.videos.append(TrainingVideo(name, folder, tuple(frames), size))
     return index
 
 
@@ -180,14 +182,14 @@ def _names(root: Path, paths: list[Path]) -> dict[Path, str]:
     return {p: name if count[name] == 1 else "/".join(full[p] or (name,)) for p, name in short.items()}
 
 
-def _usable_frames(folder: Path) -> tuple[list[str], list[str]]:
-    """Names of the frames that are whole and of the most common size; complaints about the others."""
+def _usable_frames(folder: Path) -> tuple[list[str], tuple[int, int], list[str]]:
+    """Names of the frames that are whole and of the most common size, that size, complaints about the others."""
     names = [n for n in os.listdir(folder) if Path(n).suffix.lower() in FRAME_SUFFIXES and not n.startswith(".")]
     names.sort(key=natural_key)
     with ThreadPoolExecutor(8) as pool:  # the disk is waited for, mostly
         sizes = list(pool.map(lambda name: _whole_size(folder / name), names))
     counts = Counter(size for size in sizes if size is not None)
-    usual = counts.most_common(1)[0][0] if counts else None
+    usual = counts.most_common(1)[0][0] if counts else (0, 0)
     good, bad, seen = [], [], set()
     for name, size in zip(names, sizes, strict=True):
         if size is None:
@@ -199,14 +201,14 @@ def _usable_frames(folder: Path) -> tuple[list[str], list[str]]:
         else:
             seen.add(Path(name).stem)
             good.append(name)
-    return good, bad
+    return good, usual, bad
 
 
 def _whole_size(path: Path) -> tuple[int, int] | None:
-    """Width and height of a picture whose header and end are there; nothing is decoded."""
+    """Height and width of a picture whose header and end are there; nothing is decoded."""
     try:
         with Image.open(path) as image:
-            size, kind = image.size, image.format
+            size, kind = (image.height, image.width), image.format
         if kind == "JPEG":
             return size if has_jpeg_end(path) else None
         if kind == "PNG":
@@ -283,7 +285,7 @@ def _path_key(path: Path) -> list[Any]:
 
 
 def _save(store: Path, state: str, index: VideoIndex) -> None:
-    videos = [[v.name, str(v.folder.resolve()), v.frames] for v in index.videos]
+    videos = [[v.name, str(v.folder.resolve()), v.frames, v.size] for v in index.videos]
     with atomic_path(store) as temporary:
         temporary.write_text(json.dumps({"state": state, "videos": videos, "bad": index.bad, "short": index.short}))
 
@@ -295,7 +297,7 @@ def _load(store: Path, state: str) -> VideoIndex | None:
         return None
     if stored.get("state") != state:
         return None
-    videos = [TrainingVideo(name, Path(folder), tuple(frames)) for name, folder, frames in stored["videos"]]
+    videos = [TrainingVideo(name, Path(at), tuple(frames), tuple(size)) for name, at, frames, size in stored["videos"]]
     if not all(video.folder.is_dir() for video in videos):  # the unpacked frames were removed
         return None
     return VideoIndex(videos, stored["bad"], stored["short"])

@@ -1,0 +1,190 @@
+"""Geometry and colour of training frames: drawn with the sample's own numbers, applied on the device.
+
+All changes of a frame's geometry are one affine map and all changes of its colour one 3x3 matrix with an offset, so a
+frame is resampled once and its colours are multiplied once, however many changes there are.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from mug.model import Batch
+from pretrain.sampling import CLIP, SampleOptions
+
+LUMA = np.array([0.299, 0.587, 0.114])
+TO_YIQ = np.array([LUMA, [0.5959, -0.2746, -0.3213], [0.2115, -0.5227, 0.3112]])
+CANVAS = 1.125
+"""Side of what is cut out of a frame, in sides of a training frame: rotation needs the margin."""
+LABEL_SAMPLES = 4
+"""Points to a side at which a label is read in each cell of phi's grid."""
+
+
+@dataclass(frozen=True)
+class Changes:
+    """What is done to the F = 3 + K + 2 frames of a sample."""
+
+    theta: np.ndarray
+    """(F, 2, 3): from [-1, 1] coordinates of a training frame to those of the frame on disk."""
+    warp: np.ndarray
+    """(2, 3): from [-1, 1] coordinates of `warped` to those of the abstract's frame 0."""
+    colour: np.ndarray
+    """(F, 3, 3): multiplies RGB, before the contrast is changed."""
+    contrast: np.ndarray
+    """(F,)"""
+    blur: np.ndarray
+    """(F,): standard deviation in pixels, 0 for none."""
+    patch: np.ndarray
+    """(2,): (x, y) px of the top left corner of the tracked patch."""
+
+
+def draw_changes(size: tuple[int, int], options: SampleOptions, rng: np.random.Generator) -> Changes:
+    """Draws the changes of a sample; the frames of its clip are changed alike, all others independently.
+
+    Crops never leave the frame; only the known warp may.
+
+    Args:
+        size: Height and width of the video's frames.
+        options: How strong the changes are.
+        rng: The sample's own generator.
+    """
+    alike = [0] * CLIP + list(range(1, options.abstract + 2))  # the clip, the abstract, the instance
+    crops = np.stack([_draw_crop(size, options, rng) for _ in range(alike[-1] + 1)])[alike]
+    colours = [_draw_colour(options, 1.0, rng) for _ in range(alike[-1] + 1)]
+    colours = [colours[i] for i in alike] + [_draw_colour(options, options.warp_strength, rng)]
+    warp = _draw_warp(options, rng)
+    theta = np.concatenate([crops, _compose(crops[CLIP], warp)[None]])
+    colour, contrast, blur = (np.array(values) for values in zip(*colours, strict=True))
+    patch = rng.integers(options.size - options.patch + 1, size=2)
+    return Changes(theta, warp, colour, contrast, blur, patch)
+
+
+def boxes(theta: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The parts of the frames that training frames show, and the maps into those parts.
+
+    Args:
+        theta: (F, 2, 3), as in `Changes`.
+
+    Returns:
+        (F, 4) left, top, right, bottom as shares of width and height, within the frame; (F, 2, 3), from [-1, 1]
+        coordinates of a training frame to those of its box.
+    """
+    reach = np.abs(theta[..., :2]).sum(-1)
+    low, high = (np.clip(theta[..., 2] + sign * reach, -1, 1) for sign in (-1, 1))
+    low = np.minimum(low, 1 - 1e-3)
+    high = np.maximum(high, low + 1e-3)
+    centre, half = (low + high) / 2, (high - low) / 2
+    inside = theta.copy()
+    inside[..., 2] -= centre
+    return (np.concatenate([low, high], -1) + 1) / 2, inside / half[..., None]
+
+
+@torch.no_grad()
+def render(raw: dict[str, Tensor], names: list[str], size: int, stride: int) -> Batch:
+    """Makes the training batch on the device that the samples are on.
+
+    Args:
+        raw: The tensors of `pretrain.dataset.RawBatch`.
+        names: The videos.
+        size: S, side of the training frames in pixels.
+        stride: Pixels to a cell of phi's grid.
+    """
+    # sample by sample: the pixels of a whole batch need not be there as floats twice
+    frames = torch.stack([_render_frames(*parts, size) for parts in zip(
+        raw["canvas"], raw["theta"], raw["colour"], raw["contrast"], raw["blur"], strict=True
+    )])  # fmt: skip
+    labels = torch.stack([
+        _render_labels(*parts, -(-size // stride))
+        for parts in zip(raw["labels"], raw["labelled"], raw["theta"], strict=True)
+    ])  # fmt: skip
+    return Batch(frames, labels, raw["patch"], raw["pair"], raw["warp"], names)
+
+
+def _render_frames(canvas: Tensor, theta: Tensor, colour: Tensor, contrast: Tensor, blur: Tensor, size: int) -> Tensor:
+    """uint8 (F, 3, C, C) -> (F, 3, S, S) in [0, 1]."""
+    grid = F.affine_grid(theta, [len(theta), 3, size, size], align_corners=False)
+    pixels = F.grid_sample(canvas.float() / 255, grid, padding_mode="border", align_corners=False)
+    return _recolour(_blur(pixels, blur), colour, contrast)
+
+
+def _render_labels(labels: Tensor, labelled: Tensor, theta: Tensor, cells: int) -> Tensor:
+    """uint8 (K, C, C) -> (K, h, w): the mean over each cell, NaN where a frame has no label."""
+    side = LABEL_SAMPLES * cells
+    grid = F.affine_grid(theta[CLIP : CLIP + len(labels)], [len(labels), 1, side, side], align_corners=False)
+    soft = F.grid_sample(labels[:, None].float() / 255, grid, padding_mode="border", align_corners=False)
+    soft = F.avg_pool2d(soft, LABEL_SAMPLES)[:, 0]
+    return torch.where(labelled[:, None, None], soft, torch.nan)
+
+
+def _recolour(pixels_fchw: Tensor, colour: Tensor, contrast: Tensor) -> Tensor:
+    """Gives c (M x) + (1 - c) m, where m is the mean brightness of M x; clamped to [0, 1]."""
+    flat = pixels_fchw.flatten(2)
+    luma = torch.as_tensor(LUMA, dtype=flat.dtype, device=flat.device)
+    mean = (colour @ flat.mean(2, keepdim=True)).mul(luma[:, None]).sum(1, keepdim=True)
+    keep = contrast[:, None, None]
+    offset = ((1 - keep) * mean).expand(-1, 3, flat.shape[2])
+    return torch.baddbmm(offset, keep * colour, flat).clamp_(0, 1).view_as(pixels_fchw)
+
+
+def _blur(pixels_fchw: Tensor, sigma: Tensor) -> Tensor:
+    """Gaussian blur, a standard deviation for each frame; frames with 0 stay as they are."""
+    radius = max(1, pixels_fchw.shape[-1] // 32)
+    offsets = torch.arange(-radius, radius + 1, device=sigma.device)
+    kernel = torch.exp(-0.5 * (offsets / sigma.clamp_min(1e-3)[:, None]).square())
+    kernel = (kernel / kernel.sum(1, keepdim=True)).repeat_interleave(3, 0)[:, None, None]
+    groups = len(kernel)
+    x = pixels_fchw.flatten(0, 1)[None]
+    x = F.conv2d(F.pad(x, (radius, radius, 0, 0), "replicate"), kernel, groups=groups)
+    x = F.conv2d(F.pad(x, (0, 0, radius, radius), "replicate"), kernel.transpose(2, 3), groups=groups)
+    return x.view_as(pixels_fchw)
+
+
+def _draw_crop(size: tuple[int, int], options: SampleOptions, rng: np.random.Generator) -> np.ndarray:
+    """(2, 3): a rotated, stretched, flipped square that lies within the frame."""
+    angle = np.deg2rad(options.rotation) * rng.uniform(-1, 1)
+    stretch = options.aspect ** (rng.uniform(-1, 1) / 2)
+    flip = rng.choice([-1.0, 1.0])
+    linear = _rotation(angle) @ np.diag([flip * stretch, 1 / stretch])
+    reach = np.abs(linear).sum(1)
+    limit = np.array([size[1] / size[0], 1.0])  # half sides of the frame, in half heights
+    scale = (limit / reach).min() * rng.uniform(options.crop, 1)
+    centre = rng.uniform(-1, 1, size=2) * (limit - scale * reach)
+    return np.column_stack([scale * linear, centre]) / limit[:, None]
+
+
+def _draw_warp(options: SampleOptions, rng: np.random.Generator) -> np.ndarray:
+    """(2, 3): the known warp."""
+    angle = np.deg2rad(options.warp_rotation) * rng.uniform(-1, 1)
+    zoom = options.warp_scale ** rng.uniform(-1, 1)
+    shear = np.array([[1.0, options.warp_shear * rng.uniform(-1, 1)], [0.0, 1.0]])
+    return np.column_stack([zoom * _rotation(angle) @ shear, options.warp_shift * rng.uniform(-1, 1, size=2)])
+
+
+def _draw_colour(options: SampleOptions, strength: float, rng: np.random.Generator) -> tuple[np.ndarray, float, float]:
+    """Colour matrix, contrast and blur."""
+    spread = min(strength * options.jitter, 0.9)
+    brightness, contrast, saturation = 1 + spread * rng.uniform(-1, 1, size=3)
+    hue = 2 * np.pi * min(strength * options.hue, 0.5) * rng.uniform(-1, 1)
+    if rng.random() < strength * options.grey:
+        saturation = 0.0
+    sigma = options.size / 128 * rng.uniform(0.4, 1.2)
+    if rng.random() >= strength * options.blur:
+        sigma = 0.0
+    turn = np.eye(3)
+    turn[1:, 1:] = saturation * _rotation(hue)
+    return brightness * np.linalg.inv(TO_YIQ) @ turn @ TO_YIQ, contrast, sigma
+
+
+def _rotation(angle: float) -> np.ndarray:
+    return np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+
+
+def _compose(outer: np.ndarray, inner: np.ndarray) -> np.ndarray:
+    """The (2, 3) map that does `inner`, then `outer`."""
+    composed = outer[:, :2] @ inner
+    composed[:, 2] += outer[:, 2]
+    return composed
