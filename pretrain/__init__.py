@@ -1,0 +1,1 @@
+"""Unlabeled video in, phi out."""
