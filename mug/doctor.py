@@ -19,6 +19,7 @@ PACKAGES = {
     "lightning": "lightning",
     "jsonargparse": "jsonargparse[signatures]",
     "docstring_parser": "jsonargparse[signatures]",
+    "yaml": "pyyaml",
     "rich": "rich",
     "safetensors": "safetensors",
     "tensorboard": "tensorboard",
