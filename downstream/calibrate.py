@@ -1,0 +1,133 @@
+"""`mug calibrate`: which softmax temperature suits the features, found on synthetic videos alone."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from downstream.device import choose_device
+from downstream.features import Extractor, phi_features
+from downstream.metrics.region import jaccard
+from downstream.one_shot import PRESETS, PropagationConfig, Propagator
+from downstream.propagate import TEMPERATURE_KEY
+from mug.checkpoint import load_weights, save_weights
+from mug.masks import VOID
+from mug.progress import track
+from mug.synth import synthetic_video
+
+TEMPERATURES = (1e-5, 3e-5, 1e-4, 3e-4, 1e-3, 2e-3, 3.5e-3, 5e-3, 7e-3, 0.01, 0.015, 0.02, 0.035, 0.05, 0.1, 0.2)
+"""What is tried. Features differ by orders of magnitude in how far apart their similarities lie."""
+
+CLIPS, CLIP_FRAMES, CLIP_SIZE = 6, 16, (160, 240)
+"""The synthetic videos it is tried on; a minute's work of one core."""
+
+Clip = tuple[np.ndarray, np.ndarray]
+"""Frames (T, H, W, 3) uint8 RGB and their masks (T, H, W) uint8."""
+
+
+@dataclass
+class CalibrateOptions:
+    """What `mug calibrate` is asked to do."""
+
+    weights: Path
+    """Weights of MuG (.safetensors), into whose metadata the temperature is written."""
+    device: str = "auto"
+    """`cpu`, `cuda` or `auto`: a GPU where there is one."""
+
+
+def calibrate(options: CalibrateOptions) -> None:
+    """Chooses the temperature of O-VOS for weights and writes it into them."""
+    device = choose_device(options.device)
+    model, metadata = load_weights(options.weights)
+    extract = phi_features(model.phi.to(device).eval())
+    scores = score_temperatures(extract, PRESETS["memory"], calibration_clips(), device=device)
+    best = best_temperature(scores)
+    save_weights(options.weights, model.cpu(), {**metadata, TEMPERATURE_KEY: f"{best:g}"})
+    for temperature, score in scores.items():
+        print(f"{temperature:8g}  J {100 * score:5.1f}{'  <- written' if temperature == best else ''}")
+
+
+def calibration_clips() -> list[Clip]:
+    """The synthetic videos, always the same."""
+    return [calibration_clip(index) for index in range(CLIPS)]
+
+
+def calibration_clip(index: int) -> Clip:
+    """One of them, with one or two objects."""
+    rng = np.random.default_rng([20, index])
+    return synthetic_video(rng, CLIP_FRAMES, *CLIP_SIZE, objects=1 + index % 2)
+
+
+def score_temperatures(
+    extract: Extractor,
+    config: PropagationConfig,
+    clips: Sequence[Clip],
+    temperatures: Sequence[float] = TEMPERATURES,
+    device: torch.device | str = "cpu",
+) -> dict[float, float]:
+    """Mean J over clips, their frames after the first and their objects, for each temperature.
+
+    Args:
+        extract: Features to be judged.
+        config: The protocol; only its temperature is replaced.
+        clips: Videos whose every mask is known.
+        temperatures: What is tried.
+        device: Where features and labels live.
+    """
+    scores: dict[float, list[float]] = {temperature: [] for temperature in temperatures}
+    for frames, masks in track(clips, "calibrating"):
+        recorded = Recorder(extract)
+        for temperature in temperatures:
+            propagator = Propagator(recorded.replay(), replace(config, temperature=temperature), device)
+            results = [propagator.step(frame, masks[0] if i == 0 else None) for i, frame in enumerate(frames)]
+            scores[temperature].append(_mean_j(np.stack(results[1:]), masks[1:]))
+    return {temperature: float(np.mean(values)) for temperature, values in scores.items()}
+
+
+def best_temperature(scores: dict[float, float]) -> float:
+    """The temperature of the highest score; among equals the middle one, which is the safest."""
+    top = max(scores.values())
+    equals = sorted(temperature for temperature, score in scores.items() if score >= top - 1e-9)
+    return equals[len(equals) // 2]
+
+
+class Recorder:
+    """Extracts a video's features once, however often the video is propagated through.
+
+    Example:
+        >>> calls = []
+        >>> recorder = Recorder(lambda frame: calls.append(1) or frame)
+        >>> for _ in range(3):
+        ...     extract = recorder.replay()
+        ...     _ = extract(torch.zeros(1)), extract(torch.ones(1))
+        >>> len(calls)
+        2
+    """
+
+    def __init__(self, extract: Extractor) -> None:
+        self._extract = extract
+        self._features: list[Tensor] = []
+
+    def replay(self) -> Extractor:
+        """An extractor for the video's frames from the first one on."""
+        position = iter(range(1 << 62))
+
+        def extract(frame: Tensor) -> Tensor:
+            index = next(position)
+            if index == len(self._features):
+                self._features.append(self._extract(frame))
+            return self._features[index]
+
+        return extract
+
+
+def _mean_j(results_thw: np.ndarray, masks_thw: np.ndarray) -> float:
+    """Mean over frames and objects."""
+    objects = set(np.unique(masks_thw).tolist()) - {0, VOID}
+    pairs = list(zip(results_thw, masks_thw, strict=True))
+    return float(np.mean([jaccard(result == n, mask == n) for result, mask in pairs for n in objects]))

@@ -1,0 +1,141 @@
+"""`mug propagate`: carries the mask of a video's first frame through the video (O-VOS)."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+import numpy as np
+
+from downstream.device import choose_device
+from downstream.features import phi_features
+from downstream.one_shot import PRESETS, Propagator
+from mug.checkpoint import load_weights
+from mug.errors import InputError
+from mug.files import prepare_output
+from mug.masks import VOID, read_mask, write_mask
+from mug.model import MuG
+from mug.overlay import OverlayWriter
+from mug.progress import track
+from mug.video import Video, find_videos
+
+TEMPERATURE_KEY = "one_shot_temperature"
+"""Where weights say which temperature suits them; `mug calibrate` writes it."""
+
+
+@dataclass
+class PropagateOptions:
+    """What `mug propagate` is asked to do."""
+
+    videos: Path
+    """A video, or a dataset root in DAVIS layout, of which only each sequence's first annotation is read."""
+    out: Path
+    """Folder for the results: OUT/<sequence>/<frame>.png."""
+    weights: Path | None = None
+    """Weights of MuG (.safetensors); those that come with the package when not given."""
+    mask: Path | None = None
+    """The mask of the first frame, for a single video."""
+    preset: Literal["memory", "paper"] = "memory"
+    """`paper` is MuG Eq. 17 to the letter; `memory` looks at more frames and carries soft labels."""
+    size: int | None = None
+    """Pixels of the frame's shorter side as phi sees it; the preset's when not given."""
+    temperature: float | None = None
+    """Of the softmax over similarities; when not given, what the weights say suits them."""
+    overlay: bool = False
+    """Write OUT/<sequence>.mp4 too, with the masks drawn over the frames."""
+    overwrite: bool = False
+    """Replace results that are there already."""
+    device: str = "auto"
+    """`cpu`, `cuda` or `auto`: a GPU where there is one."""
+
+
+class _Job(NamedTuple):
+    video: Video
+    mask: np.ndarray
+    folder: Path
+
+
+def propagate(options: PropagateOptions) -> None:
+    """Carries the masks of first frames through their videos (O-VOS)."""
+    if options.temperature is not None and not options.temperature > 0:
+        raise InputError(f"--temperature {options.temperature}: must be above 0")
+    if options.size is not None and options.size < 32:
+        raise InputError(f"--size {options.size}: must be at least 32 pixels")
+    device = choose_device(options.device)
+    jobs = _jobs(options)
+    model, metadata = load_weights(options.weights)
+    config = PRESETS[options.preset]
+    config = replace(
+        config,
+        size=options.size or config.size,
+        temperature=options.temperature or suited_temperature(model, metadata),
+    )
+    extract = phi_features(model.phi.to(device).eval())
+    for job in jobs:  # every folder is looked at before the first is written to
+        prepare_output(job.folder, options.overwrite)
+    for job in jobs:
+        _run(job, Propagator(extract, config, device), options.overlay)
+
+
+def suited_temperature(model: MuG, metadata: dict[str, str]) -> float:
+    """The temperature that fits the features: the calibrated one, else that learned with the matching head."""
+    return float(metadata.get(TEMPERATURE_KEY, model.temperature.detach()))
+
+
+def _jobs(options: PropagateOptions) -> list[_Job]:
+    videos = find_videos(options.videos)
+    if options.mask is not None and len(videos) > 1:
+        raise InputError(f"{options.videos}: holds {len(videos)} videos; --mask goes with a single one")
+    return [
+        _Job(video, first_mask(video, options.mask or annotation(video)), options.out / video.name) for video in videos
+    ]
+
+
+def annotation(video: Video) -> Path:
+    """The first frame's annotation of a sequence that lies in a DAVIS layout.
+
+    Raises:
+        InputError: the video lies elsewhere, or the file is missing.
+    """
+    parts = list(video.path.resolve().parts)
+    if "JPEGImages" not in parts:
+        raise InputError(f"{video.path}: has no annotation beside it; give the first frame's mask with --mask")
+    at = len(parts) - 1 - parts[::-1].index("JPEGImages")
+    parts[at] = "Annotations"
+    path = Path(*parts) / f"{video.frame_names[0]}.png"
+    if not path.is_file():
+        raise InputError(f"{path}: no such mask; O-VOS needs the first frame's annotation")
+    return path
+
+
+def first_mask(video: Video, path: Path) -> np.ndarray:
+    """Reads the mask of the video's first frame and checks that it can be one.
+
+    Raises:
+        InputError: unreadable, of another size than the video, or without an object.
+    """
+    mask = read_mask(path)
+    if mask.shape != tuple(video.size):
+        (rows, columns), (height, width) = mask.shape, video.size
+        raise InputError(f"{path}: is {columns}x{rows} pixels, its video {width}x{height}; give a mask of that size")
+    if not np.any((mask > 0) & (mask != VOID)):
+        raise InputError(f"{path}: shows no object; the first mask needs ids from 1")
+    return mask
+
+
+def _run(job: _Job, propagator: Propagator, overlay: bool) -> None:
+    video = job.video
+    with ExitStack() as stack:
+        writer = None
+        if overlay:
+            movie = job.folder.with_name(f"{job.folder.name}.mp4")
+            writer = stack.enter_context(OverlayWriter(movie, video.fps, video.size))
+        given: np.ndarray | None = job.mask
+        for name, frame in zip(video.frame_names, track(video, video.name, len(video)), strict=True):
+            mask = propagator.step(frame, given)
+            given = None
+            write_mask(job.folder / f"{name}.png", mask)
+            if writer is not None:
+                writer.write(frame, mask)
