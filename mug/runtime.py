@@ -10,7 +10,7 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -73,7 +73,9 @@ def launch(engine: Engine) -> Fabric:
         strategy=_strategy(engine),
     )
     fabric.launch()
-    if fabric.device.type == "cpu":
+    if fabric.device.type == "cuda":
+        torch.backends.cudnn.benchmark = True  # shapes stay the same from step to step
+    else:
         # a killed and restarted run has to repeat the undisturbed one to the last bit
         torch.use_deterministic_algorithms(True, warn_only=True)
         torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
@@ -159,6 +161,15 @@ class RunFolder:
         write_text(self.config, yaml.safe_dump(dict(config), sort_keys=False))
         return dict(config)
 
+    def recorded(self, *keys: str) -> Any:
+        """What the run that lies here was started with under nested keys; None where there is no run or no such key."""
+        import yaml
+
+        value = yaml.safe_load(self.config.read_text()) if self.config.is_file() else None
+        for key in keys:
+            value = value.get(key) if isinstance(value, Mapping) else None
+        return value
+
     def clean(self) -> None:
         """Removes what a killed process left half-written: hidden folders beside what they were to become."""
         for holder in [path for path in self.path.rglob(".*") if path.is_dir()]:
@@ -201,40 +212,34 @@ def first_difference(
 
 
 class MetricsLog:
-    """`metrics.csv`: a line a step, digit for digit the same however often the run was killed.
+    """A CSV file with a line a step, digit for digit the same however often the run was killed.
 
     The first column is the step. Opening it for step s cuts everything from step s on, and a half-written line.
     """
 
-    def __init__(self, path: Path, step: int) -> None:
-        self.path = path
-        kept = [row for row in self._complete_rows() if int(row[0]) < step] if path.is_file() else []
-        header = self._header if kept else None
+    def __init__(self, path: Path, columns: Sequence[str], step: int) -> None:
+        self._columns = columns
+        kept = [row for row in _complete_rows(path)[1:] if int(row[0]) < step]
         with atomic_path(path) as temporary, open(temporary, "w", newline="") as file:
-            if header:
-                csv.writer(file, lineterminator="\n").writerows([header, *kept])
-        self._columns = header
+            csv.writer(file, lineterminator="\n").writerows([columns, *kept])
         self._file = open(path, "a", newline="")  # noqa: SIM115 - stays open as long as the run
         self._writer = csv.writer(self._file, lineterminator="\n")
 
-    def _complete_rows(self) -> list[list[str]]:
-        text = self.path.read_text()
-        lines = text[: text.rfind("\n") + 1].splitlines()  # what follows the last line's end was cut by a kill
-        rows = list(csv.reader(lines))
-        self._header = rows[0] if rows else []
-        return [row for row in rows[1:] if len(row) == len(self._header)]
-
     def write(self, row: Mapping[str, Any]) -> None:
-        """Appends one step; the columns are those of the first row and stay."""
-        if self._columns is None:
-            self._columns = list(row)
-            self._writer.writerow(self._columns)
-        self._writer.writerow([_digits(row[name]) for name in self._columns])
+        """Appends one step; what it lacks stays empty."""
+        self._writer.writerow([_digits(row.get(name, "")) for name in self._columns])
         self._file.flush()
 
     def close(self) -> None:
         """Ends the log."""
         self._file.close()
+
+
+def _complete_rows(path: Path) -> list[list[str]]:
+    if not path.is_file():
+        return []
+    text = path.read_text()
+    return list(csv.reader(text[: text.rfind("\n") + 1].splitlines()))  # a kill may have cut the last line
 
 
 def _digits(value: Any) -> str:
@@ -250,6 +255,11 @@ class Checkpoints:
     def _all(self) -> list[Path]:
         found = [path for path in self.folder.glob("step*.pt") if re.fullmatch(r"step\d+\.pt", path.name)]
         return sorted(found, key=lambda path: int(path.stem.removeprefix("step")))
+
+    def latest_step(self) -> int | None:
+        """Steps done at the newest checkpoint."""
+        found = self._all()
+        return int(found[-1].stem.removeprefix("step")) if found else None
 
     def save(self, step: int, state: Mapping[str, Any]) -> Path:
         """Writes the state after `step` steps and drops all but the last two."""

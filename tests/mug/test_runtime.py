@@ -52,6 +52,14 @@ def test_a_run_folder_is_claimed_once_and_refuses_another_config(tmp_path: Path)
         folder.claim({"lr": 0.2, "out": "x"})
 
 
+def test_a_run_remembers_what_it_was_started_with(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path / "run")
+    assert folder.recorded("engine", "threads") is None
+    folder.claim({"engine": {"threads": 3}})
+    assert folder.recorded("engine", "threads") == 3
+    assert folder.recorded("engine", "threads", "more") is None
+
+
 def test_a_folder_that_is_no_run_is_refused(tmp_path: Path) -> None:
     (tmp_path / "holiday.jpg").write_bytes(b"x")
     with pytest.raises(InputError, match="no run"):
@@ -61,13 +69,13 @@ def test_a_folder_that_is_no_run_is_refused(tmp_path: Path) -> None:
 
 def test_metrics_are_cut_back_to_the_step_and_half_lines_dropped(tmp_path: Path) -> None:
     path = tmp_path / "metrics.csv"
-    whole = MetricsLog(path, 0)
+    whole = MetricsLog(path, ("step", "loss"), 0)
     for step in range(5):
         whole.write({"step": step, "loss": step / 3})
     whole.close()
     undisturbed = path.read_bytes()
     path.write_bytes(undisturbed[:-4])  # a kill in the middle of the last line
-    again = MetricsLog(path, 3)
+    again = MetricsLog(path, ("step", "loss"), 3)
     assert path.read_text().splitlines()[-1].startswith("2,")
     for step in range(3, 5):
         again.write({"step": step, "loss": step / 3})
@@ -78,19 +86,20 @@ def test_metrics_are_cut_back_to_the_step_and_half_lines_dropped(tmp_path: Path)
 def test_metrics_start_anew_when_not_even_the_header_is_whole(tmp_path: Path) -> None:
     path = tmp_path / "metrics.csv"
     path.write_text("step,lo")
-    log = MetricsLog(path, 0)
+    log = MetricsLog(path, ("step", "loss"), 0)
     log.write({"step": 0, "loss": 1.0})
     log.close()
     assert path.read_text() == "step,loss\n0,1\n"
 
 
-def test_a_float32_loss_survives_the_log_exactly(tmp_path: Path) -> None:
+def test_a_term_that_is_off_leaves_its_place_empty_and_float32_survives_exactly(tmp_path: Path) -> None:
     loss = torch.rand((), generator=torch.Generator().manual_seed(3))
-    log = MetricsLog(tmp_path / "metrics.csv", 0)
+    log = MetricsLog(tmp_path / "metrics.csv", ("step", "off", "loss"), 0)
     log.write({"step": 0, "loss": loss.item()})
     log.close()
-    written = float((tmp_path / "metrics.csv").read_text().splitlines()[1].split(",")[1])
-    assert torch.tensor(written) == loss
+    _, off, written = (tmp_path / "metrics.csv").read_text().splitlines()[1].split(",")
+    assert off == ""
+    assert torch.tensor(float(written)) == loss
 
 
 def test_two_checkpoints_are_kept_and_the_newest_readable_one_is_loaded(
@@ -98,9 +107,11 @@ def test_two_checkpoints_are_kept_and_the_newest_readable_one_is_loaded(
 ) -> None:
     checkpoints = Checkpoints(tmp_path)
     assert checkpoints.load() is None
+    assert checkpoints.latest_step() is None
     for step in (1, 2, 3):
         checkpoints.save(step, {"step": step, "model": {"w": torch.full((2,), float(step))}})
     assert sorted(path.name for path in tmp_path.iterdir()) == ["step0000002.pt", "step0000003.pt"]
+    assert checkpoints.latest_step() == 3
     state = checkpoints.load()
     assert state is not None
     assert state["step"] == 3

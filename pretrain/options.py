@@ -1,0 +1,167 @@
+"""Every choice of a pretraining run; a configuration file is these, written down."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from mug.errors import InputError
+from mug.model import LossWeights, ModelConfig
+from mug.refine import Refinement
+from mug.runtime import Engine
+from pretrain.sampling import SampleOptions
+
+
+@dataclass
+class OptimiserOptions:
+    """How the weights are moved."""
+
+    kind: Literal["sgd", "adamw"] = "sgd"
+    """`sgd` with Nesterov-free momentum, or `adamw`."""
+    lr: float = 0.03
+    """Highest learning rate."""
+    weight_decay: float = 5e-4
+    """Decay of matrices and filters; norms, biases and temperatures do not decay."""
+    momentum: float = 0.9
+    """Momentum of `sgd`; first beta of `adamw`."""
+    clip: float | None = 10.0
+    """Largest norm of the gradient; null does not clip."""
+
+
+@dataclass
+class ScheduleOptions:
+    """How the learning rate changes over the run."""
+
+    kind: Literal["cosine", "poly", "constant"] = "cosine"
+    """What the rate does after its warm-up."""
+    warmup: int = 0
+    """Steps over which the rate rises from zero."""
+    power: float = 0.9
+    """Exponent of `poly`."""
+    floor: float = 0.0
+    """Share of the highest rate that `cosine` and `poly` end at."""
+    each_round: bool = False
+    """Whether every round has a schedule of its own, or one spans the run."""
+
+
+@dataclass
+class WarmupOptions:
+    """The first steps, in which kappa and the matching head learn from synthetic warps."""
+
+    steps: int = 0
+    """How many there are."""
+    weights: LossWeights = field(default_factory=lambda: LossWeights(short=0.0, long=0.0, video=0.0, warp=1.0))
+    """What the total loss is made of meanwhile."""
+
+
+@dataclass
+class LabelOptions:
+    """Where the foreground maps come from and how they are renewed."""
+
+    prior: Literal["motion", "saliency", "cam"] = "motion"
+    """Kind of the initial maps Q."""
+    classifier: Path | None = None
+    """Weights file of a torchvision classifier, for `cam`."""
+    stride: int = 4
+    """Every so many frames of a video have a map."""
+    cache: Path | None = None
+    """Folder where initial maps are kept for several runs; `labels/prior` of the run when not given."""
+    alpha: float = 0.05
+    """Weight in Eq. 15 of the map that is not kept."""
+    keep: Literal["prediction", "label"] = "prediction"
+    """Which of the two maps of Eq. 15 keeps 1 - alpha: the prediction, as printed, or the label so far."""
+    refine: Refinement = "guided"
+    """How predictions are sharpened before they become labels."""
+    binary: bool = True
+    """Whether predictions are cut to 0 or 1 before they become labels, as in Eq. 15."""
+
+
+@dataclass
+class PretrainOptions:
+    """What `mug pretrain` is told."""
+
+    videos: Path
+    """Unlabeled video: a folder of clips, or a data set in its own layout."""
+    out: Path
+    """Folder of the run; a run that lies there already goes on where it stopped."""
+    labels: Path | None = None
+    """Folder of initial maps that `mug prior` wrote; computed when not given."""
+    index_cache: Path | None = None
+    """Folder where frames of video files are unpacked to and the index is kept, for several runs."""
+    model: ModelConfig = field(default_factory=ModelConfig)
+    """The network."""
+    initial: Path | None = None
+    """Weights of a torchvision ResNet to start from (a state dict); from scratch when not given, as in the paper."""
+    sample: SampleOptions = field(default_factory=SampleOptions)
+    """What one sample holds and how it is augmented."""
+    bootstrap: LabelOptions = field(default_factory=LabelOptions)
+    """The foreground maps and their renewal."""
+    optimiser: OptimiserOptions = field(default_factory=OptimiserOptions)
+    """How the weights are moved."""
+    schedule: ScheduleOptions = field(default_factory=ScheduleOptions)
+    """How the learning rate changes."""
+    weights: LossWeights = field(default_factory=LossWeights)
+    """What the total loss is made of (Eq. 16)."""
+    warmup: WarmupOptions = field(default_factory=WarmupOptions)
+    """The first steps, on synthetic warps."""
+    rounds: int | list[int] = 2
+    """Rounds of `steps` steps each, or a list with the steps of each round."""
+    steps: int = 10000
+    """Steps of a round, where `rounds` is a number."""
+    batch: int = 16
+    """Videos in a step, over all processes and accumulated parts."""
+    accumulate: int = 1
+    """Parts that a process works through one after the other in a step."""
+    engine: Engine = field(default_factory=Engine)
+    """Where and how it is computed."""
+    num_workers: int = 2
+    """Processes that read frames, for each training process; 0 reads in the training process."""
+    save_every: int = 500
+    """Steps between checkpoints."""
+    picture_every: int = 1000
+    """Steps between pictures; 0 for none."""
+    seed: int = 0
+    """Seed of everything random."""
+
+    def round_steps(self) -> list[int]:
+        """The steps of each round."""
+        return [self.steps] * self.rounds if isinstance(self.rounds, int) else list(self.rounds)
+
+
+FREE_KEYS = (
+    "out", "num_workers", "save_every", "picture_every", "index_cache", "bootstrap.cache", "engine.threads"
+)  # fmt: skip
+"""What may change when a run goes on: nothing here moves a loss."""
+
+
+def check(options: PretrainOptions) -> None:
+    """Refuses numbers that cannot be trained with.
+
+    Raises:
+        InputError: naming the option and what would do.
+    """
+    steps = options.round_steps()
+    if not steps or min(steps) < 1:
+        raise InputError(f"rounds: {options.rounds} of {options.steps} steps train nothing; give 1 or more of each")
+    parts = options.accumulate * options.engine.devices * options.engine.nodes
+    if options.accumulate < 1 or options.batch < 1 or options.batch % parts:
+        raise InputError(
+            f"batch: {options.batch} videos cannot be shared evenly by {parts} parts (accumulate x devices x nodes); "
+            f"give a multiple of {max(parts, 1)}"
+        )
+    for name, value in (
+        ("save_every", options.save_every), ("bootstrap.stride", options.bootstrap.stride),
+    ):  # fmt: skip
+        if value < 1:
+            raise InputError(f"{name}: {value} is too few; give 1 or more")
+    for name, value in (
+        ("picture_every", options.picture_every), ("num_workers", options.num_workers),
+        ("schedule.warmup", options.schedule.warmup), ("warmup.steps", options.warmup.steps),
+    ):  # fmt: skip
+        if value < 0:
+            raise InputError(f"{name}: {value} is negative; give 0 or more")
+    if options.optimiser.lr <= 0:
+        raise InputError(f"optimiser.lr: {options.optimiser.lr} moves nothing; give a positive rate")
+    if not 0 <= options.bootstrap.alpha <= 1:
+        raise InputError(f"bootstrap.alpha: {options.bootstrap.alpha} is no share; give 0 to 1")

@@ -1,0 +1,106 @@
+"""Pictures of what a run sees: labels and predictions, tracked patches, estimated warps."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from PIL import Image
+from torch import Tensor
+
+from mug.backbone import Features
+from mug.files import atomic_path
+from mug.granularity.short_term import patch_size, short_term_loss
+from mug.model import Batch, MuG
+
+SAMPLES = 4
+START, END = (0.1, 0.9, 0.2), (1.0, 0.2, 0.1)
+
+
+@torch.no_grad()
+def draw(network: MuG, batch: Batch) -> dict[str, Tensor]:
+    """Pictures (3, H, W) in [0, 1] of the first samples of a batch, by name; the network is left as it was.
+
+    `labels`: each frame of the abstract above its target, P of the single frame and the readout from r. `tracking`: the
+    clip, the patch at its start in green and in red where it came out after going forth and back. `warps`: a frame, its
+    warped copy and the frame through the warp that kappa estimates; then the same of a long-term pair.
+
+    Where several processes train, all have to draw.
+    """
+    trained = network.training
+    network.eval()
+    few = {name: value[:SAMPLES] for name, value in vars(batch).items()}
+    batch = Batch(**few)
+    pictures = {
+        "labels": _labels(network, batch),
+        "tracking": _tracking(network, batch),
+        "warps": _warps(network, batch),
+    }
+    network.train(trained)
+    return pictures
+
+
+def write(folder: Path, step: int, pictures: dict[str, Tensor]) -> None:
+    """Writes `folder/<step>_<name>.png` by rename."""
+    for name, picture in pictures.items():
+        pixels = (picture.clamp(0, 1) * 255).round().byte().permute(1, 2, 0).cpu().numpy()
+        with atomic_path(folder / f"{step:07d}_{name}.png") as temporary:
+            Image.fromarray(np.ascontiguousarray(pixels)).save(temporary)
+
+
+def _labels(network: MuG, batch: Batch) -> Tensor:
+    frames = batch.abstract
+    count = frames.shape[1]
+    seen = Features(*(x.unflatten(0, (-1, count)) for x in network.phi(frames.flatten(0, 1))))
+    rows = []
+    for k in range(count):
+        others = [other for other in range(count) if other != k]
+        query, source = Features(*(x[:, k] for x in seen)), Features(*(x[:, others] for x in seen))
+        single = network.rho(query.trunk).float().sigmoid()
+        target = batch.labels[:, k : k + 1].nan_to_num(0.5)  # grey: no label
+        maps = [_as_frame(x, frames) for x in (target, single, network.segment_frame(query, source))]
+        rows.append(torch.stack([frames[:, k].float(), *maps], 1))
+    return _tiles(torch.cat(rows, 1).unflatten(1, (count, 4)).transpose(1, 2).flatten(0, 1))
+
+
+def _tracking(network: MuG, batch: Batch) -> Tensor:
+    count = batch.clip.shape[1]
+    match = network.phi(batch.clip.flatten(0, 1)).match.unflatten(0, (-1, count))
+    _, end = short_term_loss(network.phi, network.short, batch.clip, match, batch.patch)
+    clip = batch.clip.float().clone()
+    side = patch_size(clip.shape[-1])
+    for n in range(len(clip)):
+        for place, colour in ((batch.patch[n], START), (end[n], END)):
+            _outline(clip[n, 0], place, side, colour)
+    return _tiles(clip)
+
+
+def _warps(network: MuG, batch: Batch) -> Tensor:
+    frame, warped = batch.abstract[:, 0].float(), batch.warped[:, 0].float()
+    sample = torch.arange(len(frame), device=frame.device)
+    first, second = (batch.abstract[sample, position].float() for position in batch.pair.long().unbind(1))
+    columns = []
+    for source, query in ((frame, warped), (first, second)):
+        theta = network.kappa(network.phi(query).match, network.phi(source).match)
+        grid = F.affine_grid(theta.float(), list(source.shape), align_corners=False)
+        columns += [source, query, F.grid_sample(source, grid, align_corners=False)]
+    return _tiles(torch.stack(columns, 1))
+
+
+def _as_frame(map_b1hw: Tensor, like: Tensor) -> Tensor:
+    return F.interpolate(map_b1hw.float(), like.shape[-2:]).expand(-1, 3, -1, -1)
+
+
+def _tiles(rows: Tensor) -> Tensor:
+    """(rows, columns, 3, H, W) -> one picture (3, rows * H, columns * W)."""
+    return rows.permute(2, 0, 3, 1, 4).flatten(1, 2).flatten(2, 3)
+
+
+def _outline(frame_chw: Tensor, top_left: Tensor, side: int, colour: tuple[float, float, float]) -> None:
+    x, y = (int(v) for v in top_left)
+    paint = frame_chw.new_tensor(colour)[:, None]
+    right, bottom = (min(v + side, frame_chw.shape[-1]) - 1 for v in (x, y))
+    frame_chw[:, y : bottom + 1, x] = frame_chw[:, y : bottom + 1, right] = paint
+    frame_chw[:, y, x : right + 1] = frame_chw[:, bottom, x : right + 1] = paint
