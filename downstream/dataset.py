@@ -58,7 +58,8 @@ class Dataset:
         """
         import yaml
 
-        path = next((p for p in (self.root / INFO_FILE, self.annotations / INFO_FILE) if p.is_file()), None)
+        folders = (self.root, self.root / "Annotations", self.annotations)
+        path = next((folder / INFO_FILE for folder in folders if (folder / INFO_FILE).is_file()), None)
         if path is None:
             return None
         try:

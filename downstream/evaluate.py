@@ -164,10 +164,9 @@ def _job(dataset: Dataset, name: str, pred: Path, task: Task, threshold: float |
         )
     predictions = frame_files(pred / name)
     if missing := [frame for frame in counted if frame not in predictions]:
-        raise InputError(
-            f"{pred / name / missing[0]}.png: is missing, with {len(missing) - 1} more results of this sequence; every "
-            "annotated frame but the first and the last needs one"
-        )
+        others = f" with {len(missing) - 1} more of this sequence" if len(missing) > 1 else ""
+        first = pred / name / f"{missing[0]}.png"
+        raise InputError(f"{first}: is missing{others}; every annotated frame but the first and the last is needed")
     objects = [ANY_OBJECT] if task == "zero-shot" else _objects(next(iter(truth.values())))
     return _Job(name, objects, [truth[f] for f in counted], [predictions[f] for f in counted], threshold, stability)
 

@@ -81,15 +81,19 @@ def shape_contexts(points: np.ndarray) -> np.ndarray:
     """
     x, y = points.T
     dx, dy = x - x[:, None], y - y[:, None]
-    distance = np.hypot(dx, dy)
+    distance = np.sqrt(dx * dx + dy * dy)
     distance /= distance.mean() or 1.0
-    # beyond the last ring is one more, and both ends of the half circle, -180 and 180 degrees, have a sector of their
-    # own: the first is dropped and the others are joined below, which is cheaper than a modulo of each pair
+    # beyond the last ring is one more, and both ends of the circle, -180 and 180 degrees, have a sector of their own:
+    # the first is dropped and the others are joined below, which is cheaper than a modulo of each pair
     rings, sectors = len(RADII) + 1, SECTORS + 1
-    slot = np.floor(np.arctan2(dy, dx) / (2 * np.pi / SECTORS)).astype(np.int64)
-    slot += SECTORS // 2 + sectors * rings * np.arange(len(points))[:, None]
+    ring = np.zeros(distance.shape, np.uint8)
     for radius in RADII:
-        slot += sectors * (distance >= radius)
+        ring += distance >= radius
+    sector = np.arctan2(dy, dx)
+    sector /= 2 * np.pi / SECTORS
+    slot = np.floor(sector, out=sector).astype(np.int32)
+    slot += ring * np.uint8(sectors)
+    slot += (SECTORS // 2 + rings * sectors * np.arange(len(points), dtype=np.int32))[:, None]
     count = np.bincount(slot.ravel(), minlength=len(points) * rings * sectors).reshape(-1, rings, sectors)[:, :-1]
     count[:, :, 0] += count[:, :, -1]
     histogram = count[:, :, :-1].reshape(len(points), -1)
@@ -109,11 +113,12 @@ def chi_square(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     # As both sum to one this is 1 - 2 sum_k 1 / (1 / a_k + 1 / b_k). Only the third of the bins that a row occupies
     # can add to it, and an infinite 1 / b_k makes a bin that is empty in b vanish.
     with np.errstate(divide="ignore"):
-        inverse_a, inverse_b = (1 / a).astype(np.float32), (1 / b.T).astype(np.float32)
+        inverse_a, inverse_b = (1 / a).astype(np.float32), np.ascontiguousarray(1 / b.T, np.float32)
     shared = np.empty((len(a), len(b)), np.float32)
+    scratch = np.empty(inverse_b.shape, np.float32)
     for row, inverse in zip(shared, inverse_a, strict=True):
         occupied = np.flatnonzero(np.isfinite(inverse))
-        term = inverse_b[occupied] + inverse[occupied, None]
+        term = np.add(inverse_b[occupied], inverse[occupied, None], out=scratch[: len(occupied)])
         np.reciprocal(term, out=term).sum(axis=0, out=row)
     return np.maximum(1 - 2 * shared, 0)
 

@@ -1,0 +1,111 @@
+"""How fast J, F and T are scored, beside a straightforward implementation, in one run.
+
+    python benchmarks/scoring.py DATASET RESULTS [--every 10]
+
+The straightforward one is what one writes from the definition: each frame read with Pillow, boundaries over the whole
+frame, each dilated over the whole frame by a disk, one process. It is timed with two dilations:
+
+- `ndimage`: `scipy.ndimage.binary_dilation`, which is what `skimage.morphology.binary_dilation(boundary, disk(8))` of
+  the DAVIS-16 toolkit runs underneath. scipy comes with scikit-learn; scikit-image itself is not needed.
+- `cv2`: `cv2.dilate`, as later toolkits do.
+
+It is run on every n-th frame and its time multiplied, as frames cost the same. Its J and F must equal ours.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import cv2
+import numpy as np
+from PIL import Image
+from scipy import ndimage
+
+from downstream.dataset import frame_files, open_dataset
+from downstream.evaluate import score
+
+Dilation = Callable[[np.ndarray, np.ndarray], np.ndarray]
+
+
+def by_ndimage(boundary: np.ndarray, disk: np.ndarray) -> np.ndarray:
+    """Dilation as scikit-image does it."""
+    return ndimage.binary_dilation(boundary, structure=disk)
+
+
+def by_cv2(boundary: np.ndarray, disk: np.ndarray) -> np.ndarray:
+    """Dilation by OpenCV."""
+    return cv2.dilate(boundary.astype(np.uint8), disk.astype(np.uint8)) > 0
+
+
+def boundary_of(mask: np.ndarray) -> np.ndarray:
+    """Pixels that differ from their east, south or south-east neighbour."""
+    east, south, diagonal = np.zeros_like(mask), np.zeros_like(mask), np.zeros_like(mask)
+    east[:, :-1], south[:-1], diagonal[:-1, :-1] = mask[:, 1:], mask[1:], mask[1:, 1:]
+    boundary = (mask ^ east) | (mask ^ south) | (mask ^ diagonal)
+    boundary[-1], boundary[:, -1] = (mask ^ east)[-1], (mask ^ south)[:, -1]
+    boundary[-1, -1] = False
+    return boundary
+
+
+def straightforward(truth_path: Path, path: Path, dilate: Dilation) -> tuple[float, float]:
+    """J and F of a frame, from the definition."""
+    truth, prediction = (np.array(Image.open(file).convert("L")) > 0 for file in (truth_path, path))
+    union = (prediction | truth).sum()
+    region = (prediction & truth).sum() / union if union else 1.0
+    radius = math.ceil(0.008 * np.linalg.norm(truth.shape))
+    grid = np.mgrid[-radius : radius + 1, -radius : radius + 1]
+    disk = (grid**2).sum(axis=0) <= radius**2
+    predicted, true = boundary_of(prediction), boundary_of(truth)
+    precision = (predicted & dilate(true, disk)).sum() / predicted.sum() if predicted.any() else 1.0
+    recall = (true & dilate(predicted, disk)).sum() / true.sum() if true.any() else 1.0
+    if not predicted.any() and not true.any():
+        return region, 1.0
+    return region, 2 * precision * recall / (precision + recall) if precision + recall else 0.0
+
+
+def main() -> None:
+    """Times all of it and prints a table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("gt", type=Path, help="dataset root in DAVIS layout")
+    parser.add_argument("pred", type=Path, help="results: <sequence>/<frame>.png")
+    parser.add_argument("--every", type=int, default=10, help="frames a straightforward run skips to")
+    options = parser.parse_args()
+    cv2.setNumThreads(1)
+
+    cores = len(os.sched_getaffinity(0))
+    ours, rows = {}, []
+    for stability, workers in ((False, 1), (False, cores), (True, 1), (True, cores)):
+        start, cpu = time.perf_counter(), time.process_time()
+        ours = score(options.gt, options.pred, "zero-shot", stability=stability, workers=workers)
+        name = f"mug, {'J F T' if stability else 'J F'}, {workers} process{'es' * (workers > 1)}"
+        rows.append((name, time.perf_counter() - start, time.process_time() - cpu if workers == 1 else math.nan))
+
+    dataset = open_dataset(options.gt)
+    for dilate in (by_cv2, by_ndimage):
+        start, cpu, count, total = time.perf_counter(), time.process_time(), 0, 0
+        for sequence, entry in ours["sequences"].items():
+            files = list(dataset.frames(sequence).items())[1:-1]
+            results = frame_files(options.pred / sequence)
+            total += len(files)
+            for index in range(0, len(files), options.every):
+                frame, truth = files[index]
+                expected = straightforward(truth, results[frame], dilate)
+                np.testing.assert_allclose((entry["J"]["frames"][index], entry["F"]["frames"][index]), expected)
+                count += 1
+        share = total / count
+        wall, spent = (time.perf_counter() - start) * share, (time.process_time() - cpu) * share
+        rows.append((f"straightforward, {dilate.__name__[3:]}, J F, 1 process", wall, spent))
+
+    print(f"{ours['counts']['frames']} frames, {cores} cores; seconds")
+    print(f"{'':44}{'wall':>8}{'CPU':>8}")
+    for name, wall, spent in rows:
+        print(f"{name:44}{wall:8.1f}{'' if math.isnan(spent) else f'{spent:8.1f}'}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,372 @@
+"""`mug evaluate` as a user calls it, and against the official scores of published results."""
+
+from __future__ import annotations
+
+import json
+import math
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from downstream.evaluate import EvaluateOptions, evaluate, score
+from mug.cli import main
+from mug.errors import InputError
+from mug.masks import read_mask, write_mask
+
+Squares = Callable[..., Path]
+FRAMES = 6
+
+
+@pytest.fixture
+def truth(moving_squares: Squares) -> Path:
+    """Two sequences of six frames with two objects each."""
+    return moving_squares(videos=2, frames=FRAMES, objects=2)
+
+
+@pytest.fixture
+def results(truth: Path, tmp_path: Path) -> Path:
+    """Perfect results."""
+    folder = tmp_path / "results"
+    shutil.copytree(truth / "Annotations" / "480p", folder)
+    return folder
+
+
+def rewrite(folder: Path, change: Callable[[np.ndarray], np.ndarray | Image.Image]) -> None:
+    for path in sorted(folder.rglob("*.png")):
+        changed = change(read_mask(path))
+        if isinstance(changed, Image.Image):
+            changed.save(path)
+        else:
+            write_mask(path, changed)
+
+
+def as_binary(mask: np.ndarray) -> Image.Image:
+    return Image.fromarray((mask > 0).astype(np.uint8) * 255)
+
+
+def as_bits(mask: np.ndarray) -> Image.Image:
+    return Image.fromarray(mask > 0)
+
+
+def as_soft(mask: np.ndarray) -> Image.Image:
+    noise = np.random.default_rng(0).integers(0, 100, mask.shape)
+    return Image.fromarray(np.where(mask > 0, 155 + noise, noise).astype(np.uint8))
+
+
+@pytest.mark.parametrize("task", ["zero-shot", "one-shot"])
+def test_perfect_results_score_full(truth: Path, results: Path, task: Any) -> None:
+    scores = score(truth, results, task)
+    assert scores["J"] == {"mean": 1.0, "recall": 1.0, "decay": 0.0}
+    assert scores["F"] == {"mean": 1.0, "recall": 1.0, "decay": 0.0}
+    assert scores["J&F"]["mean"] == 1.0
+    assert scores["T"]["mean"] == scores["T_all"]["mean"] >= 0
+    assert len(scores["sequences"]["square0"]["J"]["frames"]) == FRAMES - 2
+    objects = 2 if task == "one-shot" else 1
+    assert scores["counts"] == {"sequences": 2, "objects": 2 * objects, "frames": 2 * (FRAMES - 2)}
+
+
+def test_processes_score_as_one_does(truth: Path, results: Path) -> None:
+    rewrite(results / "square1", lambda mask: np.roll(mask, 3, axis=1))
+    assert score(truth, results, "one-shot", workers=2) == score(truth, results, "one-shot")
+
+
+def test_first_and_last_frame_do_not_count_and_may_be_missing(truth: Path, results: Path) -> None:
+    expected = score(truth, results, "zero-shot")
+    for name in ("00000", f"{FRAMES - 1:05d}"):
+        path = results / "square0" / f"{name}.png"
+        write_mask(path, np.zeros_like(read_mask(path)))
+        assert score(truth, results, "zero-shot") == expected
+        path.unlink()
+    assert score(truth, results, "zero-shot") == expected
+
+
+@pytest.mark.parametrize("change", [as_binary, as_bits, lambda mask: (mask > 0) * np.uint8(7)])
+def test_zero_shot_takes_masks_of_any_encoding(
+    truth: Path, results: Path, change: Callable[[np.ndarray], np.ndarray | Image.Image]
+) -> None:
+    rewrite(results, change)
+    assert score(truth, results, "zero-shot", stability=False)["J"]["mean"] == 1.0
+
+
+def test_one_shot_needs_each_object_under_its_own_id(truth: Path, results: Path) -> None:
+    rewrite(results, lambda mask: np.array([0, 2, 1], np.uint8)[mask])
+    assert score(truth, results, "one-shot", stability=False)["J"]["mean"] < 0.5
+    assert score(truth, results, "zero-shot", stability=False)["J"]["mean"] == 1.0
+
+
+def test_one_shot_averages_over_the_objects_of_all_sequences(moving_squares: Squares, tmp_path: Path) -> None:
+    truth = moving_squares(videos=2, frames=FRAMES, objects=2)
+    results = tmp_path / "results"
+    shutil.copytree(truth / "Annotations" / "480p", results)
+    # one sequence with two objects, of which one is lost, and one with a single object
+    rewrite(truth / "Annotations" / "480p" / "square1", lambda mask: (mask == 2).astype(np.uint8))
+    rewrite(results / "square1", lambda mask: (mask == 2).astype(np.uint8))
+    rewrite(results / "square0", lambda mask: (mask == 2) * np.uint8(2))
+    scores = score(truth, results, "one-shot")
+    lost = scores["sequences"]["square0"]
+    assert {identity: entry["J"]["mean"] for identity, entry in lost["objects"].items()} == {"1": 0.0, "2": 1.0}
+    assert lost["J"]["mean"] == 0.5
+    assert lost["J"]["frames"] == [0.5] * (FRAMES - 2)
+    assert math.isnan(lost["objects"]["1"]["T"])
+    assert lost["T"] == lost["objects"]["2"]["T"]
+    assert "objects" not in scores["sequences"]["square1"]
+    assert scores["J"]["mean"] == pytest.approx(2 / 3)  # of three objects, not of two sequences
+
+
+def test_one_shot_ignores_ids_that_the_first_annotation_lacks(
+    truth: Path, results: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def add(mask: np.ndarray) -> np.ndarray:
+        mask[0, 0] = 9
+        return mask
+
+    rewrite(results / "square0", add)
+    scores = score(truth, results, "one-shot", stability=False)
+    assert scores["J"]["mean"] == 1.0
+    assert scores["sequences"]["square0"]["ignored_ids"] == [9]
+    assert "ignored_ids" not in scores["sequences"]["square1"]
+    evaluate(EvaluateOptions("one-shot", truth, results, stability=False, workers=1))
+    assert "square0: ids [9] are not in the first annotation" in capsys.readouterr().err
+
+
+def test_void_pixels_of_the_annotation_do_not_count(truth: Path, results: Path) -> None:
+    def mark(mask: np.ndarray) -> np.ndarray:
+        mask[:, -20:] = 255
+        return mask
+
+    def stray(mask: np.ndarray) -> np.ndarray:
+        mask[5:20, -20:] = 1
+        return mask
+
+    rewrite(results, stray)
+    assert score(truth, results, "zero-shot", stability=False)["J"]["mean"] < 1.0
+    rewrite(truth / "Annotations", mark)
+    for task in ("zero-shot", "one-shot"):
+        scores = score(truth, results, task, stability=False)
+        assert scores["J"]["mean"] == scores["F"]["mean"] == 1.0
+
+
+def test_soft_maps_need_a_threshold(truth: Path, results: Path) -> None:
+    rewrite(results, as_soft)
+    with pytest.raises(InputError, match=r"soft map, not a mask.*threshold"):
+        score(truth, results, "zero-shot")
+    assert score(truth, results, "zero-shot", threshold=0.5, stability=False)["J"]["mean"] == 1.0
+    assert score(truth, results, "zero-shot", threshold=0.1, stability=False)["J"]["mean"] < 0.9
+
+
+def test_a_soft_map_of_few_levels_is_told_from_ids(truth: Path, results: Path) -> None:
+    rewrite(results, lambda mask: Image.fromarray(np.array([0, 120, 200], np.uint8)[mask]))
+    with pytest.raises(InputError, match=r"grey value 200 makes it a soft map, not a mask; give --threshold"):
+        score(truth, results, "zero-shot")
+
+
+def test_t_runs_over_the_marked_sequences(truth: Path, results: Path) -> None:
+    rewrite(results / "square1", lambda mask: mask * np.uint8(mask[0, 0] == 0))
+    assert score(truth, results, "zero-shot")["T"]["list"] == "all"
+    (truth / "db_info.yml").write_text(
+        "sequences:\n- {name: square0, eval_t: false}\n- {name: square1, eval_t: true}\n"
+    )
+    scores = score(truth, results, "zero-shot")
+    assert scores["T"]["list"] == "eval_t of db_info.yml"
+    assert scores["T"]["sequences"] == ["square1"]
+    assert scores["T"]["mean"] == scores["sequences"]["square1"]["T"]
+    means = [entry["T"] for entry in scores["sequences"].values()]
+    assert scores["T_all"]["mean"] == pytest.approx(sum(means) / 2)
+
+
+def test_t_falls_back_to_the_steady_sequences_of_davis16(truth: Path, results: Path) -> None:
+    (truth / "Annotations" / "480p" / "square1").rename(truth / "Annotations" / "480p" / "dog")
+    (results / "square1").rename(results / "dog")
+    scores = score(truth, results, "zero-shot")
+    assert scores["T"]["list"] == "built-in list of DAVIS-16"
+    assert scores["T"]["sequences"] == ["dog"]
+
+
+def test_a_split_limits_what_is_scored(truth: Path, results: Path) -> None:
+    (truth / "ImageSets").mkdir()
+    (truth / "ImageSets" / "val.txt").write_text("square1\n")
+    assert list(score(truth, results, "zero-shot", split="val")["sequences"]) == ["square1"]
+    shutil.rmtree(results / "square0")
+    assert list(score(truth, results, "zero-shot", split="val")["sequences"]) == ["square1"]
+
+
+def damage_nothing_there(truth: Path, results: Path) -> str:
+    shutil.rmtree(results)
+    return "results: no such folder"
+
+
+def damage_empty_folder(truth: Path, results: Path) -> str:
+    shutil.rmtree(results)
+    results.mkdir()
+    return "results: holds no <sequence>/<frame>.png"
+
+
+def damage_missing_sequence(truth: Path, results: Path) -> str:
+    shutil.rmtree(results / "square1")
+    return "square1: no results for 1 of 2 sequences"
+
+
+def damage_emptied_sequence(truth: Path, results: Path) -> str:
+    for path in (results / "square1").iterdir():
+        path.unlink()
+    return "square1: no results for 1 of 2 sequences"
+
+
+def damage_unknown_sequence(truth: Path, results: Path) -> str:
+    shutil.copytree(results / "square1", results / "triangle")
+    return "triangle: .* has no such sequence"
+
+
+def damage_missing_frame(truth: Path, results: Path) -> str:
+    (results / "square1" / "00002.png").unlink()
+    return "square1/00002.png: is missing"
+
+
+def damage_size(truth: Path, results: Path) -> str:
+    write_mask(results / "square1" / "00003.png", np.zeros((24, 32), np.uint8))
+    return "square1/00003.png: is 32x24 where its annotation is 64x48"
+
+
+def damage_truncated(truth: Path, results: Path) -> str:
+    path = results / "square1" / "00003.png"
+    path.write_bytes(path.read_bytes()[:60])
+    return "square1/00003.png: .*truncated"
+
+
+def damage_16_bit(truth: Path, results: Path) -> str:
+    Image.fromarray(np.zeros((48, 64), np.uint16)).save(results / "square0" / "00001.png")
+    return "square0/00001.png: .*16 bit"
+
+
+def damage_first_annotation(truth: Path, results: Path) -> str:
+    write_mask(truth / "Annotations" / "480p" / "square0" / "00000.png", np.zeros((48, 64), np.uint8))
+    return "square0/00000.png: the first annotation has no object"
+
+
+def damage_short_sequence(truth: Path, results: Path) -> str:
+    for path in sorted((truth / "Annotations" / "480p" / "square0").iterdir())[2:]:
+        path.unlink()
+    return "square0: has 2 annotated frames"
+
+
+def damage_no_annotations(truth: Path, results: Path) -> str:
+    shutil.rmtree(truth / "Annotations")
+    return "has no folder Annotations"
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        damage_nothing_there,
+        damage_empty_folder,
+        damage_missing_sequence,
+        damage_emptied_sequence,
+        damage_unknown_sequence,
+        damage_missing_frame,
+        damage_size,
+        damage_truncated,
+        damage_16_bit,
+        damage_first_annotation,
+        damage_short_sequence,
+        damage_no_annotations,
+    ],
+    ids=lambda damage: damage.__name__.removeprefix("damage_"),
+)
+def test_what_cannot_be_scored_is_named(truth: Path, results: Path, damage: Callable[[Path, Path], str]) -> None:
+    message = damage(truth, results)
+    with pytest.raises(InputError, match=message) as error:
+        score(truth, results, "one-shot", stability=False)
+    assert "\n" not in str(error.value)
+
+
+def test_an_error_in_a_process_reaches_the_user(truth: Path, results: Path) -> None:
+    message = damage_size(truth, results)
+    with pytest.raises(InputError, match=message):
+        score(truth, results, "one-shot", stability=False, workers=2)
+
+
+@pytest.mark.parametrize("threshold", [-0.1, 1.0, 128.0])
+def test_a_threshold_is_a_share(truth: Path, results: Path, threshold: float) -> None:
+    with pytest.raises(InputError, match="must be at least 0 and below 1"):
+        score(truth, results, "zero-shot", threshold=threshold)
+
+
+def test_a_threshold_and_ids_do_not_go_together(truth: Path, results: Path) -> None:
+    with pytest.raises(InputError, match="--threshold: a soft map has no object ids"):
+        score(truth, results, "one-shot", threshold=0.5)
+
+
+def test_no_process_is_too_few(truth: Path, results: Path) -> None:
+    with pytest.raises(InputError, match="--workers 0"):
+        score(truth, results, "one-shot", workers=0)
+
+
+def call(*arguments: object) -> int:
+    return main(["evaluate", *map(str, arguments), "--workers", "1"])
+
+
+def test_the_command_prints_a_table_and_writes_json(
+    truth: Path, results: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rewrite(results / "square1", np.zeros_like)
+    out = tmp_path / "scores" / "squares.json"
+    assert call("--task", "zero-shot", "--gt", truth, "--pred", results, "--out", out) == 0
+    table = capsys.readouterr().out
+    assert [line.split()[1:4] for line in table.splitlines() if "square0" in line] == [["100.0", "100.0", "0.0"]]
+    assert "mean of sequences" in table
+    assert "2 of 2 sequences (all)" in table
+    scores = json.loads(out.read_text())
+    assert scores["task"] == "zero-shot"
+    assert scores["J"]["mean"] == 0.5
+    assert set(scores["J"]) == set(scores["F"]) == {"mean", "recall", "decay"}
+    assert set(scores["sequences"]["square0"]["F"]) == {"mean", "recall", "decay", "frames"}
+    assert scores["sequences"]["square1"]["T"] is None  # an empty mask has no outline
+    assert [path.name for path in out.parent.iterdir()] == ["squares.json"]
+
+
+def test_scores_are_not_written_over(
+    truth: Path, results: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "scores.json"
+    out.write_text("precious")
+    arguments = ("--task", "zero-shot", "--gt", truth, "--pred", results, "--no-stability", "--out", out)
+    assert call(*arguments) == 2
+    assert out.read_text() == "precious"
+    assert "scores.json: is there already" in capsys.readouterr().err
+    assert call(*arguments, "--overwrite") == 0
+    assert json.loads(out.read_text())["T"]["mean"] is None
+    assert call("--task", "zero-shot", "--gt", truth, "--pred", results, "--out", tmp_path) == 2
+    assert "is a folder" in capsys.readouterr().err
+
+
+def test_the_command_refuses_in_one_line(truth: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert call("--task", "zero-shot", "--gt", truth, "--pred", tmp_path / "none") == 2
+    assert len(capsys.readouterr().err.splitlines()) == 1
+    assert call("--task", "cosegmentation", "--gt", truth, "--pred", tmp_path) == 2
+    assert "zero-shot, one-shot" in capsys.readouterr().err
+
+
+CONFORMANCE = ("car-shadow", "drift-chicane", "motocross-jump")
+
+
+@pytest.mark.parametrize("method", ["matnet", "osvos", "cut"])
+def test_every_frame_scores_what_the_official_toolkit_gave(real_data: Path, tmp_path: Path, method: str) -> None:
+    peers, dev = real_data / "davis16-peers", real_data / "davis16-dev"
+    if not (peers / f"{method}.json").is_file() or not dev.is_dir():
+        pytest.skip(f"davis16-dev or davis16-peers/{method} is absent from {real_data}")
+    (tmp_path / "Annotations").mkdir()
+    (tmp_path / "results").mkdir()
+    for name in CONFORMANCE:
+        (tmp_path / "Annotations" / name).symlink_to(dev.resolve() / "Annotations" / "480p" / name)
+        (tmp_path / "results" / name).symlink_to(peers.resolve() / method / name)
+    scores = score(tmp_path, tmp_path / "results", "zero-shot", stability=False, workers=2)
+    official = json.loads((peers / f"{method}.json").read_text())
+    for name in CONFORMANCE:
+        for measure in "JF":
+            ours = np.round(scores["sequences"][name][measure]["frames"], 3)
+            np.testing.assert_allclose(ours, official[name][measure], atol=1e-9, err_msg=f"{method} {name} {measure}")
