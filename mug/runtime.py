@@ -104,12 +104,12 @@ def _check_engine(engine: Engine) -> None:
 
 
 def _strategy(engine: Engine) -> Any:
-    """DDP by its own class: a switched-off term leaves parameters unused, and computing priors outlasts 30 minutes."""
+    """DDP by its own class: the others wait while one computes priors, and that outlasts the usual 30 minutes."""
     if engine.strategy == "auto" and engine.devices * engine.nodes == 1:
         return "auto"
     from lightning.fabric.strategies import DDPStrategy
 
-    return DDPStrategy(find_unused_parameters=True, timeout=timedelta(days=1))
+    return DDPStrategy(timeout=timedelta(days=1))
 
 
 class RunFolder:

@@ -63,6 +63,8 @@ class LabelOptions:
     """Kind of the initial maps Q."""
     classifier: Path | None = None
     """Weights file of a torchvision classifier, for `cam`."""
+    architecture: str = "resnet50"
+    """Its name in torchvision."""
     stride: int = 4
     """Every so many frames of a video have a map."""
     cache: Path | None = None

@@ -37,6 +37,7 @@ from pretrain.dataset import RawBatch, TrainingSamples, collate
 from pretrain.optimise import KeyBatches, boundaries, build_optimiser, learning_rate
 from pretrain.options import FREE_KEYS, PretrainOptions, check
 from pretrain.preflight import check_step, check_videos
+from pretrain.prior_cache import cache_priors
 from pretrain.videos import VideoIndex
 
 if TYPE_CHECKING:
@@ -135,6 +136,9 @@ def setup(options: PretrainOptions, folder: RunFolder) -> Run:
     else:
         run.say(f"{options.videos}: {index}")
         try_out(run)
+    if options.labels is None and fabric.is_global_zero:
+        make_priors(run)
+    fabric.barrier()
     return run
 
 
@@ -157,6 +161,21 @@ def try_out(run: Run) -> None:
     # without labels there is nothing to learn yet, but the same is computed
     batch.labels = torch.rand(batch.labels.shape, device=fabric.device)
     run.say(check_step(options, run.network, batch, samples, fabric.device))
+
+
+def make_priors(run: Run) -> None:
+    """Computes the initial maps Q that are not there yet, on all cores."""
+    how = run.options.bootstrap
+    videos = [video.open() for video in run.index]
+    cache_priors(
+        videos,
+        run.prior,
+        how.prior,
+        how.stride,
+        weights=how.classifier,
+        arch=how.architecture,
+        workers=run.options.engine.threads,
+    )
 
 
 def train_round(run: Run, number: int, steps: range) -> None:
