@@ -1,0 +1,184 @@
+"""`mug prior`: initial foreground maps of videos, kept on disk as 8-bit images."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import dataclass
+from functools import partial
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from mug.errors import InputError
+from mug.files import atomic_path, require_free_disk
+from mug.masks import write_soft
+from mug.priors import PRIORS, cam_prior
+from mug.progress import track
+from mug.video import Video, find_videos
+
+Kind = Literal["motion", "saliency", "cam"]
+
+SETTINGS = "prior.json"
+"""File beside the maps that says what they are, so that two kinds never mix in one folder."""
+
+
+@dataclass
+class PriorOptions:
+    """What `mug prior` is told."""
+
+    videos: Path
+    """A video, a folder of videos, or a dataset root."""
+    out: Path
+    """Folder for the maps, OUT/VIDEO/FRAME.png; maps that lie there already are kept."""
+    kind: Kind = "motion"
+    """Motion and saliency need no label; cam needs a classifier."""
+    stride: int = 1
+    """Every so many frames of a video get a map."""
+    weights: Path | None = None
+    """State dict of a torchvision ResNet or DenseNet classifier, for cam."""
+    arch: str = "resnet50"
+    """Name of that classifier in torchvision."""
+    overwrite: bool = False
+    """Compute maps anew that lie there already."""
+    workers: int | None = None
+    """Processes; one for each core when not given."""
+
+
+def prior(options: PriorOptions) -> None:
+    """Writes initial foreground maps of unlabeled videos as 8-bit images; half of 255 is the natural threshold."""
+    videos = find_videos(options.videos)
+    written = cache_priors(
+        videos,
+        options.out,
+        options.kind,
+        options.stride,
+        weights=options.weights,
+        arch=options.arch,
+        overwrite=options.overwrite,
+        workers=options.workers,
+    )
+    print(f"{options.out}: {written} maps of {len(videos)} videos written, the others were there")
+
+
+def cache_priors(
+    videos: Sequence[Video],
+    folder: Path,
+    kind: Kind = "motion",
+    stride: int = 1,
+    *,
+    weights: Path | None = None,
+    arch: str = "resnet50",
+    overwrite: bool = False,
+    workers: int | None = None,
+) -> int:
+    """Writes the maps FOLDER/VIDEO/FRAME.png of every `stride`-th frame; those that lie there already are kept.
+
+    A map appears complete or not at all, so that a stopped run goes on where it was.
+
+    Args:
+        videos: The videos; their names are those of the folders.
+        folder: Where the maps go.
+        kind: Which prior.
+        stride: Frames 0, stride, 2 stride, ... get a map.
+        weights: State dict of a torchvision classifier, for `cam`.
+        arch: Name of that classifier in torchvision.
+        overwrite: Compute maps anew that lie there already.
+        workers: Processes; one for each core when None.
+
+    Returns:
+        How many maps were written.
+
+    Raises:
+        InputError: the options or the folder will not do, or a frame cannot be read.
+    """
+    if stride < 1:
+        raise InputError(f"--stride {stride}: give 1 for every frame, or more to leave frames out")
+    if workers is not None and workers < 1:
+        raise InputError(f"--workers {workers}: give 1 or more")
+    if kind not in (*PRIORS, "cam"):
+        raise InputError(f"--kind {kind}: is no prior; give motion, saliency or cam")
+    if kind == "cam":
+        if weights is None:
+            raise InputError("--kind cam: needs --weights FILE, the state dict of a torchvision classifier")
+        from mug.priors.cam import load_classifier
+
+        load_classifier(weights, arch)  # complains before any work is done
+    folder = Path(folder)
+    _claim(folder, {"kind": kind} | ({"weights": str(weights), "arch": arch} if kind == "cam" else {}), overwrite)
+    task = partial(_cache_video, folder=folder, kind=kind, stride=stride, weights=weights, arch=arch, anew=overwrite)
+    workers = min(workers or len(os.sched_getaffinity(0)), len(videos))
+    return sum(track(_map(task, videos, workers), f"{kind} prior", total=len(videos)))
+
+
+def _map(task: partial[int], videos: Sequence[Video], workers: int) -> Iterator[int]:
+    if workers <= 1:
+        yield from map(task, videos)
+        return
+    # processes are spawned: the caller may already run threads or hold a GPU, which a fork would not survive
+    with ProcessPoolExecutor(workers, get_context("spawn"), initializer=_one_thread) as pool:
+        jobs = [pool.submit(task, video) for video in sorted(videos, key=len, reverse=True)]
+        try:
+            for job in as_completed(jobs):
+                yield job.result()
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
+def _one_thread() -> None:
+    import cv2
+    import torch
+    from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
+
+    cv2.setNumThreads(1)
+    torch.set_num_threads(1)
+    threadpool_limits(1)
+
+
+def _cache_video(
+    video: Video, folder: Path, kind: Kind, stride: int, weights: Path | None, arch: str, anew: bool
+) -> int:
+    wanted = range(0, len(video), stride)
+    files = [folder / video.name / f"{video.frame_names[i]}.png" for i in wanted]
+    missing = [i for i, file in enumerate(files) if anew or not file.is_file()]
+    if not missing:
+        return 0
+    # the maps of a video are found together, so all are computed even where only some are missing
+    for i, soft in enumerate(_maps(video, kind, wanted, weights, arch)):
+        if i in missing:
+            write_soft(files[i], soft)
+    return len(missing)
+
+
+def _maps(video: Video, kind: Kind, wanted: Sequence[int], weights: Path | None, arch: str) -> Iterator[np.ndarray]:
+    if kind == "cam":
+        assert weights is not None
+        return cam_prior(video, wanted, weights, arch)
+    return PRIORS[kind](video, wanted)
+
+
+def _claim(folder: Path, settings: dict[str, str], overwrite: bool) -> None:
+    """Writes down what the folder's maps are; refuses a folder that holds something else."""
+    if folder.exists() and not folder.is_dir():
+        raise InputError(f"{folder}: is a file; name a folder for the maps")
+    file = folder / SETTINGS
+    if file.is_file() and not overwrite:
+        try:
+            found = json.loads(file.read_text())
+        except ValueError:
+            found = None
+        if found != settings:
+            raise InputError(f"{folder}: holds maps of another prior; choose another folder or add --overwrite")
+    elif folder.is_dir() and not overwrite and any(folder.iterdir()):
+        raise InputError(f"{folder}: already holds something else; choose another folder or add --overwrite")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        require_free_disk(folder)
+        with atomic_path(file) as temporary:
+            temporary.write_text(json.dumps(settings) + "\n")
+    except PermissionError as error:
+        raise InputError(f"{folder}: cannot be written to; choose another folder") from error
