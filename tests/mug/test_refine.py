@@ -1,3 +1,5 @@
+"""Refinement against a synthetic disc, and every map it must refuse."""
+
 from __future__ import annotations
 
 import sys

@@ -1,0 +1,282 @@
+"""Refining the readout on the very video it looks at, without a label (MuG Eq. 15, carried to test time).
+
+A motion prior is right about a video more often than about any frame of it: it misses what rests for a moment and
+fires on what moves beside the object. Three things about a video mend that, and none of them needs a label:
+
+- the object stays: evidence is *carried* along the optical flow from both ends of the video, so that a frame that shows
+  little is filled from those that show more;
+- the object looks alike: small *readouts* are fitted to that evidence, on what phi sees (r and the trained readout's
+  own answer), on colour and on place, and asked again; what noise the prior has, a fit over the whole video averages;
+- the two err differently, so their *log odds are added*, and the sum is the evidence of the next round.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import cv2
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from mug.priors import PRIORS, Prior
+
+if TYPE_CHECKING:
+    from downstream.zero_shot import Sight
+
+CERTAINTY = 0.01
+"""Probabilities are held within [CERTAINTY, 1 - CERTAINTY] wherever their log odds are added."""
+COLOUR_BLURS = (0.0, 0.0125, 0.033)
+"""Widths, as shares of the frame's height, at which a readout sees colour: the pixel, its texture, its surroundings."""
+PLACE_UNIT = 0.25
+"""Place is measured from the middle of the evidence, in this share of the frame's height."""
+PHI_CHANNELS = 32
+"""Directions of r, those along which it varies most in this video, that a readout sees."""
+
+
+@dataclass(frozen=True)
+class AdaptConfig:
+    """How the readout is refined on a video."""
+
+    stretch: int = 128
+    """Frames worked off together at most: bounds memory in long videos."""
+    rounds: int = 2
+    """How often the readouts are fitted to evidence and asked for new one."""
+    fresh: float = 0.15
+    """What a frame's own evidence counts against what the flow brings from its neighbours."""
+    trust: float = 0.5
+    """What the readouts' log odds count against those of the prior."""
+    steps: int = 150
+    """Gradient steps of a fit."""
+    samples: int = 40_000
+    """Pixels of the video that a fit sees."""
+    hidden: int = 32
+    """Width of a readout's two hidden layers."""
+
+
+def adapt(sight: Sight, config: AdaptConfig | None = None, prior: Prior = PRIORS["motion"]) -> Iterator[np.ndarray]:
+    """Foreground probability of each frame at the size that phi sees, (h, w) float32, in order.
+
+    Args:
+        sight: The video, as phi sees it.
+        config: The defaults when not given.
+        prior: Gives the evidence to begin with.
+    """
+    config = config or AdaptConfig()
+    for stretch in stretches(len(sight.video), config.stretch):
+        yield from foreground(watch(sight, stretch, prior), config)
+
+
+def stretches(frames: int, longest: int) -> list[range]:
+    """Cuts a video into parts of even length, none longer than `longest`.
+
+    >>> stretches(250, 100)
+    [range(0, 83), range(83, 166), range(166, 250)]
+    """
+    parts = -(-frames // longest)
+    return [range(k * frames // parts, (k + 1) * frames // parts) for k in range(parts)]
+
+
+@dataclass
+class Watched:
+    """All that is known of a stretch of T frames before anything is fitted to it."""
+
+    frames: np.ndarray
+    """(T, H, W, 3) uint8 RGB."""
+    prior: np.ndarray
+    """(T, H, W) float32 in [0, 1]."""
+    ahead: np.ndarray
+    """(T - 1, H, W, 2) float16: flow in pixels from each frame to the next."""
+    back: np.ndarray
+    """(T - 1, H, W, 2) float16: from each but the first to the one before."""
+    phi: np.ndarray
+    """(T, h, w, C) float16 on phi's grid: the main directions of r, and the log odds of the trained readout."""
+
+
+def watch(sight: Sight, stretch: range, prior: Prior) -> Watched:
+    """Reads a stretch of the video once: frames, prior, optical flow and what phi makes of them."""
+    height, width = sight.size
+    frames, r, read = [], [], []
+    for index in stretch:
+        frame = sight.video[index]
+        r_bchw = sight.augmented(index, frame)
+        r.append(r_bchw[0].half().cpu())
+        read.append(log_odds(sight.read(r_bchw)))
+        frames.append(sight.shrink(frame))
+    maps = [cv2.resize(q, (width, height), interpolation=cv2.INTER_AREA) for q in prior(sight.video, stretch)]
+    grey = [cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY) for frame in frames]
+    phi = np.concatenate([principal(torch.stack(r)), np.stack(read)[..., None]], -1)
+    return Watched(
+        np.stack(frames),
+        np.stack(maps).astype(np.float32) / 255,
+        _flows(grey[:-1], grey[1:]),
+        _flows(grey[1:], grey[:-1]),
+        phi.astype(np.float16),
+    )
+
+
+def foreground(watched: Watched, config: AdaptConfig) -> np.ndarray:
+    """(T, H, W) float32 foreground probability: the rounds."""
+    own = carry(log_odds(watched.prior), watched, config.fresh)
+    evidence = own
+    for round_ in range(config.rounds):
+        target = probability(evidence)
+        views = [View(watched, None), View(watched, target)]
+        answers = [ask(fit(view, target, config, seed=round_), view) for view in views]
+        evidence = (1 - config.trust) * own + config.trust * np.mean(answers, axis=0)
+        evidence = carry(evidence, watched, 2 * config.fresh)
+    return probability(evidence)
+
+
+# --- the object stays ------------------------------------------------------------------------------------------------
+
+
+def carry(evidence_thw: np.ndarray, watched: Watched, fresh: float) -> np.ndarray:
+    """Averages evidence along the flow, with weights that fall by 1 - `fresh` for each frame between."""
+    forward, backward = evidence_thw.copy(), evidence_thw.copy()
+    for t in range(1, len(evidence_thw)):
+        forward[t] += (1 - fresh) * (warp(forward[t - 1], watched.back[t - 1]) - forward[t])
+    for t in range(len(evidence_thw) - 2, -1, -1):
+        backward[t] += (1 - fresh) * (warp(backward[t + 1], watched.ahead[t]) - backward[t])
+    return (forward + backward - fresh * evidence_thw) / (2 - fresh)
+
+
+def warp(map_hw: np.ndarray, flow_hw2: np.ndarray) -> np.ndarray:
+    """Reads a map of another frame where the flow (px) of this one points to."""
+    height, width = map_hw.shape
+    y, x = np.mgrid[:height, :width].astype(np.float32)
+    return cv2.remap(
+        map_hw, x + flow_hw2[..., 0], y + flow_hw2[..., 1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
+    )
+
+
+def _flows(grey: list[np.ndarray], other: list[np.ndarray]) -> np.ndarray:
+    """Optical flow (px) from frames to others, (T, H, W, 2) float16."""
+    flow = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
+    fields = [_flow(flow, a, b) for a, b in zip(grey, other, strict=True)]
+    return np.stack(fields) if fields else np.zeros((0, 1, 1, 2), np.float16)
+
+
+def _flow(flow: cv2.DISOpticalFlow, grey: np.ndarray, other: np.ndarray) -> np.ndarray:
+    if min(grey.shape) < 16:  # less than one patch of the method
+        return np.zeros((*grey.shape, 2), np.float16)
+    return flow.calc(grey, other, None).astype(np.float16)
+
+
+# --- the object looks alike ------------------------------------------------------------------------------------------
+
+
+class View:
+    """What a readout sees of a stretch: colour alone, or colour, place and phi together."""
+
+    def __init__(self, watched: Watched, evidence_thw: np.ndarray | None) -> None:
+        self._watched = watched
+        self._middles = None if evidence_thw is None else middles(evidence_thw)
+
+    def __len__(self) -> int:
+        return len(self._watched.frames)
+
+    def __getitem__(self, t: int) -> np.ndarray:
+        """(H, W, C) float32 of frame t."""
+        seen = [colours(self._watched.frames[t])]
+        if self._middles is not None:
+            height, width = seen[0].shape[:2]
+            seen.append(places((height, width), self._middles[t]))
+            phi = self._watched.phi[t].astype(np.float32)
+            seen.append(cv2.resize(phi, (width, height), interpolation=cv2.INTER_LINEAR))
+        return np.concatenate(seen, -1)
+
+
+def colours(frame: np.ndarray) -> np.ndarray:
+    """(H, W, 9): Lab at three scales, each channel of about unit spread."""
+    lab = cv2.cvtColor(frame.astype(np.float32) / 255, cv2.COLOR_RGB2LAB)
+    lab = (lab - (50, 0, 0)).astype(np.float32) / np.float32((50, 25, 25))
+    widths = [share * frame.shape[0] for share in COLOUR_BLURS]
+    return np.concatenate([cv2.GaussianBlur(lab, (0, 0), w) if w else lab for w in widths], -1)
+
+
+def places(size: tuple[int, int], middle: np.ndarray) -> np.ndarray:
+    """(H, W, 5): place in the frame, and place and distance from the middle of the evidence."""
+    height, width = size
+    y, x = np.mgrid[:height, :width].astype(np.float32)
+    dx, dy = ((axis - m) / (PLACE_UNIT * height) for axis, m in zip((x, y), middle, strict=True))
+    return np.stack([2 * x / width - 1, 2 * y / height - 1, dx, dy, np.hypot(dx, dy)], -1).astype(np.float32)
+
+
+def middles(evidence_thw: np.ndarray, spread: float = 3.0) -> np.ndarray:
+    """(T, 2): the (x, y) middle of the evidence in each frame, steadied over `spread` frames."""
+    weight = np.square(evidence_thw, dtype=np.float64) + 1e-9
+    total = weight.sum((1, 2))
+    y, x = (np.arange(n) for n in evidence_thw.shape[1:])
+    path = np.stack([weight.sum(1) @ x / total, weight.sum(2) @ y / total], -1)
+    steady = cv2.GaussianBlur(path[:, None], (1, 0), 0.1, sigmaY=spread, borderType=cv2.BORDER_REPLICATE)
+    return steady.reshape(-1, 2)
+
+
+def principal(r_tchw: Tensor, channels: int = PHI_CHANNELS) -> np.ndarray:
+    """(T, C, h, w) -> (T, h, w, channels): projections onto the main directions, each of unit variance."""
+    flat = r_tchw.float().movedim(1, -1).flatten(0, 2)
+    flat = flat - flat.mean(0)
+    variance, directions = torch.linalg.eigh(flat.T @ flat / len(flat))
+    variance, directions = variance[-channels:], directions[:, -channels:]
+    flat = flat @ (directions * variance.clamp_min(1e-8).rsqrt())
+    t, _, h, w = r_tchw.shape
+    projected: np.ndarray = flat.view(t, h, w, -1).numpy()
+    return projected
+
+
+def fit(view: View, target_thw: np.ndarray, config: AdaptConfig, seed: int) -> nn.Module:
+    """A small readout whose answer over the video comes closest to the evidence (MuG Eq. 15, P-bar the evidence)."""
+    rng = np.random.default_rng(seed)
+    each = -(-config.samples // len(view))
+    x, y = [], []
+    for t in range(len(view)):
+        chosen = rng.integers(0, target_thw[t].size, each)
+        x.append(view[t].reshape(target_thw[t].size, -1)[chosen])
+        y.append(target_thw[t].ravel()[chosen])
+    x_nc, y_n = torch.from_numpy(np.concatenate(x)), torch.from_numpy(np.concatenate(y))
+    with torch.random.fork_rng(devices=[]), torch.enable_grad():
+        torch.manual_seed(seed)
+        net = _readout(x_nc.shape[1], config.hidden)
+        optimizer = torch.optim.AdamW(net.parameters(), 2e-2, weight_decay=1e-3)
+        schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 2e-2, total_steps=config.steps)
+        for _ in range(config.steps):
+            batch = torch.from_numpy(rng.integers(0, len(y_n), 4096))
+            loss = F.binary_cross_entropy_with_logits(net(x_nc[batch])[:, 0], y_n[batch])
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            schedule.step()
+    return net
+
+
+@torch.no_grad()
+def ask(net: nn.Module, view: View) -> np.ndarray:
+    """(T, H, W) log odds of the readout, held within the same bounds as all evidence."""
+    bound = float(log_odds(np.float32(1)))
+    answers = []
+    for t in range(len(view)):
+        seen = torch.from_numpy(view[t])
+        answers.append(net(seen.flatten(0, 1)).view(seen.shape[:2]).clamp(-bound, bound).numpy())
+    return np.stack(answers)
+
+
+def _readout(channels: int, hidden: int) -> nn.Module:
+    return nn.Sequential(
+        nn.Linear(channels, hidden), nn.ReLU(), nn.Linear(hidden, hidden), nn.ReLU(), nn.Linear(hidden, 1)
+    )
+
+
+def log_odds(p: np.ndarray) -> np.ndarray:
+    """log(p / (1 - p)) with p held off 0 and 1."""
+    held = np.clip(p, CERTAINTY, 1 - CERTAINTY)
+    return np.log(held / (1 - held))
+
+
+def probability(odds: np.ndarray) -> np.ndarray:
+    """The inverse of `log_odds`."""
+    out: np.ndarray = 1 / (1 + np.exp(-odds))
+    return out

@@ -1,0 +1,95 @@
+"""`mug segment`: finds and outlines the main object of a video, without a mask given (Z-VOS)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from downstream.device import choose_device
+from downstream.zero_shot import ZeroShotConfig, check_config, segment_video
+from mug.checkpoint import load_weights
+from mug.errors import InputError
+from mug.files import prepare_output
+from mug.masks import write_mask, write_soft
+from mug.model import MuG
+from mug.overlay import OverlayWriter
+from mug.progress import track
+from mug.refine import Refinement, refine, require_crf
+from mug.video import Video, find_videos
+
+ASIDE = ("raw", "soft")
+"""Folders of OUT that hold what else is kept, sequence by sequence; no video may be called so."""
+
+
+@dataclass
+class SegmentOptions(ZeroShotConfig):
+    """What `mug segment` is asked to do."""
+
+    videos: Path = field(kw_only=True)
+    """A video, a folder of videos, or a dataset root in DAVIS layout; no annotation is read."""
+    out: Path = field(kw_only=True)
+    """Folder for the results: OUT/<sequence>/<frame>.png."""
+    weights: Path | None = None
+    """Weights of MuG (.safetensors); those that come with the package when not given."""
+    refine: Refinement = "guided"
+    """Sharpens the map by its frame before it is cut at 0.5: `guided` (fast), `crf` (extra `crf`) or `none`."""
+    raw: bool = False
+    """Keep the masks before refinement too, as OUT/raw/<sequence>/<frame>.png, so that both can be scored."""
+    soft: bool = False
+    """Keep the refined 8-bit maps too, as OUT/soft/<sequence>/<frame>.png."""
+    overlay: bool = False
+    """Write OUT/<sequence>.mp4 too, with the masks drawn over the frames."""
+    overwrite: bool = False
+    """Replace results that are there already."""
+    device: str = "auto"
+    """`cpu`, `cuda` or `auto`: a GPU where there is one."""
+
+
+def segment(options: SegmentOptions) -> None:
+    """Segments the main object of each video (Z-VOS)."""
+    check_config(options)
+    device = choose_device(options.device)
+    if options.refine == "crf":
+        require_crf()
+    videos = find_videos(options.videos)
+    model, _ = load_weights(options.weights)
+    for folder in _folders(videos, options):  # every folder is looked at before the first is written to
+        prepare_output(folder, options.overwrite)
+    model = model.to(device).eval()
+    for video in videos:
+        _run(video, model, options)
+
+
+def _folders(videos: Iterable[Video], options: SegmentOptions) -> list[Path]:
+    roots = [options.out, *(options.out / aside for aside in ASIDE if getattr(options, aside))]
+    names = [video.name for video in videos]
+    for name in set(names) & set(ASIDE):
+        raise InputError(f"{options.videos}: a video called {name!r} would mix with other results; rename it")
+    return [root / name for root in roots for name in names]
+
+
+def _run(video: Video, model: MuG, options: SegmentOptions) -> None:
+    maps = track(segment_video(video, model, options), video.name, len(video))
+    with ExitStack() as stack:
+        writer = None
+        if options.overlay:
+            writer = stack.enter_context(OverlayWriter(options.out / f"{video.name}.mp4", video.fps, video.size))
+        for name, frame, map_hw in zip(video.frame_names, video, maps, strict=True):
+            refined = refine(frame, map_hw, options.refine)
+            mask = _mask(refined)
+            write_mask(options.out / video.name / f"{name}.png", mask)
+            if options.raw:
+                write_mask(options.out / "raw" / video.name / f"{name}.png", _mask(map_hw))
+            if options.soft:
+                soft = np.rint(refined * 255).astype(np.uint8)
+                write_soft(options.out / "soft" / video.name / f"{name}.png", soft)
+            if writer is not None:
+                writer.write(frame, mask)
+
+
+def _mask(map_hw: np.ndarray) -> np.ndarray:
+    return (map_hw > 0.5).astype(np.uint8)

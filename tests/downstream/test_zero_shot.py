@@ -1,0 +1,181 @@
+"""Z-VOS on drawn videos: the paper's mode, and the adapted one against its own prior."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from downstream.adapt import AdaptConfig, View, Watched, adapt, carry, foreground, log_odds, middles, principal, watch
+from downstream.zero_shot import Sight, ZeroShotConfig, fit_size, reference_indices, segment_video
+from mug.backbone import BackboneConfig, Features
+from mug.errors import InputError
+from mug.model import ModelConfig, MuG
+from mug.video import open_video
+
+SMALL = ZeroShotConfig(size=48)
+
+
+@pytest.fixture(scope="module")
+def model() -> MuG:
+    torch.manual_seed(0)
+    return MuG(ModelConfig(backbone=BackboneConfig(stages=2))).eval()
+
+
+def _square(moving_squares, frames: int) -> Path:
+    return moving_squares(videos=1, frames=frames) / "JPEGImages" / "480p" / "square0"
+
+
+@pytest.mark.parametrize("mode", ["paper", "adapted"])
+@pytest.mark.parametrize("frames", [1, 5])
+def test_maps_are_probabilities_at_the_videos_size_and_repeat(moving_squares, model, mode, frames):
+    video = open_video(_square(moving_squares, frames))
+    config = ZeroShotConfig(mode=mode, size=40)
+    first, second = (np.stack(list(segment_video(video, model, config))) for _ in range(2))
+    assert first.shape == (frames, *video.size)
+    assert first.dtype == np.float32
+    assert ((first >= 0) & (first <= 1)).all()
+    assert np.array_equal(first, second)
+
+
+def test_global_random_state_is_left_alone(moving_squares, model):
+    video = open_video(_square(moving_squares, 3))
+    torch.manual_seed(5)
+    expected = torch.rand(1)
+    torch.manual_seed(5)
+    list(segment_video(video, model, SMALL))
+    assert torch.rand(1) == expected
+
+
+def test_paper_mode_reads_v_on_the_globally_augmented_r(moving_squares, model):
+    """Against phi, MuG Eq. 9-11 and v spelt out, densely."""
+    video = open_video(_square(moving_squares, 6))
+    config = ZeroShotConfig(mode="paper", size=48, references=3)
+    got = list(segment_video(video, model, config))
+    assert reference_indices(6, 3) == [1, 3, 5]
+    with torch.no_grad():
+        seen = [Features(*model.phi(torch.from_numpy(f).permute(2, 0, 1)[None].float() / 255)) for f in video]
+        for index, references in ((0, (1, 3, 5)), (3, (1, 5))):
+            q = seen[index].match[0].flatten(1).double()
+            s = torch.cat([seen[i].match[0].flatten(1) for i in references], 1).double()
+            v = torch.cat([seen[i].value[0].flatten(1) for i in references], 1).double()
+            affinity = (q.T @ s / model.temperature.double()).softmax(1)
+            x_new = (v @ affinity.T).view(seen[index].value[0].shape).float()
+            expected = model.readout(torch.cat([x_new, seen[index].value[0]])[None]).sigmoid()
+            expected = torch.nn.functional.interpolate(expected, video.size, mode="bilinear", align_corners=False)[0, 0]
+            assert np.allclose(got[index], expected.numpy(), atol=1e-4)
+
+
+def _overlap(maps: np.ndarray, truth: np.ndarray) -> float:
+    found = maps > 0.5
+    return float((found & truth).sum() / (found | truth).sum())
+
+
+def _noisy_video(rng: np.random.Generator, frames: int = 12) -> tuple[Watched, np.ndarray]:
+    """A red square on grey that moves 2 px a frame, and a prior that misses half of it and fires elsewhere."""
+    size = (48, 72)
+    pictures = rng.integers(100, 130, (frames, *size, 3), dtype=np.uint8)
+    truth = np.zeros((frames, *size), bool)
+    for t in range(frames):
+        truth[t, 12:32, 10 + 2 * t : 30 + 2 * t] = True
+    pictures[truth] = rng.integers((200, 40, 40), (220, 60, 60), (int(truth.sum()), 3))
+    blocks = rng.random((frames, 6, 9)).repeat(8, 1).repeat(8, 2)
+    prior = np.where(truth, np.where(blocks < 0.6, 0.9, 0.1), np.where(blocks < 0.15, 0.9, 0.1)).astype(np.float32)
+    ahead = np.zeros((frames - 1, *size, 2), np.float16)
+    ahead[truth[:-1]] = (2, 0)
+    back = np.zeros_like(ahead)
+    back[truth[1:]] = (-2, 0)
+    phi = rng.normal(size=(frames, 6, 9, 4)).astype(np.float16)
+    return Watched(pictures, prior, ahead, back, phi), truth
+
+
+def test_adapting_mends_a_noisy_prior():
+    watched, truth = _noisy_video(np.random.default_rng(0))
+    adapted = foreground(watched, AdaptConfig())
+    assert _overlap(adapted, truth) > _overlap(watched.prior, truth) + 0.2
+
+
+def test_evidence_travels_along_the_flow():
+    watched, truth = _noisy_video(np.random.default_rng(1))
+    evidence = np.full(truth.shape, -1.0, np.float32)
+    evidence[0][truth[0]] = 5.0
+    carried = carry(evidence, watched, fresh=0.2)
+    assert (carried[1][truth[1]] > 0).mean() > 0.8
+    assert (carried[:3] > 0).sum((1, 2)).std() < 60
+
+
+def test_carry_weighs_frames_as_it_says():
+    """Without motion, frame t gets the sum over s of (1 - fresh)^|t - s| times a known weight."""
+    rng = np.random.default_rng(2)
+    watched, _ = _noisy_video(rng, frames=4)
+    still = Watched(watched.frames, watched.prior, 0 * watched.ahead, 0 * watched.back, watched.phi)
+    evidence = rng.normal(size=(4, 48, 72)).astype(np.float32)
+    fresh = 0.3
+
+    def one_way(e: np.ndarray) -> np.ndarray:
+        rows = [e[0].astype(np.float64)]
+        for t in range(1, len(e)):
+            rows.append(sum(fresh * (1 - fresh) ** (t - s) * e[s] for s in range(1, t + 1)) + (1 - fresh) ** t * e[0])
+        return np.stack(rows)
+
+    expected = (one_way(evidence) + one_way(evidence[::-1])[::-1] - fresh * evidence) / (2 - fresh)
+    assert np.allclose(carry(evidence, still, fresh), expected, atol=1e-4)
+
+
+def test_middles_follow_the_evidence():
+    _, truth = _noisy_video(np.random.default_rng(3))
+    x, y = middles(truth.astype(np.float32)).T
+    assert np.allclose(y, 21.5, atol=0.1)
+    assert np.allclose(np.diff(x[4:8]), 2, atol=0.25)
+
+
+def test_principal_directions_are_white():
+    r = torch.randn(3, 20, 5, 6) * torch.arange(1, 21).view(-1, 1, 1)
+    flat = principal(r, 4).reshape(-1, 4)
+    assert flat.shape == (90, 4)
+    assert np.allclose(np.cov(flat.T, bias=True), np.eye(4), atol=1e-3)
+
+
+def test_long_videos_are_worked_off_in_stretches(moving_squares, model):
+    video = open_video(_square(moving_squares, 7))
+    sight = Sight(video, model, 48, 2)
+    maps = list(adapt(sight, AdaptConfig(stretch=3, steps=5)))
+    assert len(maps) == 7
+    watched = watch(sight, range(2, 4), _flat_prior)
+    assert np.array_equal(np.stack(maps[2:4]).shape, watched.prior.shape)
+
+
+def _flat_prior(video, indices):
+    for _ in indices:
+        yield np.full(video.size, 100, np.uint8)
+
+
+def test_a_flat_prior_gives_no_nan(moving_squares, model):
+    sight = Sight(open_video(_square(moving_squares, 3)), model, 48, 2)
+    maps = np.stack(list(adapt(sight, AdaptConfig(steps=5), _flat_prior)))
+    assert np.isfinite(maps).all()
+
+
+def test_views_differ_in_what_they_see():
+    watched, truth = _noisy_video(np.random.default_rng(4))
+    colour, everything = View(watched, None), View(watched, truth.astype(np.float32))
+    assert colour[0].shape == (48, 72, 9)
+    assert everything[0].shape == (48, 72, 9 + 5 + 4)
+
+
+def test_log_odds_are_finite_at_the_ends():
+    assert np.isfinite(log_odds(np.array([0.0, 0.5, 1.0]))).all()
+
+
+def test_sizes_keep_the_aspect_and_never_grow():
+    assert fit_size((480, 854), 240) == (240, 427)
+    assert fit_size((100, 60), 240) == (100, 60)
+
+
+@pytest.mark.parametrize(("change", "says"), [({"size": 8}, "--size"), ({"references": 0}, "--references")])
+def test_settings_out_of_range_are_named(moving_squares, model, change, says):
+    video = open_video(_square(moving_squares, 2))
+    with pytest.raises(InputError, match=says):
+        list(segment_video(video, model, ZeroShotConfig(**change)))
