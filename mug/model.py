@@ -50,10 +50,10 @@ class LossWeights:
 
 @dataclass
 class Batch:
-    """N training videos, F = 3 + K + 2 frames of each, and what is known about them."""
+    """N training videos, F = 3 + K + 1 + K frames of each, and what is known about them."""
 
     frames: Tensor
-    """(N, F, 3, S, S) in [0, 1]: a clip of 3, the abstract of K, one instance, one warped."""
+    """(N, F, 3, S, S) in [0, 1]: a clip of 3, the abstract of K, one instance, K warped."""
     labels: Tensor
     """(N, K, h, w): target of the abstract's frames on phi's grid, NaN where there is none."""
     patch: Tensor
@@ -61,9 +61,14 @@ class Batch:
     pair: Tensor
     """(N, 2): which two frames of the abstract make the long-term pair, in random order."""
     warp: Tensor
-    """(N, 2, 3): takes [-1, 1] coordinates of `warped` to those of the abstract's frame 0."""
+    """(N, K, 2, 3): takes [-1, 1] coordinates of each of `warped` to those of the abstract's frame."""
     names: list[str] = field(default_factory=list)
     """The videos, for messages."""
+
+    @property
+    def segments(self) -> int:
+        """K, the frames of the abstract."""
+        return self.warp.shape[1]
 
     @property
     def clip(self) -> Tensor:
@@ -73,17 +78,17 @@ class Batch:
     @property
     def abstract(self) -> Tensor:
         """(N, K, 3, S, S): one frame from each of K segments."""
-        return self.frames[:, CLIP_FRAMES:-2]
+        return self.frames[:, CLIP_FRAMES : CLIP_FRAMES + self.segments]
 
     @property
     def instance(self) -> Tensor:
         """(N, 1, 3, S, S): any frame of the video."""
-        return self.frames[:, -2:-1]
+        return self.frames[:, CLIP_FRAMES + self.segments : -self.segments]
 
     @property
     def warped(self) -> Tensor:
-        """(N, 1, 3, S, S): the abstract's frame 0 through the known warp, jittered."""
-        return self.frames[:, -1:]
+        """(N, K, 3, S, S): the abstract's frames, each through its known warp, jittered."""
+        return self.frames[:, -self.segments :]
 
     def to(self, device: torch.device | str, non_blocking: bool = False) -> Batch:
         """The batch on another device."""
@@ -148,7 +153,7 @@ class MuG(nn.Module):
         if weights.warp:
             assert abstract is not None
             out["warp"], out["warp_geometry"], out["warp_matching"] = known_warp_loss(
-                self.kappa, seen["warped"].match[:, 0], abstract.match[:, 0], batch.warp, self.temperature
+                self.kappa, seen["warped"].match, abstract.match, batch.warp, self.temperature
             )
         # what no term used still takes part, with a gradient of zero: distributed training waits for every parameter
         total = torch.stack([p.sum() for p in self.parameters()]).sum() * 0

@@ -26,12 +26,12 @@ LABEL_SAMPLES = 4
 
 @dataclass(frozen=True)
 class Changes:
-    """What is done to the F = 3 + K + 2 frames of a sample."""
+    """What is done to the F = 3 + K + 1 + K frames of a sample."""
 
     theta: np.ndarray
     """(F, 2, 3): from [-1, 1] coordinates of a training frame to those of the frame on disk."""
     warp: np.ndarray
-    """(2, 3): from [-1, 1] coordinates of `warped` to those of the abstract's frame 0."""
+    """(K, 2, 3): from [-1, 1] coordinates of `warped` to those of the abstract's frames."""
     colour: np.ndarray
     """(F, 3, 3): multiplies RGB, before the contrast is changed."""
     contrast: np.ndarray
@@ -45,7 +45,7 @@ class Changes:
 def draw_changes(size: tuple[int, int], options: SampleOptions, rng: np.random.Generator) -> Changes:
     """Draws the changes of a sample; the frames of its clip are changed alike, all others independently.
 
-    Crops never leave the frame; only the known warp may.
+    Crops never leave the frame; only the known warps may.
 
     Args:
         size: Height and width of the video's frames.
@@ -55,9 +55,10 @@ def draw_changes(size: tuple[int, int], options: SampleOptions, rng: np.random.G
     alike = [0] * CLIP + list(range(1, options.abstract + 2))  # the clip, the abstract, the instance
     crops = np.stack([_draw_crop(size, options, rng) for _ in range(alike[-1] + 1)])[alike]
     colours = [_draw_colour(options, 1.0, rng) for _ in range(alike[-1] + 1)]
-    colours = [colours[i] for i in alike] + [_draw_colour(options, options.warp_strength, rng)]
-    warp = _draw_warp(options, rng)
-    theta = np.concatenate([crops, _compose(crops[CLIP], warp)[None]])
+    colours = [colours[i] for i in alike]
+    colours += [_draw_colour(options, options.warp_strength, rng) for _ in range(options.abstract)]
+    warp = np.stack([_draw_warp(options, rng) for _ in range(options.abstract)])
+    theta = np.concatenate([crops, [_compose(crops[CLIP + k], warp[k]) for k in range(options.abstract)]])
     colour, contrast, blur = (np.array(values) for values in zip(*colours, strict=True))
     patch = rng.integers(options.size - options.patch + 1, size=2)
     return Changes(theta, warp, colour, contrast, blur, patch)

@@ -30,7 +30,7 @@ class RawBatch:
 
     tensors: dict[str, Tensor]
     """canvas uint8 (N, F, 3, C, C); labels uint8 (N, K, C, C); labelled bool (N, K); theta (N, F, 2, 3) into the
-    canvases; warp (N, 2, 3); colour (N, F, 3, 3); contrast, blur (N, F); patch, pair int64 (N, 2)."""
+    canvases; warp (N, K, 2, 3); colour (N, F, 3, 3); contrast, blur (N, F); patch, pair int64 (N, 2)."""
     names: list[str]
     """The videos."""
     bad: list[str]
@@ -110,7 +110,7 @@ def load_sample(
     """
     drawn = draw_frames(len(video), options.abstract, label_stride, rng)
     changes = draw_changes(video.size, options, rng)
-    numbers = [*drawn.clip, *drawn.abstract, drawn.instance, drawn.abstract[0]]
+    numbers = [*drawn.clip, *drawn.abstract, drawn.instance, *drawn.abstract]
     box, theta = boxes(changes.theta)
     reader = _Reader(video, box, numbers, round(CANVAS * options.size))
     canvas = np.stack([reader.cut(n, b) for n, b in zip(numbers, box, strict=True)])

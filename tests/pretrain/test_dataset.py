@@ -56,25 +56,27 @@ def test_shapes(videos: list[TrainingVideo]) -> None:
     samples = TrainingSamples(videos, {}, SMALL, batch=2, seed=0)
     raw = collate([samples[(0, 0, i)] for i in range(2)])
     batch = raw.augment(stride=8)
-    assert batch.frames.shape == (2, 9, 3, 64, 64) and batch.frames.dtype == torch.float32
+    assert batch.frames.shape == (2, 12, 3, 64, 64) and batch.frames.dtype == torch.float32
     assert batch.frames.min() >= 0 and batch.frames.max() <= 1
-    assert batch.clip.shape[1] == 3 and batch.abstract.shape[1] == 4
+    assert batch.clip.shape[1] == 3 and batch.abstract.shape[1] == batch.warped.shape[1] == 4
+    assert batch.instance.shape[1] == 1
     assert batch.labels.shape == (2, 4, 8, 8) and batch.labels.isnan().all()
     assert batch.patch.shape == batch.pair.shape == (2, 2) and batch.patch.dtype == torch.int64
-    assert batch.warp.shape == (2, 2, 3) and batch.names == [samples.video((0, 0, i)).name for i in range(2)]
+    assert batch.warp.shape == (2, 4, 2, 3) and batch.names == [samples.video((0, 0, i)).name for i in range(2)]
     assert raw.bad == []
 
 
-def test_warped_is_the_first_abstract_frame_through_the_known_warp(tmp_path: Path) -> None:
+def test_warped_are_the_abstract_frames_through_the_known_warps(tmp_path: Path) -> None:
     video = make_video(tmp_path, "v")
     for i in range(6):
         batch = collate([load_sample(video, {}, PLAIN, 1, np.random.default_rng(i))]).augment(8)
-        grid = F.affine_grid(batch.warp, [1, 3, 64, 64], align_corners=False)
-        expected = F.grid_sample(batch.abstract[:, 0], grid, align_corners=False)
+        abstract, warped = batch.abstract.flatten(0, 1), batch.warped.flatten(0, 1)
+        grid = F.affine_grid(batch.warp.flatten(0, 1), list(abstract.shape), align_corners=False)
+        expected = F.grid_sample(abstract, grid, align_corners=False)
         inside = (grid.abs() < 0.95).all(-1)[:, None].expand_as(expected)
         assert inside.float().mean() > 0.2
-        assert (batch.warped[:, 0] - expected)[inside].abs().mean() < 0.02
-        assert (batch.warped[:, 0] - batch.abstract[:, 0])[inside].abs().mean() > 0.05
+        assert (warped - expected)[inside].abs().mean() < 0.02
+        assert (warped - abstract)[inside].abs().mean() > 0.05
 
 
 def test_labels_follow_their_frames(tmp_path: Path) -> None:
@@ -148,7 +150,7 @@ def test_unreadable_frames_are_replaced_and_named(tmp_path: Path) -> None:
     bad = set()
     for i in range(20):
         sample = load_sample(video, {folder: 1.0}, SMALL, 1, np.random.default_rng(i))
-        assert sample["canvas"].shape == (9, 3, 72, 72)
+        assert sample["canvas"].shape == (12, 3, 72, 72)
         bad |= {line.split(":")[0] for line in sample["bad"]}
     assert bad == {str(broken), str(folder / "v" / "00007.png")}
     for file in video.folder.iterdir():
