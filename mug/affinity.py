@@ -13,6 +13,8 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
+from mug.precision import widen
+
 CHUNK_ELEMENTS = 1 << 24
 """Affinities held at a time where they are worked off in chunks: 64 MiB in single precision."""
 
@@ -224,11 +226,6 @@ def warp_cells(theta: Tensor, size: Sequence[int]) -> Tensor:
     height, width = size
     grid = F.affine_grid(theta, [len(theta), 1, height, width], align_corners=False).flatten(1, 2)
     return ((grid + 1) * grid.new_tensor([width, height]) - 1) / 2
-
-
-def widen(x: Tensor) -> Tensor:
-    """The same in at least single precision, for sums, norms and softmax under autocast."""
-    return x.to(torch.promote_types(x.dtype, torch.float32))
 
 
 def _positions(x_bchw: Tensor) -> Tensor:

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from mug.errors import InputError
 from mug.norm import BatchNorm
+from mug.precision import widen
 
 TRUNK_CHANNELS = 512
 MATCH_CHANNELS = 64
@@ -95,7 +96,7 @@ class Phi(nn.Module):
             groups.append(x)
         read = [groups[stage - 1] for stage in self._stages_read()]
         trunk = self.project(torch.cat([F.adaptive_avg_pool2d(g, x.shape[-2:]) for g in read[:-1]] + [x], dim=1))
-        match = F.normalize(self.match_head(trunk).float(), dim=1)
+        match = F.normalize(widen(self.match_head(trunk)), dim=1)
         return Features(trunk, match, self.value_head(trunk))
 
     def _stages_read(self) -> range:

@@ -10,6 +10,8 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.distributed.nn.functional import all_reduce
 
+from mug.precision import widen
+
 
 class BatchNorm(nn.BatchNorm2d):
     """`nn.BatchNorm2d` whose training statistics span all processes, on any device.
@@ -25,8 +27,8 @@ class BatchNorm(nn.BatchNorm2d):
         return self._normalise_across_processes(input)
 
     def _normalise_across_processes(self, x_bchw: Tensor) -> Tensor:
-        """(B,C,H,W) -> (B,C,H,W); two passes in float32, so that no precision is lost to E[x^2] - E[x]^2."""
-        x = x_bchw.float()
+        """(B,C,H,W) -> (B,C,H,W); two passes in at least float32, so that no precision is lost to E[x^2] - E[x]^2."""
+        x = widen(x_bchw)
         count = all_reduce(x.new_tensor([x.numel() / x.shape[1]]))
         mean = all_reduce(x.sum((0, 2, 3))) / count
         variance = all_reduce((x - mean[:, None, None]).square().sum((0, 2, 3))) / count

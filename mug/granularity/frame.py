@@ -8,8 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mug.affinity import widen
 from mug.backbone import TRUNK_CHANNELS
+from mug.precision import widen
 from mug.processes import share_of_mean
 
 

@@ -43,7 +43,9 @@ class Kappa(nn.Module):
             # the pooled correlation is the correlation of the pooled features: the large one is never built
             q, s = (F.adaptive_avg_pool2d(x, GRID).flatten(2) for x in (query, source))
             correlation = F.normalize((s.transpose(1, 2) @ q).relu(), dim=1)
-            return self.theta(self.layers(correlation.unflatten(2, (GRID, GRID)))).view(-1, 2, 3)
+            seen = self.layers(correlation.unflatten(2, (GRID, GRID)))
+            # thousands of inputs that all take the same step would throw theta out of the frame
+            return self.theta(seen / seen.shape[1] ** 0.5).view(-1, 2, 3)
 
 
 def long_term_loss(kappa: Kappa, first: Tensor, second: Tensor, temperature: Tensor) -> tuple[Tensor, Tensor]:
@@ -71,14 +73,14 @@ def known_warp_loss(
     """Teaches kappa and the matching head from a warp that we made ourselves; beyond the paper.
 
     kappa: the mean squared distance between where its warp and the true one take the points of a grid. Matching:
-    InfoNCE for each cell of `warped`; its positive is read at the true position, its negatives are all other cells of
-    the originals of the whole batch.
+    InfoNCE for each cell of `warped`; its positive is read at the true position, its negatives are the other cells of
+    its original and all cells of the other videos' k-th. Other frames of its own video show the same things again.
 
     Args:
         kappa: Estimates the warp.
-        warped: (N, 64, h, w), matching features of the warped frames.
-        original: (N, 64, h, w), of the frames they were made from.
-        theta: (N, 2, 3), from coordinates of `warped` to coordinates of `original`.
+        warped: (N, K, 64, h, w), matching features of the warped frames, K of each video.
+        original: (N, K, 64, h, w), of the frames they were made from.
+        theta: (N, K, 2, 3), from coordinates of `warped` to coordinates of `original`.
         temperature: Of the matching; receives a gradient.
 
     Returns:
@@ -86,30 +88,32 @@ def known_warp_loss(
     """
     with torch.autocast(warped.device.type, enabled=False):
         theta = theta.to(warped.dtype)
-        points, guess = (warp_cells(t, (GRID, GRID)) for t in (theta, kappa(warped, original)))
+        estimate = kappa(warped.flatten(0, 1), original.flatten(0, 1))
+        points, guess = (warp_cells(t, (GRID, GRID)) for t in (theta.flatten(0, 1), estimate))
         geometry = (guess - points).mul(2 / GRID).square().sum(-1).mean()
         matching = _matching_loss(warped, original, theta, temperature)
     return geometry + matching, geometry.detach(), matching.detach()
 
 
 def _matching_loss(warped: Tensor, original: Tensor, theta: Tensor, temperature: Tensor) -> Tensor:
-    batch, _, height, width = warped.shape
-    points = warp_cells(theta, (height, width))
+    videos, frames, _, height, width = warped.shape
+    points = warp_cells(theta.flatten(0, 1), (height, width))
     limit = points.new_tensor([width - 1, height - 1])
     asked = _lattice(height, width, warped.device)
     inside = ((points >= 0) & (points <= limit)).all(-1)[:, asked]
     points = points[:, asked]
-    query = warped.flatten(2)[:, :, asked].transpose(1, 2) / temperature
+    query = warped.flatten(3)[..., asked].flatten(0, 1).transpose(1, 2) / temperature
     grid = ((points * 2 + 1) / (limit + 1) - 1).unsqueeze(1)
-    true = F.grid_sample(original, grid, padding_mode="border", align_corners=False)[:, :, 0].transpose(1, 2)
-    positive = (query * F.normalize(true, dim=-1)).sum(-1)
-    everyone = gather(original.flatten(2).transpose(1, 2)).flatten(0, 1)
+    true = F.grid_sample(original.flatten(0, 1), grid, padding_mode="border", align_corners=False)[:, :, 0]
+    positive = (query * F.normalize(true.transpose(1, 2), dim=-1)).sum(-1)
+    everyone = gather(original.flatten(3).transpose(2, 3))
     cells = warp_cells(torch.eye(2, 3).to(points)[None], (height, width))[0]
     losses = []
-    for n in range(batch):
-        own = (first_row(original) + n) * len(cells)
-        near = torch.cdist(points[n], cells) <= TOO_NEAR
-        arguments = (query[n], everyone, positive[n], near, own)
+    for index in range(videos * frames):
+        video, frame = divmod(index, frames)
+        own = (first_row(original) + video) * len(cells)
+        near = torch.cdist(points[index], cells) <= TOO_NEAR
+        arguments = (query[index], everyone[:, frame].flatten(0, 1), positive[index], near, own)
         losses.append(checkpoint(_nce, *arguments, use_reentrant=False, preserve_rng_state=False))
     return share_of_mean((torch.stack(losses) * inside).sum(), inside.sum())
 
