@@ -27,16 +27,19 @@ class PropagationConfig:
     """How many of the most recent frames are remembered."""
     keep_first: bool = True
     """Whether frames whose mask was given stay in the memory for good."""
-    radius: int | None = 12
+    radius: int | None = 8
     """A cell looks at most this many cells away, in x and in y; None: anywhere."""
-    first_radius: int | None = 12
+    first_radius: int | None = 8
     """The same for the frames whose mask was given, which may be long past."""
-    top_k: int | None = 10
+    top_k: int | None = 5
     """The softmax spans only this many most similar cells of the whole memory; None: all of them."""
     temperature: float = 0.05
     """Divides the similarities before the softmax; it has to suit the spread of the features."""
     labels: Literal["soft", "hard"] = "soft"
     """Whether a frame's label is remembered as its distribution over objects or as the one it was assigned."""
+    sharpen: float = 1.6
+    """Power that soft labels are raised to before they are remembered: at 1 small objects fade from frame to frame,
+    high powers turn into hard labels."""
     upsample: bool = True
     """Whether the distribution is upsampled before the argmax (smooth outlines) or the argmax after it (cells)."""
     size: int | None = None
@@ -159,7 +162,8 @@ class Propagator:
 
     def _remembered(self, labels_lhw: Tensor) -> Tensor:
         if self._config.labels == "soft":
-            return labels_lhw
+            sharp = labels_lhw**self._config.sharpen
+            return sharp / sharp.sum(0, keepdim=True).clamp_min(1e-6)
         return F.one_hot(labels_lhw.argmax(0), len(labels_lhw)).permute(2, 0, 1).to(labels_lhw)
 
     def _assign(self, labels_lhw: Tensor, frame: np.ndarray) -> np.ndarray:

@@ -95,7 +95,7 @@ def test_a_single_video_with_its_mask(moving_squares: Callable[..., Path], weigh
 def test_temperature_of_calibrated_and_of_other_weights() -> None:
     model = tiny_model()
     assert suited_temperature(model, {"one_shot_temperature": "0.0035"}) == 0.0035
-    assert suited_temperature(model, {}) == pytest.approx(float(model.temperature))
+    assert suited_temperature(model, {}) == pytest.approx(float(model.temperature.detach()))
 
 
 def test_results_are_replaced_only_on_request(
