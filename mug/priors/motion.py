@@ -50,6 +50,7 @@ def residual_motion(frame: np.ndarray, others: Sequence[np.ndarray]) -> np.ndarr
     import cv2
 
     flow = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
+    flow.setFinestScale(0)  # at full resolution: the outlines of what moves are worth several points
     grey = [cv2.cvtColor(f, cv2.COLOR_RGB2GRAY) for f in (frame, *others)]
     if not others or min(grey[0].shape) < 16:
         return None
