@@ -1,0 +1,327 @@
+"""`mug report`: one HTML page of a pretraining run, or of results and their scores."""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+from PIL import Image
+
+from downstream.dataset import frame_files, sequence_folders
+from downstream.page import charts, check_page, curve, heading, paragraph, picture, strip, table, write_page
+from mug.errors import InputError
+from mug.masks import read_mask, read_soft
+from mug.overlay import blend
+from mug.video import Video, find_videos
+
+SEQUENCES = 12
+"""At most so many sequences are shown in pictures; tables hold all."""
+FRAMES = 4
+"""Frames of each, spread over the sequence."""
+
+Scores = dict[str, Any]
+"""What `mug evaluate --out` wrote."""
+
+
+@dataclass
+class ReportOptions:
+    """What `mug report` is asked to do."""
+
+    run: Path
+    """The folder of a pretraining run, a folder of results (masks, score files or both), or one score file."""
+    out: Path | None = None
+    """The page; `report.html` in that folder when not given."""
+    videos: Path | None = None
+    """The videos that masks were made of, to draw them over; when not given, those of the data set that they were
+    scored on."""
+
+
+def report(options: ReportOptions) -> None:
+    """Writes one self-contained HTML page of a pretraining run or of results."""
+    source = options.run
+    if not source.exists():
+        raise InputError(f"{source}: no such file or folder; give a run, a folder of results or a score file")
+    folder = source if source.is_dir() else source.parent
+    out = options.out or folder / "report.html"
+    check_page(out)
+    is_run = source.is_dir() and (source / "metrics.csv").is_file()
+    parts = run_parts(source) if is_run else results_parts(source, options.videos)
+    if not parts:
+        raise InputError(f"{source}: holds no metrics.csv, score file or mask; give a run, results or a score file")
+    write_page(out, f"mug: {source.resolve().name}", parts)
+    print(f"{out}: written")
+
+
+# --- a run -----------------------------------------------------------------------------------------------------------
+
+
+def run_parts(run: Path) -> list[str]:
+    """What a run was told, its curves and its last pictures."""
+    return [
+        heading("The run"),
+        table(("what", "value"), _facts(run), "From config.yaml, which holds every option."),
+        heading("Curves"),
+        curves(run / "metrics.csv"),
+        *picture_parts(run / "pictures"),
+    ]
+
+
+def _facts(run: Path) -> Iterator[tuple[str, str]]:
+    """The options that tell most, by their dotted names."""
+    file = run / "config.yaml"
+    try:
+        config = yaml.safe_load(file.read_text()) if file.is_file() else {}
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise InputError(f"{file}: is no valid YAML; restore it from the run") from error
+    names = (
+        "videos", "model.backbone", "sample.size", "batch", "rounds", "steps", "warmup.steps", "weights", "optimiser",
+        "bootstrap.prior", "bootstrap.refine", "engine.precision", "seed",
+    )  # fmt: skip
+    for name in names:
+        value: Any = config
+        for key in name.split("."):
+            value = value.get(key) if isinstance(value, Mapping) else None
+        if value is not None:
+            yield name, _in_words(value)
+
+
+def _in_words(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return ", ".join(f"{key} {_in_words(entry)}" for key, entry in value.items() if entry is not None)
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+CURVES = {
+    "total": "total loss",
+    "warp": "known warps (InfoNCE and kappa)",
+    "frame": "frame: foreground, Eq. 2 and 15",
+    "readout": "foreground read from r",
+    "short": "short term: tracking, Eq. 5",
+    "short_error_px": "tracking error, pixels",
+    "long": "long term: matching, Eq. 8",
+    "inlier_share": "long term: share of inliers",
+    "video": "video: instances, Eq. 14",
+    "instance_accuracy": "video: instances told apart, share",
+    "temperature": "learned matching temperature",
+    "lr": "learning rate",
+}
+"""Columns of metrics.csv that are drawn, in this order, with their titles."""
+
+
+def curves(metrics: Path) -> str:
+    """The curves of a run, one for each column that was recorded; dashed lines part the rounds.
+
+    Raises:
+        InputError: the file holds no step.
+    """
+    steps = read_metrics(metrics)
+    x = steps["step"]
+    rounds = steps.get("round", [])
+    marks = [x[i] for i in range(1, len(rounds)) if rounds[i] != rounds[i - 1]]
+    drawn = [name for name in CURVES if name in steps and not all(math.isnan(value) for value in steps[name])]
+    return charts(curve(CURVES[name], x, steps[name], marks) for name in drawn)
+
+
+def read_metrics(path: Path) -> dict[str, list[float]]:
+    """The columns of a metrics.csv; what was not recorded is NaN, a last line that was cut off is left out.
+
+    Raises:
+        InputError: it holds no step, or is no such file.
+    """
+    text = path.read_text(errors="replace")
+    rows = list(csv.reader(text[: text.rfind("\n") + 1].splitlines()))
+    header, body = (rows[0], rows[1:]) if rows else ([], [])
+    if "step" not in header or not body:
+        raise InputError(f"{path}: holds no step yet; wait until the run has made some")
+    try:
+        columns = [[float(cell) if cell else math.nan for cell in column] for column in zip(*body, strict=True)]
+        return dict(zip(header, columns, strict=True))
+    except ValueError:
+        raise InputError(f"{path}: is damaged; restore it from the run") from None
+
+
+PICTURES = {
+    "labels": "Frames, the maps they are taught, P of the single frame, and the readout from r.",
+    "tracking": "Tracking: a patch (green) followed through two frames and back; red is where it came out.",
+    "warps": "A frame, its warped copy, and the frame brought onto it by kappa; then two distant frames alike.",
+}
+
+
+def picture_parts(folder: Path) -> Iterator[str]:
+    """The last picture of each kind that the run drew."""
+    latest = {file.stem.partition("_")[2]: file for file in sorted(folder.glob("*_*.png"))}
+    if latest:
+        yield heading("Pictures")
+    for name, file in latest.items():
+        step = file.stem.partition("_")[0].lstrip("0") or "0"
+        yield picture(read_picture(file), f"{PICTURES.get(name, name)} After {step} steps.")
+
+
+def read_picture(path: Path) -> np.ndarray:
+    """An image file as HWC uint8 RGB.
+
+    Raises:
+        InputError: it cannot be decoded.
+    """
+    try:
+        with Image.open(path) as image:
+            return np.array(image.convert("RGB"))
+    except (OSError, SyntaxError, ValueError) as error:
+        raise InputError(f"{path}: cannot be decoded, it may be truncated; remove it") from error
+
+
+# --- results ---------------------------------------------------------------------------------------------------------
+
+
+def results_parts(source: Path, videos: Path | None) -> list[str]:
+    """Score tables and masks drawn over their frames; nothing where there is neither."""
+    scores = find_scores(source)
+    parts: list[str] = []
+    if scores:
+        parts += [heading("Scores"), score_table(scores), heading("Sequences", 3), sequence_table(scores)]
+    folders = {name: Path(entry["pred"]) for name, entry in scores.items()}
+    if not folders and source.is_dir() and sequence_folders(source):
+        folders = {source.resolve().name: source}
+    videos = videos or next((Path(entry["gt"]) for entry in scores.values()), None)
+    there = {name: folder for name, folder in folders.items() if folder.is_dir()}
+    if there:
+        shown = list(overlays(there, scores, _videos_by_name(videos)))
+        parts += [heading("Masks"), *shown]
+    elif folders:
+        parts.append(paragraph("The masks that were scored are no longer where they lay.", "soft"))
+    return parts
+
+
+def find_scores(source: Path) -> dict[str, Scores]:
+    """The score files of a folder, by their names, or the one that is given.
+
+    Raises:
+        InputError: a file that is no JSON, or the given one holds no scores.
+    """
+    files = sorted(source.glob("*.json")) if source.is_dir() else [source]
+    read = {file.stem: read_json(file) for file in files}
+    scores = {name: content for name, content in read.items() if _is_scores(content)}
+    if source.is_file() and not scores:
+        raise InputError(f"{source}: holds no scores; give a file that `mug evaluate --out` wrote")
+    return scores
+
+
+def read_json(path: Path) -> Any:
+    """The content of a JSON file.
+
+    Raises:
+        InputError: it is none.
+    """
+    try:
+        return json.loads(path.read_text())
+    except ValueError as error:  # neither text nor JSON
+        raise InputError(f"{path}: is no JSON, it may be truncated; write it anew or remove it") from error
+
+
+def _is_scores(content: Any) -> bool:
+    return isinstance(content, dict) and {"task", "gt", "pred", "J", "F", "sequences"} <= content.keys()
+
+
+def score_table(scores: Mapping[str, Scores], names: Mapping[str, str] | None = None) -> str:
+    """A row for each score file: J, F and T of the whole data set, in per cent.
+
+    Args:
+        scores: Score files by name.
+        names: What to call them; their names when not given.
+    """
+    header = ("", "task", "J mean", "recall", "decay", "F mean", "recall", "decay", "T")
+    rows = []
+    for name, entry in scores.items():
+        measures = [entry[measure][key] for measure in "JF" for key in ("mean", "recall", "decay")]
+        cells = [percent(value) for value in (*measures, entry.get("T", {}).get("mean"))]
+        rows.append(((names or {}).get(name, name), entry["task"], *cells))
+    return table(header, rows, "Per cent; higher is better, but for decay and T.")
+
+
+def sequence_table(scores: Mapping[str, Scores]) -> str:
+    """The mean J of every sequence, a column for each score file."""
+    sequences = dict.fromkeys(name for entry in scores.values() for name in entry["sequences"])
+    rows = [
+        (
+            sequence,
+            *(percent(entry["sequences"].get(sequence, {}).get("J", {}).get("mean")) for entry in scores.values()),
+        )
+        for sequence in sequences
+    ]
+    return table(("J mean", *scores), rows)
+
+
+def sequence_j(scores: Scores, sequence: str) -> float | None:
+    """The mean J of a sequence; None where it was not scored."""
+    value: float | None = scores["sequences"].get(sequence, {}).get("J", {}).get("mean")
+    return value
+
+
+def percent(value: float | None) -> str:
+    """A share as per cent; a dash where it could not be measured.
+
+    >>> percent(0.5), percent(None)
+    ('50.0', '-')
+    """
+    return "-" if value is None else f"{100 * value:.1f}"
+
+
+def overlays(folders: Mapping[str, Path], scores: Mapping[str, Scores], videos: Mapping[str, Video]) -> Iterator[str]:
+    """Frames of each sequence with the masks of each folder."""
+    sequences = sorted({name for folder in folders.values() for name in sequence_folders(folder)})
+    if len(sequences) > SEQUENCES:
+        yield paragraph(f"The first {SEQUENCES} of {len(sequences)} sequences.", "soft")
+    for sequence in sequences[:SEQUENCES]:
+        yield heading(sequence, 3)
+        for name, folder in folders.items():
+            files = frame_files(folder / sequence) if (folder / sequence).is_dir() else {}
+            if not files:
+                continue
+            threshold = scores[name].get("threshold") if name in scores else None
+            images = [draw(files[frame], frame, videos.get(sequence), threshold) for frame in spread(list(files))]
+            yield strip(images, f"{name}: J {percent(sequence_j(scores[name], sequence))}" if name in scores else name)
+
+
+def spread(frames: Sequence[str], count: int = FRAMES) -> list[str]:
+    """A few frames, evenly over a sequence, the first and the last of it left out where there are enough.
+
+    >>> spread(list("abcdefgh"), 4)
+    ['b', 'd', 'f', 'h']
+    """
+    if len(frames) <= count:
+        return list(frames)
+    return [frames[(2 * k + 1) * len(frames) // (2 * count)] for k in range(count)]
+
+
+def draw(path: Path, frame: str, video: Video | None, threshold: float | None = None) -> np.ndarray:
+    """A mask over its frame, over black where the frame is not at hand, HWC uint8 RGB.
+
+    Args:
+        path: A mask, or a soft map where `threshold` is given.
+        frame: Its frame's name.
+        video: Where the frame is.
+        threshold: Share of 255 above which a soft map is foreground.
+
+    Raises:
+        InputError: mask or frame cannot be read, or differ in size.
+    """
+    mask = read_mask(path) if threshold is None else (read_soft(path) > threshold * 255).astype(np.uint8)
+    if video is None or frame not in video.frame_names:
+        return blend(np.zeros((*mask.shape, 3), np.uint8), mask, 1.0)
+    image = video[list(video.frame_names).index(frame)]
+    if image.shape[:2] != mask.shape:
+        raise InputError(f"{path}: is not of its frame's size; give the videos it was made of with --videos")
+    return blend(image, mask)
+
+
+def _videos_by_name(path: Path | None) -> dict[str, Video]:
+    if path is None or not path.exists():
+        return {}
+    return {video.name: video for video in find_videos(path)}

@@ -1,0 +1,250 @@
+"""Pages of runs and of results, as `mug report` writes them."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from downstream.evaluate import EvaluateOptions, evaluate
+from downstream.page import GENERATOR, curve, nice_ticks, smooth, write_page
+from downstream.report import ReportOptions, draw, read_metrics, report
+from mug.cli import main
+from mug.errors import InputError
+from mug.masks import PALETTE, write_mask
+
+Make = Callable[..., Path]
+
+
+def _run(folder: Path, rows: int = 40) -> Path:
+    """A run's folder as pretraining leaves it."""
+    (folder / "pictures").mkdir(parents=True)
+    (folder / "config.yaml").write_text("videos: clips <b>\nbatch: 6\nmodel: {backbone: {depth: 18}}\nseed: 0\n")
+    lines = ["step,round,total,warp,short"]
+    lines += [f"{step},{1 + step // 20},{4 - 0.05 * step:.3f},{3 - 0.01 * step:.3f}," for step in range(rows)]
+    (folder / "metrics.csv").write_text("\n".join(lines) + "\n")
+    for step, colour in ((20, (255, 0, 0)), (40, (0, 0, 255))):
+        Image.new("RGB", (32, 16), colour).save(folder / "pictures" / f"{step:07d}_tracking.png")
+    return folder
+
+
+@pytest.fixture
+def scored(tmp_path: Path, moving_squares: Make) -> tuple[Path, Path]:
+    """A dataset and a folder with the scores of perfect masks and of empty ones."""
+    root = moving_squares(videos=2, frames=6)
+    scores = tmp_path / "scores"
+    shutil.copytree(root / "Annotations" / "480p", tmp_path / "good")
+    for file in (root / "Annotations" / "480p").rglob("*.png"):
+        write_mask(tmp_path / "empty" / file.parent.name / file.name, np.zeros((48, 64), np.uint8))
+    for name in ("good", "empty"):
+        evaluate(EvaluateOptions("zero-shot", root, tmp_path / name, scores / f"{name}.json", workers=1))
+    return root, scores
+
+
+def _page(path: Path) -> str:
+    """The page, once it is seen to be whole and to load nothing."""
+    html = path.read_text()
+    assert html.startswith("<!DOCTYPE html>")
+    assert html.rstrip().endswith("</html>")
+    assert GENERATOR in html
+    assert 'name="viewport"' in html
+    assert "prefers-color-scheme: dark" in html
+    sources = re.findall(r'(?:src|href)="([^"]*)"', html)
+    assert all(source.startswith("data:image/jpeg;base64,") for source in sources)
+    assert not re.search(r"url\(|@import|https?://", html)
+    return html
+
+
+def test_run_becomes_a_page_with_curves_and_its_last_pictures(tmp_path: Path) -> None:
+    run = _run(tmp_path / "run")
+    report(ReportOptions(run))
+    html = _page(run / "report.html")
+    assert html.count("<svg") == 2  # total and warp; `short` was never recorded
+    assert "clips &lt;b&gt;" in html
+    assert "After 40 steps" in html
+    assert "After 20 steps" not in html
+    assert html.count('class="round"') == 2  # one mark between two rounds in either curve
+
+
+def test_results_become_tables_and_overlays(tmp_path: Path, scored: tuple[Path, Path]) -> None:
+    _, scores = scored
+    report(ReportOptions(scores, tmp_path / "page.html"))
+    html = _page(tmp_path / "page.html")
+    assert re.search(r"<td>good</td><td>zero-shot</td><td>100\.0</td>", html)
+    assert re.search(r"<td>empty</td><td>zero-shot</td><td>0\.0</td>", html)
+    assert re.search(r"<td>square1</td><td>0\.0</td><td>100\.0</td>", html)
+    assert html.count("<img") == 2 * 2 * 4  # sequences x competitors x frames
+
+
+def test_one_score_file(tmp_path: Path, scored: tuple[Path, Path]) -> None:
+    _, scores = scored
+    report(ReportOptions(scores / "good.json"))
+    html = _page(scores / "report.html")
+    assert "<td>good</td>" in html
+    assert "<td>empty</td>" not in html
+
+
+def test_scores_whose_masks_are_gone_keep_their_tables(tmp_path: Path, scored: tuple[Path, Path]) -> None:
+    _, scores = scored
+    shutil.rmtree(tmp_path / "good")
+    shutil.rmtree(tmp_path / "empty")
+    report(ReportOptions(scores))
+    html = _page(scores / "report.html")
+    assert "100.0" in html
+    assert "no longer" in html
+
+
+def test_folder_of_masks_alone_is_drawn_over_its_videos(tmp_path: Path, scored: tuple[Path, Path]) -> None:
+    root, _ = scored
+    report(ReportOptions(tmp_path / "good", tmp_path / "plain.html"))
+    report(ReportOptions(tmp_path / "good", tmp_path / "over.html", videos=root))
+    plain, over = _page(tmp_path / "plain.html"), _page(tmp_path / "over.html")
+    assert plain.count("<img") == over.count("<img") == 8
+    assert len(over) > len(plain)  # textured frames instead of black
+
+
+def test_mask_is_drawn_in_its_colour_where_it_lies(tmp_path: Path) -> None:
+    mask = np.zeros((8, 10), np.uint8)
+    mask[2:4, 3:6] = 2
+    write_mask(tmp_path / "00000.png", mask)
+    drawn = draw(tmp_path / "00000.png", "00000", None)
+    np.testing.assert_array_equal(drawn, np.where(mask[..., None] > 0, PALETTE[2], 0))
+
+
+def test_page_of_ours_is_replaced_and_others_are_not(tmp_path: Path) -> None:
+    run = _run(tmp_path / "run")
+    report(ReportOptions(run))
+    report(ReportOptions(run))
+    mine = tmp_path / "mine.html"
+    mine.write_text("<p>my own</p>")
+    with pytest.raises(InputError, match="mine.html: is there already"):
+        report(ReportOptions(run, mine))
+    assert mine.read_text() == "<p>my own</p>"
+
+
+def _missing(folder: Path) -> Path:
+    return folder / "nowhere"
+
+
+def _bare(folder: Path) -> Path:
+    return folder
+
+
+def _no_step(folder: Path) -> Path:
+    (folder / "metrics.csv").write_text("step,total\n")
+    return folder
+
+
+def _damaged_metrics(folder: Path) -> Path:
+    (folder / "metrics.csv").write_text("step,total\n0,1.0\n1,what\n")
+    return folder
+
+
+def _damaged_config(folder: Path) -> Path:
+    (folder / "metrics.csv").write_text("step,total\n0,1.0\n")
+    (folder / "config.yaml").write_text("a: [1\n")
+    return folder
+
+
+def _cut_scores(folder: Path) -> Path:
+    (folder / "scores.json").write_text('{"task": "zero-sh')
+    return folder
+
+
+def _no_scores(folder: Path) -> Path:
+    (folder / "other.json").write_text(json.dumps({"a": 1}))
+    return folder / "other.json"
+
+
+def _cut_picture(folder: Path) -> Path:
+    run = _run(folder / "run")
+    picture = run / "pictures" / "0000040_tracking.png"
+    picture.write_bytes(picture.read_bytes()[:60])
+    return run
+
+
+@pytest.mark.parametrize(
+    ("spoil", "words"),
+    [
+        (_missing, "nowhere: no such file or folder"),
+        (_bare, "holds no metrics.csv, score file or mask"),
+        (_no_step, "metrics.csv: holds no step yet"),
+        (_damaged_metrics, "metrics.csv: is damaged"),
+        (_damaged_config, "config.yaml: is no valid YAML"),
+        (_cut_scores, "scores.json: is no JSON"),
+        (_no_scores, "other.json: holds no scores"),
+        (_cut_picture, "0000040_tracking.png: cannot be decoded"),
+    ],
+)
+def test_bad_input_is_one_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], spoil: Callable[[Path], Path], words: str
+) -> None:
+    source = spoil(tmp_path)
+    assert main(["report", str(source)]) == 2
+    error = capsys.readouterr().err
+    assert words in error
+    assert error.count("\n") == 1
+    assert not list(tmp_path.rglob("report.html"))
+
+
+def test_half_written_last_step_is_left_out(tmp_path: Path) -> None:
+    file = tmp_path / "metrics.csv"
+    file.write_text("step,total,short\n0,1.5,\n1,1.25,0.5\n2,1.")
+    metrics = read_metrics(file)
+    assert metrics["step"] == [0, 1]
+    assert metrics["total"] == [1.5, 1.25]
+    assert np.isnan(metrics["short"][0])
+    assert metrics["short"][1] == 0.5
+
+
+def test_curve_goes_from_corner_to_corner() -> None:
+    svg = curve("loss", [0, 10], [4.0, 0.0])
+    points = re.search(r'class="raw" points="([^"]*)"', svg)
+    assert points
+    (x0, y0), (x1, y1) = (map(float, point.split(",")) for point in points[1].split())
+    assert x0 < x1
+    assert y0 < y1  # SVG counts downwards: the loss falls
+    assert "4 at first, 0 at last" in svg
+
+
+@pytest.mark.parametrize("values", [[1.0], [2.0, 2.0, 2.0], [float("nan"), 1e-9], [-3.0, 1e6]])
+def test_curve_of_awkward_values_stays_inside(values: list[float]) -> None:
+    svg = curve("x", list(range(len(values))), values)
+    assert "nan" not in svg
+    box = re.search(r'viewBox="0 0 (\d+) (\d+)"', svg)
+    assert box
+    for points in re.findall(r'points="([^"]*)"', svg):
+        for point in points.split():
+            x, y = map(float, point.split(","))
+            assert 0 <= x <= int(box[1])
+            assert 0 <= y <= int(box[2])
+
+
+def test_curve_of_nothing_says_so() -> None:
+    assert "nothing recorded" in curve("x", [0, 1], [float("nan")] * 2)
+
+
+@pytest.mark.parametrize(("low", "high"), [(0.13, 0.87), (-5, 3), (0, 1e-6), (7, 7), (0.999, 1.001), (-1e5, 4e5)])
+def test_ticks_are_few_and_enclose(low: float, high: float) -> None:
+    ticks = nice_ticks(low, high)
+    assert ticks[0] <= low + 1e-9
+    assert ticks[-1] >= high - 1e-9
+    assert 2 <= len(ticks) <= 5
+
+
+def test_smoothing_is_a_mean_of_neighbours() -> None:
+    values = np.random.default_rng(0).normal(size=200)
+    reach = 5
+    expected = [values[max(i - reach, 0) : i + reach + 1].mean() for i in range(200)]
+    np.testing.assert_allclose(smooth(values), expected)
+
+
+def test_page_escapes_its_title(tmp_path: Path) -> None:
+    write_page(tmp_path / "x.html", "<script>", [])
+    assert "<h1>&lt;script&gt;</h1>" in _page(tmp_path / "x.html")
