@@ -40,12 +40,13 @@ def main() -> None:
     parser.add_argument("root", type=Path, help="dataset in DAVIS layout, all frames annotated")
     parser.add_argument("--weights", type=Path, nargs="*", default=[], help="weights of MuG (.safetensors)")
     parser.add_argument("--preset", choices=sorted(PRESETS), default="memory")
-    parser.add_argument("--size", type=int, default=None, help="pixels of the shorter side; the frames' own by default")
+    parser.add_argument("--size", type=int, default=None, help="pixels of the shorter side; the preset's by default")
     parser.add_argument("--every", type=int, default=1, help="only every n-th frame: to explore, not to report")
     parser.add_argument("--device", default="auto")
     options = parser.parse_args()
     device = choose_device(options.device)
-    config = replace(PRESETS[options.preset], size=options.size)
+    config = PRESETS[options.preset]
+    config = replace(config, size=options.size or config.size)
     videos = find_videos(options.root)
     results: dict[str, Scores] = {}
     temperatures: dict[str, float] = {}
@@ -59,7 +60,7 @@ def main() -> None:
             video.name: score(video, Propagator(extract, tuned, device), options.every) for video in track(videos, name)
         }
     note = "" if options.every == 1 else f", every {options.every}th frame only"
-    print(f"Preset `{options.preset}`, shorter side {options.size or 'native'}{note}.\n")
+    print(f"Preset `{options.preset}`, shorter side {config.size or 'native'}{note}.\n")
     print(table(results, temperatures))
 
 

@@ -48,7 +48,8 @@ def calibrate(options: CalibrateOptions) -> None:
     device = choose_device(options.device)
     model, metadata = load_weights(options.weights)
     extract = phi_features(model.phi.to(device).eval())
-    scores = score_temperatures(extract, PRESETS["memory"], calibration_clips(), device=device)
+    config = replace(PRESETS["memory"], size=None)
+    scores = score_temperatures(extract, config, calibration_clips(), device=device)
     best = best_temperature(scores)
     save_weights(options.weights, model.cpu(), {**metadata, TEMPERATURE_KEY: f"{best:g}"})
     for temperature, score in scores.items():

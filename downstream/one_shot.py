@@ -27,9 +27,9 @@ class PropagationConfig:
     """How many of the most recent frames are remembered."""
     keep_first: bool = True
     """Whether frames whose mask was given stay in the memory for good."""
-    radius: int | None = 8
-    """A cell looks at most this many cells away, in x and in y; None: anywhere."""
-    first_radius: int | None = 8
+    radius: float | None = 0.2
+    """How far a cell looks in x and in y, as a share of the frame's shorter side; None: anywhere."""
+    first_radius: float | None = 0.2
     """The same for the frames whose mask was given, which may be long past."""
     top_k: int | None = 5
     """The softmax spans only this many most similar cells of the whole memory; None: all of them."""
@@ -53,7 +53,7 @@ PRESETS: dict[str, PropagationConfig] = {
     "paper": PropagationConfig(
         frames=1, keep_first=False, radius=None, first_radius=None, top_k=None, labels="hard", upsample=False
     ),
-    "memory": PropagationConfig(),
+    "memory": PropagationConfig(size=480),
 }
 
 
@@ -147,7 +147,9 @@ class Propagator:
         """Eq. 17: the labels (L, h, w) that the memory's cells vote for."""
         recent = [m for m in self._recent if all(m is not a.memory for a in self._anchors)]
         memory = [a.memory for a in self._anchors] + recent
-        radius = [self._config.first_radius] * len(self._anchors) + [self._config.radius] * len(recent)
+        shares = [self._config.first_radius] * len(self._anchors) + [self._config.radius] * len(recent)
+        shorter = min(query_chw.shape[1:])
+        radius = [None if share is None else max(1, round(share * shorter)) for share in shares]
         values = [F.pad(m.labels, (0, 0, 0, 0, 0, len(self._ids) - len(m.labels))) for m in memory]
         labels = topk_attend(
             query_chw,

@@ -16,6 +16,7 @@ from downstream.features import lab_features
 from downstream.one_shot import PRESETS, PropagationConfig, Propagator, labels_to_grid
 from mug.errors import InputError
 
+MEMORY = replace(PRESETS["memory"], size=None)  # the frames here are small
 CELL = 8
 GRID = (5, 7)
 
@@ -50,7 +51,8 @@ def dense_labels(features: list[Tensor], first: np.ndarray, ids: list[int], conf
         for n in range(height * width):
             similar, votes = [], []
             for i in anchors + recent:
-                radius = config.first_radius if i in anchors else config.radius
+                share = config.first_radius if i in anchors else config.radius
+                radius = None if share is None else round(share * min(GRID))
                 for m in range(height * width):
                     away = max(abs(n // width - m // width), abs(n % width - m % width))
                     if radius is None or away <= radius:
@@ -73,9 +75,9 @@ def dense_labels(features: list[Tensor], first: np.ndarray, ids: list[int], conf
     "config",
     [
         replace(PRESETS["paper"], temperature=0.3),
-        replace(PRESETS["memory"], frames=2, radius=2, first_radius=1, top_k=4, temperature=0.1),
-        replace(PRESETS["memory"], frames=3, radius=1, first_radius=None, top_k=3, temperature=0.2, labels="hard"),
-        replace(PRESETS["memory"], frames=2, keep_first=False, radius=2, top_k=None, temperature=0.1, sharpen=1),
+        replace(MEMORY, frames=2, radius=0.4, first_radius=0.2, top_k=4, temperature=0.1),
+        replace(MEMORY, frames=3, radius=0.2, first_radius=None, top_k=3, temperature=0.2, labels="hard"),
+        replace(MEMORY, frames=2, keep_first=False, radius=0.4, top_k=None, temperature=0.1, sharpen=1),
     ],
     ids=["paper", "memory", "first unrestricted, hard", "no first, window softmax"],
 )
@@ -93,7 +95,7 @@ def test_equation_17(config: PropagationConfig) -> None:
 
 def test_distribution_is_upsampled_before_the_argmax() -> None:
     extract, features = random_extractor(2)
-    config = replace(PRESETS["memory"], sharpen=1, temperature=0.2)
+    config = replace(MEMORY, sharpen=1, temperature=0.2)
     propagator = Propagator(extract, config)
     propagator.step(blank_frame(), random_mask())
     result = propagator.step(blank_frame())
@@ -139,7 +141,7 @@ def iou(a: np.ndarray, b: np.ndarray) -> float:
 
 def test_follows_an_object_and_keeps_its_id() -> None:
     video, masks = textured_video()
-    results = follow(video, masks[0] * 254, replace(PRESETS["memory"], temperature=1e-4))
+    results = follow(video, masks[0] * 254, replace(MEMORY, temperature=1e-4))
     assert np.array_equal(results[0], masks[0] * 254)
     assert results[-1].dtype == np.uint8
     assert set(np.unique(results[-1])) == {0, 254}
@@ -148,7 +150,7 @@ def test_follows_an_object_and_keeps_its_id() -> None:
 
 def test_guided_filter_brings_the_outline_to_the_edge() -> None:
     video, masks = textured_video()
-    config = replace(PRESETS["memory"], temperature=1e-4)
+    config = replace(MEMORY, temperature=1e-4)
     plain, guided = (follow(video, masks[0], replace(config, refine=kind))[-1] for kind in ("none", "guided"))
     assert iou(guided == 1, masks[-1] == 1) > iou(plain == 1, masks[-1] == 1)
 
@@ -157,7 +159,7 @@ def test_void_of_the_first_mask_is_no_label() -> None:
     video, masks = textured_video()
     with_void = masks[0].copy()
     with_void[:, 52:] = 255
-    results = follow(video, with_void, replace(PRESETS["memory"], temperature=1e-4))
+    results = follow(video, with_void, replace(MEMORY, temperature=1e-4))
     assert all(255 not in result for result in results)
     assert iou(results[1] == 1, masks[1] == 1) > 0.7
 
@@ -180,7 +182,7 @@ def test_a_later_mask_adds_an_object_and_leaves_the_others() -> None:
     video, masks = textured_video()
     for frame in video:
         frame[44:60, 8:56, 2] += 120  # a blue thing that nobody asked for at first
-    config = replace(PRESETS["memory"], temperature=1e-4)
+    config = replace(MEMORY, temperature=1e-4)
     undisturbed = follow(video, masks[0], config)[3]
     propagator = Propagator(lab_features, config)
     for t in range(3):
@@ -196,7 +198,7 @@ def test_a_later_mask_adds_an_object_and_leaves_the_others() -> None:
 
 def test_a_later_mask_replaces_an_object() -> None:
     video, masks = textured_video()
-    propagator = Propagator(lab_features, replace(PRESETS["memory"], temperature=1e-4))
+    propagator = Propagator(lab_features, replace(MEMORY, temperature=1e-4))
     wrong = np.zeros_like(masks[0])
     wrong[40:60, 40:60] = 1
     propagator.step(video[0], wrong)
@@ -238,4 +240,4 @@ def test_memory_does_not_grow_with_the_video(mask_every: int | None) -> None:
 def test_what_cannot_start(mask: np.ndarray | None, message: str) -> None:
     extract, _ = random_extractor(1)
     with pytest.raises(InputError, match=message):
-        Propagator(extract, PRESETS["memory"]).step(blank_frame(), mask)
+        Propagator(extract, MEMORY).step(blank_frame(), mask)

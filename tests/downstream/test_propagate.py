@@ -35,7 +35,8 @@ def tiny_model() -> MuG:
 
 
 def propagate(*arguments: object) -> int:
-    return main(["propagate", *(str(a) for a in arguments), "--device", "cpu"])
+    size = [] if "--size" in arguments else ["--size", "48"]
+    return main(["propagate", *(str(a) for a in arguments), *size, "--device", "cpu"])
 
 
 def read(path: Path) -> np.ndarray:
