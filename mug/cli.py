@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 from mug import __version__
-from mug.errors import InputError
+from mug.errors import InputError, RunError
 
 
 class Command(NamedTuple):
@@ -41,7 +41,10 @@ COMMANDS = (
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs the command line and gives its exit status: 0 done, 2 for what the user has to mend, 130 after Ctrl-C."""
+    """Runs the command line and gives its exit status.
+
+    0 done, 1 for a run that cannot go on, 2 for what the user has to mend, 130 after Ctrl-C.
+    """
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     if not arguments:
         return _refuse("no command given; `mug --help` lists them")
@@ -56,6 +59,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         run(find(name), rest)
     except InputError as error:
         return _refuse(str(error))
+    except RunError as error:
+        _refuse(str(error))
+        return 1
     except KeyboardInterrupt:
         print("mug: stopped", file=sys.stderr)
         return 130

@@ -30,12 +30,6 @@ KEPT_CHECKPOINTS = 2
 LINE_EVERY_S = 60.0  # how often a run that nobody watches says where it is
 
 
-class RunError(RuntimeError):
-    """A run that cannot go on though the input was usable (a loss that is no number, say): one line, exit status 1."""
-
-    exit_code = 1
-
-
 @dataclass
 class Engine:
     """Where and how a run computes; all of it is handed to Lightning Fabric."""

@@ -19,12 +19,12 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from mug.checkpoint import load_torchvision, save_weights
+from mug.errors import RunError
 from mug.model import Batch, MuG
 from mug.runtime import (
     Checkpoints,
     MetricsLog,
     ProgressLine,
-    RunError,
     RunFolder,
     commit_of,
     launch,

@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from mug.errors import InputError
+from mug.errors import InputError, RunError
 
 CALLS = []
 
@@ -86,6 +86,10 @@ def interrupt() -> None:
     raise KeyboardInterrupt
 
 
+def diverge() -> None:
+    raise RunError("step 7: total is nan")
+
+
 def full() -> None:
     raise OSError(errno.ENOSPC, "No space left on device", "results")
 
@@ -105,7 +109,7 @@ def calls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[object]:
     monkeypatch.delitem(sys.modules, "commands_under_test", raising=False)
     rows = [
         Command("work", "commands_under_test:work", "work", ("videos",)),
-        *(Command(n, f"commands_under_test:{n}", n) for n in ("plain", "interrupt", "full", "broken")),
+        *(Command(n, f"commands_under_test:{n}", n) for n in ("plain", "interrupt", "diverge", "full", "broken")),
         Command("refuse", "commands_under_test:refuse", "refuse", ("videos",)),
         Command("mismatch", "bad_build:run", "built wrongly"),
         Command("needy", "needy:run", "needs more"),
@@ -278,6 +282,11 @@ def test_help_of_a_command_tells_every_option(calls: list, capsys: pytest.Captur
 def test_interrupt_ends_quietly(calls: list, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["interrupt"]) == 130
     assert "Traceback" not in capsys.readouterr().err
+
+
+def test_a_run_that_cannot_go_on_ends_with_one_line(calls: list, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["diverge"]) == 1
+    assert capsys.readouterr().err == "mug: error: step 7: total is nan\n"
 
 
 def test_errors_of_our_own_are_not_hidden(calls: list) -> None:
