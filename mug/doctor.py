@@ -15,7 +15,6 @@ PACKAGES = {
     "numpy": "numpy",
     "PIL": "pillow",
     "sklearn": "scikit-learn",
-    "kornia": "kornia",
     "lightning": "lightning",
     "jsonargparse": "jsonargparse[signatures]",
     "docstring_parser": "jsonargparse[signatures]",

@@ -1,0 +1,1 @@
+"""phi in, masks and scores out: O-VOS, Z-VOS, scoring, report."""
