@@ -41,7 +41,7 @@ def main() -> None:
     parser.add_argument("--weights", type=Path, nargs="*", default=[], help="weights of MuG (.safetensors)")
     parser.add_argument("--preset", choices=sorted(PRESETS), default="memory")
     parser.add_argument("--size", type=int, default=None, help="pixels of the shorter side; the preset's by default")
-    parser.add_argument("--every", type=int, default=1, help="only every n-th frame: to explore, not to report")
+    parser.add_argument("--every", type=int, default=1, help="one frame in so many only: to explore, not to report")
     parser.add_argument("--device", default="auto")
     options = parser.parse_args()
     device = choose_device(options.device)
@@ -59,7 +59,7 @@ def main() -> None:
         results[name] = {
             video.name: score(video, Propagator(extract, tuned, device), options.every) for video in track(videos, name)
         }
-    note = "" if options.every == 1 else f", every {options.every}th frame only"
+    note = "" if options.every == 1 else f", one frame in {options.every} only"
     print(f"Preset `{options.preset}`, shorter side {config.size or 'native'}{note}.\n")
     print(table(results, temperatures))
 
