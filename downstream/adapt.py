@@ -3,11 +3,12 @@
 A motion prior is right about a video more often than about any frame of it: it misses what rests for a moment and
 fires on what moves beside the object. Three things about a video mend that, and none of them needs a label:
 
-- the object stays: evidence is *carried* along the optical flow from both ends of the video, so that a frame that shows
-  little is filled from those that show more;
+- the object stays: evidence is *carried* along the optical flow from both ends of the video, as far as the flow there
+  and back agrees, so that a frame that shows little is filled from those that show more;
+- the object is one: what lies apart from the main part of a frame, and is small beside it, is held for clutter;
 - the object looks alike: small *readouts* are fitted to that evidence, on what phi sees (r and the trained readout's
-  own answer), on colour and on place, and asked again; what noise the prior has, a fit over the whole video averages;
-- the two err differently, so their *log odds are added*, and the sum is the evidence of the next round.
+  own answer), on colour and on place, and asked again; a fit over the whole video averages the noise of its frames.
+  Their log odds join those of the evidence, and the sum is the target of the next round.
 """
 
 from __future__ import annotations
@@ -29,10 +30,16 @@ if TYPE_CHECKING:
 
 CERTAINTY = 0.01
 """Probabilities are held within [CERTAINTY, 1 - CERTAINTY] wherever their log odds are added."""
+DROPPED = 0.4
+"""What is left of the probability of clutter: not foreground, but the flow may bring it back."""
+AGREEMENT_PX = 2.0
+"""Pixels, at the size phi sees, that flow there and back may miss by."""
 COLOUR_BLURS = (0.0, 0.0125, 0.033)
 """Widths, as shares of the frame's height, at which a readout sees colour: the pixel, its texture, its surroundings."""
 PLACE_UNIT = 0.25
 """Place is measured from the middle of the evidence, in this share of the frame's height."""
+BATCH = 2048
+"""Pixels of one gradient step."""
 PHI_CHANNELS = 32
 """Directions of r, those along which it varies most in this video, that a readout sees."""
 
@@ -45,13 +52,15 @@ class AdaptConfig:
     """Frames worked off together at most: bounds memory in long videos."""
     rounds: int = 2
     """How often the readouts are fitted to evidence and asked for new one."""
-    fresh: float = 0.15
+    fresh: float = 0.07
     """What a frame's own evidence counts against what the flow brings from its neighbours."""
-    trust: float = 0.5
-    """What the readouts' log odds count against those of the prior."""
-    steps: int = 150
+    clutter: float = 0.4
+    """Parts of a frame's foreground with less than this share of the largest part's evidence are dropped."""
+    trust: float = 0.25
+    """What the readouts' log odds count against those of the evidence carried."""
+    steps: int = 100
     """Gradient steps of a fit."""
-    samples: int = 40_000
+    samples: int = 20_000
     """Pixels of the video that a fit sees."""
     hidden: int = 32
     """Width of a readout's two hidden layers."""
@@ -120,50 +129,104 @@ def watch(sight: Sight, stretch: range, prior: Prior) -> Watched:
 
 def foreground(watched: Watched, config: AdaptConfig) -> np.ndarray:
     """(T, H, W) float32 foreground probability: the rounds."""
-    own = carry(log_odds(watched.prior), watched, config.fresh)
-    evidence = own
+    flow = Flow(watched)
+    own = without_clutter(flow.carry(watched.prior, config.fresh), config.clutter)
+    own = target = flow.carry(own, config.fresh)
     for round_ in range(config.rounds):
-        target = probability(evidence)
-        views = [View(watched, None), View(watched, target)]
-        answers = [ask(fit(view, target, config, seed=round_), view) for view in views]
-        evidence = (1 - config.trust) * own + config.trust * np.mean(answers, axis=0)
-        evidence = carry(evidence, watched, 2 * config.fresh)
-    return probability(evidence)
+        share = float((own > 0.5).mean())
+        views = (View(watched, None), View(watched, target))
+        answers = sum(levelled(ask(fit(view, target, config, round_), view), share) for view in views) / len(views)
+        target = probability(levelled(log_odds(own) + config.trust * answers, share))
+    return without_clutter(target, config.clutter)
 
 
-# --- the object stays ------------------------------------------------------------------------------------------------
+def levelled(odds_thw: np.ndarray, share: float) -> np.ndarray:
+    """Log odds moved so that `share` of the video is foreground.
+
+    A fit to noisy evidence is unsure everywhere, and of a small object surest that it is not there: what it knows is
+    which pixel is likelier than which. How much foreground there is the evidence knows better.
+    """
+    if not 0 < share < 1:
+        return odds_thw
+    odds: np.ndarray = odds_thw - np.quantile(odds_thw[:, ::2, ::2], 1 - share).astype(np.float32)
+    return odds
 
 
-def carry(evidence_thw: np.ndarray, watched: Watched, fresh: float) -> np.ndarray:
-    """Averages evidence along the flow, with weights that fall by 1 - `fresh` for each frame between."""
-    forward, backward = evidence_thw.copy(), evidence_thw.copy()
-    for t in range(1, len(evidence_thw)):
-        forward[t] += (1 - fresh) * (warp(forward[t - 1], watched.back[t - 1]) - forward[t])
-    for t in range(len(evidence_thw) - 2, -1, -1):
-        backward[t] += (1 - fresh) * (warp(backward[t + 1], watched.ahead[t]) - backward[t])
-    return (forward + backward - fresh * evidence_thw) / (2 - fresh)
+# --- the object stays, and is one ------------------------------------------------------------------------------------
+
+
+class Flow:
+    """Optical flow through a stretch, and where it can be relied on."""
+
+    def __init__(self, watched: Watched) -> None:
+        self._ahead, self._back = watched.ahead, watched.back
+        pairs = list(zip(self._ahead, self._back, strict=True))
+        self._sure_ahead = [agreement(ahead, back) for ahead, back in pairs]
+        self._sure_back = [agreement(back, ahead) for ahead, back in pairs]
+
+    def carry(self, map_thw: np.ndarray, fresh: float) -> np.ndarray:
+        """Averages maps along the flow, with weights that fall by 1 - `fresh` a frame, faster where flows disagree."""
+        frames = range(len(map_thw))
+        past = _sweep(map_thw, frames, self._back, self._sure_back, -1, 1 - fresh)
+        future = _sweep(map_thw, frames[::-1], self._ahead, self._sure_ahead, 0, 1 - fresh)
+        carried = [(a + b - m) / (v + w - 1) for m, (a, v), (b, w) in zip(map_thw, past, future[::-1], strict=True)]
+        return np.stack(carried)
+
+
+def _sweep(
+    map_thw: np.ndarray, order: range, flows: np.ndarray, sure: list[np.ndarray], shift: int, decay: float
+) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Weighted sums and their weights, in `order`; frame t's flow to the one before in the order is at t + shift."""
+    sums: list[tuple[np.ndarray, np.ndarray]] = []
+    for t in order:
+        total, weight = map_thw[t], np.ones_like(map_thw[t])
+        if sums:
+            kept = decay * sure[t + shift]
+            total = total + kept * warp(sums[-1][0], flows[t + shift])
+            weight = weight + kept * warp(sums[-1][1], flows[t + shift])
+        sums.append((total, weight))
+    return sums
+
+
+def agreement(flow_hw2: np.ndarray, back_hw2: np.ndarray) -> np.ndarray:
+    """(H, W) in [0, 1]: whether going along the flow and back again ends where it began, within AGREEMENT_PX."""
+    there = flow_hw2.astype(np.float32)
+    returned = warp(back_hw2.astype(np.float32), there)
+    return np.exp(-np.square(there + returned).sum(-1) / AGREEMENT_PX**2)
 
 
 def warp(map_hw: np.ndarray, flow_hw2: np.ndarray) -> np.ndarray:
-    """Reads a map of another frame where the flow (px) of this one points to."""
-    height, width = map_hw.shape
+    """Reads a map (H, W) or (H, W, C) of another frame where the flow (px) of this one points to."""
+    height, width = map_hw.shape[:2]
     y, x = np.mgrid[:height, :width].astype(np.float32)
-    return cv2.remap(
-        map_hw, x + flow_hw2[..., 0], y + flow_hw2[..., 1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
-    )
+    x, y = x + flow_hw2[..., 0], y + flow_hw2[..., 1]
+    return cv2.remap(map_hw, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+
+
+def without_clutter(map_thw: np.ndarray, share: float) -> np.ndarray:
+    """Lowers the parts of each frame's foreground whose evidence is under `share` of its largest part's."""
+    out = map_thw.copy()
+    for map_hw in out:
+        count, part_hw = cv2.connectedComponents((map_hw > 0.5).astype(np.uint8))
+        if count > 2:
+            mass = np.bincount(part_hw.ravel(), map_hw.ravel(), count)
+            minor = mass < share * mass[1:].max()
+            minor[0] = False
+            np.minimum(map_hw, DROPPED, out=map_hw, where=minor[part_hw])
+    return out
 
 
 def _flows(grey: list[np.ndarray], other: list[np.ndarray]) -> np.ndarray:
     """Optical flow (px) from frames to others, (T, H, W, 2) float16."""
-    flow = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
-    fields = [_flow(flow, a, b) for a, b in zip(grey, other, strict=True)]
+    method = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
+    fields = [_flow(method, a, b) for a, b in zip(grey, other, strict=True)]
     return np.stack(fields) if fields else np.zeros((0, 1, 1, 2), np.float16)
 
 
-def _flow(flow: cv2.DISOpticalFlow, grey: np.ndarray, other: np.ndarray) -> np.ndarray:
-    if min(grey.shape) < 16:  # less than one patch of the method
+def _flow(method: cv2.DISOpticalFlow, grey: np.ndarray, other: np.ndarray) -> np.ndarray:
+    if min(grey.shape) < 16:  # less than the method can build its coarsest level of
         return np.zeros((*grey.shape, 2), np.float16)
-    return flow.calc(grey, other, None).astype(np.float16)
+    return method.calc(grey, other, np.zeros((*grey.shape, 2), np.float32)).astype(np.float16)
 
 
 # --- the object looks alike ------------------------------------------------------------------------------------------
@@ -193,7 +256,7 @@ class View:
 def colours(frame: np.ndarray) -> np.ndarray:
     """(H, W, 9): Lab at three scales, each channel of about unit spread."""
     lab = cv2.cvtColor(frame.astype(np.float32) / 255, cv2.COLOR_RGB2LAB)
-    lab = (lab - (50, 0, 0)).astype(np.float32) / np.float32((50, 25, 25))
+    lab = (lab - np.array((50, 0, 0), np.float32)) / np.array((50, 25, 25), np.float32)
     widths = [share * frame.shape[0] for share in COLOUR_BLURS]
     return np.concatenate([cv2.GaussianBlur(lab, (0, 0), w) if w else lab for w in widths], -1)
 
@@ -244,7 +307,7 @@ def fit(view: View, target_thw: np.ndarray, config: AdaptConfig, seed: int) -> n
         optimizer = torch.optim.AdamW(net.parameters(), 2e-2, weight_decay=1e-3)
         schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 2e-2, total_steps=config.steps)
         for _ in range(config.steps):
-            batch = torch.from_numpy(rng.integers(0, len(y_n), 4096))
+            batch = torch.from_numpy(rng.integers(0, len(y_n), BATCH))
             loss = F.binary_cross_entropy_with_logits(net(x_nc[batch])[:, 0], y_n[batch])
             optimizer.zero_grad()
             loss.backward()
@@ -256,7 +319,7 @@ def fit(view: View, target_thw: np.ndarray, config: AdaptConfig, seed: int) -> n
 @torch.no_grad()
 def ask(net: nn.Module, view: View) -> np.ndarray:
     """(T, H, W) log odds of the readout, held within the same bounds as all evidence."""
-    bound = float(log_odds(np.float32(1)))
+    bound = float(log_odds(np.ones(1)))
     answers = []
     for t in range(len(view)):
         seen = torch.from_numpy(view[t])

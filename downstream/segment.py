@@ -57,6 +57,7 @@ def segment(options: SegmentOptions) -> None:
         require_crf()
     videos = find_videos(options.videos)
     model, _ = load_weights(options.weights)
+    _check_overlays(videos, options)
     for folder in _folders(videos, options):  # every folder is looked at before the first is written to
         prepare_output(folder, options.overwrite)
     model = model.to(device).eval()
@@ -72,12 +73,22 @@ def _folders(videos: Iterable[Video], options: SegmentOptions) -> list[Path]:
     return [root / name for root in roots for name in names]
 
 
+def _check_overlays(videos: Iterable[Video], options: SegmentOptions) -> None:
+    for video in videos if options.overlay and not options.overwrite else ():
+        if _movie(video, options).exists():
+            raise InputError(f"{_movie(video, options)}: is there already; choose another folder or add --overwrite")
+
+
+def _movie(video: Video, options: SegmentOptions) -> Path:
+    return options.out / f"{video.name}.mp4"
+
+
 def _run(video: Video, model: MuG, options: SegmentOptions) -> None:
     maps = track(segment_video(video, model, options), video.name, len(video))
     with ExitStack() as stack:
         writer = None
         if options.overlay:
-            writer = stack.enter_context(OverlayWriter(options.out / f"{video.name}.mp4", video.fps, video.size))
+            writer = stack.enter_context(OverlayWriter(_movie(video, options), video.fps, video.size))
         for name, frame, map_hw in zip(video.frame_names, video, maps, strict=True):
             refined = refine(frame, map_hw, options.refine)
             mask = _mask(refined)

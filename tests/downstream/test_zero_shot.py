@@ -2,13 +2,27 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from downstream.adapt import AdaptConfig, View, Watched, adapt, carry, foreground, log_odds, middles, principal, watch
+from downstream.adapt import (
+    AdaptConfig,
+    Flow,
+    View,
+    Watched,
+    adapt,
+    foreground,
+    levelled,
+    log_odds,
+    middles,
+    principal,
+    watch,
+    without_clutter,
+)
 from downstream.zero_shot import Sight, ZeroShotConfig, fit_size, reference_indices, segment_video
 from mug.backbone import BackboneConfig, Features
 from mug.errors import InputError
@@ -99,29 +113,47 @@ def test_adapting_mends_a_noisy_prior():
 
 def test_evidence_travels_along_the_flow():
     watched, truth = _noisy_video(np.random.default_rng(1))
-    evidence = np.full(truth.shape, -1.0, np.float32)
-    evidence[0][truth[0]] = 5.0
-    carried = carry(evidence, watched, fresh=0.2)
-    assert (carried[1][truth[1]] > 0).mean() > 0.8
-    assert (carried[:3] > 0).sum((1, 2)).std() < 60
+    evidence = np.zeros(truth.shape, np.float32)
+    evidence[0][truth[0]] = 1.0
+    carried = Flow(watched).carry(evidence, fresh=0.2)
+    for t in range(1, 5):
+        assert carried[t][truth[t]].mean() > 5 * carried[t][~truth[t]].mean()
 
 
 def test_carry_weighs_frames_as_it_says():
-    """Without motion, frame t gets the sum over s of (1 - fresh)^|t - s| times a known weight."""
+    """Without motion, frame s counts (1 - fresh)^|t - s| in frame t."""
     rng = np.random.default_rng(2)
     watched, _ = _noisy_video(rng, frames=4)
-    still = Watched(watched.frames, watched.prior, 0 * watched.ahead, 0 * watched.back, watched.phi)
-    evidence = rng.normal(size=(4, 48, 72)).astype(np.float32)
-    fresh = 0.3
+    still = replace(watched, ahead=0 * watched.ahead, back=0 * watched.back)
+    maps = rng.random((4, 48, 72), dtype=np.float32)
+    weight = 0.7 ** np.abs(np.subtract.outer(range(4), range(4)))
+    expected = np.einsum("ts,shw->thw", weight / weight.sum(1, keepdims=True), maps)
+    assert np.allclose(Flow(still).carry(maps, fresh=0.3), expected, atol=1e-5)
 
-    def one_way(e: np.ndarray) -> np.ndarray:
-        rows = [e[0].astype(np.float64)]
-        for t in range(1, len(e)):
-            rows.append(sum(fresh * (1 - fresh) ** (t - s) * e[s] for s in range(1, t + 1)) + (1 - fresh) ** t * e[0])
-        return np.stack(rows)
 
-    expected = (one_way(evidence) + one_way(evidence[::-1])[::-1] - fresh * evidence) / (2 - fresh)
-    assert np.allclose(carry(evidence, still, fresh), expected, atol=1e-4)
+def test_nothing_is_carried_where_flows_disagree():
+    rng = np.random.default_rng(5)
+    watched, _ = _noisy_video(rng, frames=4)
+    torn = replace(watched, ahead=watched.ahead + 20, back=watched.back + 20)
+    maps = rng.random((4, 48, 72), dtype=np.float32)
+    assert np.allclose(Flow(torn).carry(maps, fresh=0.1), maps, atol=1e-4)
+
+
+def test_small_parts_beside_the_main_one_are_dropped():
+    maps = np.full((2, 30, 40), 0.1, np.float32)
+    maps[:, 5:15, 5:15] = 0.9
+    maps[0, 20:24, 20:24] = 0.9
+    maps[1, 20:28, 20:29] = 0.9
+    kept = without_clutter(maps, 0.4) > 0.5
+    assert not kept[0, 20:].any()
+    assert np.array_equal(kept[1], maps[1] > 0.5)
+    assert kept[0].sum() == 100
+
+
+def test_levelled_odds_leave_the_share_asked_for():
+    odds = np.random.default_rng(6).normal(-3, 1, (3, 40, 50)).astype(np.float32)
+    assert (levelled(odds, 0.2) > 0).mean() == pytest.approx(0.2, abs=0.02)
+    assert np.array_equal(levelled(odds, 0.0), odds)
 
 
 def test_middles_follow_the_evidence():
