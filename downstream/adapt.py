@@ -13,6 +13,7 @@ fires on what moves beside the object. Three things about a video mend that, and
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -255,7 +256,7 @@ class View:
 
 def colours(frame: np.ndarray) -> np.ndarray:
     """(H, W, 9): Lab at three scales, each channel of about unit spread."""
-    lab = cv2.cvtColor(frame.astype(np.float32) / 255, cv2.COLOR_RGB2LAB)
+    lab: np.ndarray = cv2.cvtColor(frame.astype(np.float32) / 255, cv2.COLOR_RGB2LAB)
     lab = (lab - np.array((50, 0, 0), np.float32)) / np.array((50, 25, 25), np.float32)
     widths = [share * frame.shape[0] for share in COLOUR_BLURS]
     return np.concatenate([cv2.GaussianBlur(lab, (0, 0), w) if w else lab for w in widths], -1)
@@ -319,7 +320,7 @@ def fit(view: View, target_thw: np.ndarray, config: AdaptConfig, seed: int) -> n
 @torch.no_grad()
 def ask(net: nn.Module, view: View) -> np.ndarray:
     """(T, H, W) log odds of the readout, held within the same bounds as all evidence."""
-    bound = float(log_odds(np.ones(1)))
+    bound = math.log(1 / CERTAINTY - 1)
     answers = []
     for t in range(len(view)):
         seen = torch.from_numpy(view[t])
