@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from mug.errors import InputError
-from mug.priors.saliency import centre_threshold, to_bytes, unit_range
+from mug.priors.consensus import bend, otsu, to_bytes, unit_range
 from mug.video import Video
 
 MEAN = (0.485, 0.456, 0.406)
@@ -42,7 +42,8 @@ def cam_prior(
     height, width = video.size
     for index in range(len(video)) if indices is None else indices:
         image = torch.from_numpy(np.array(video[index])).permute(2, 0, 1)[None].float() / 255
-        cells = centre_threshold(class_activation(model, image, classes).numpy())
+        cells = class_activation(model, image, classes).numpy()
+        cells = bend(cells, otsu(cells)).astype(np.float32)
         yield to_bytes(cv2.resize(cells, (width, height), interpolation=cv2.INTER_LINEAR))
 
 

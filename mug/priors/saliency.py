@@ -1,26 +1,45 @@
-"""Saliency of a single frame by graph-based manifold ranking (Yang et al., CVPR 2013)."""
+"""Saliency of single frames by manifold ranking, agreed on over the video by colour."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from mug.priors.superpixels import Superpixels, superpixels
+from mug.priors.consensus import (
+    adaptive_level,
+    bend,
+    by_frame,
+    chunks,
+    colour_model,
+    otsu,
+    scale_top,
+    to_bytes,
+    unit_range,
+)
+from mug.priors.superpixels import Superpixels, shrink, superpixels
 from mug.video import Video
 
-SUPERPIXELS = 200
+WORKING_SIDE = 160
+"""Shorter side that frames are shrunk to: so few superpixels do not need more."""
+SUPERPIXELS = 250
 COLOUR_SPREAD = 0.1
-"""sigma^2 of the edge weights, for Lab channels in [0, 1]."""
+"""sigma^2 of the edge weights of the ranking, for distances scaled to [0, 1] (Yang et al. Eq. 4)."""
 ALPHA = 0.99
-"""How much a node takes from its neighbours against its own query."""
-WORKING_SIDE = 240
-"""Shorter side that frames are shrunk to: superpixels do not need more."""
+"""How much a node takes from its neighbours against its own query (Yang et al. Eq. 3)."""
+LIKE_COLOUR = 10.0
+"""Distance in CIE Lab up to which a region counts as one (sigma_clr of Zhu et al.)."""
+NEARBY = 0.25
+"""Reach of the contrast as a share of the frame's width (sigma_spa of Zhu et al.)."""
+CENTRE = 0.25
+"""Standard deviation of the centre prior as a share of the frame's sides."""
 
 
 def saliency_prior(video: Video, indices: Sequence[int] | None = None) -> Iterator[np.ndarray]:
-    """Soft foreground maps of single frames, HW uint8 at the video's size; 0.5 is each map's Otsu threshold.
+    """Soft foreground maps without motion, HW uint8 at the video's size; 0.5 is twice the mean, the adaptive threshold.
+
+    What is salient in each frame teaches a colour model of the whole video, which drops what is salient only now and
+    then.
 
     Args:
         video: The video.
@@ -29,88 +48,130 @@ def saliency_prior(video: Video, indices: Sequence[int] | None = None) -> Iterat
     import cv2
 
     height, width = video.size
-    for index in range(len(video)) if indices is None else indices:
-        soft = centre_threshold(manifold_ranking(shrink(video[index])))
-        yield to_bytes(cv2.resize(soft, (width, height), interpolation=cv2.INTER_LINEAR))
+    for chunk in chunks(range(len(video)) if indices is None else indices):
+        cuts, colours, salient = [], [], []
+        for index in chunk:
+            pieces, lab = cut_frame(video[index])
+            cuts.append(pieces)
+            colours.append(lab)
+            salient.append(manifold_ranking(pieces, lab) * centre_prior(pieces))
+        seeds = np.concatenate([bend(soft, adaptive_level(soft)) for soft in map(scale_top, salient)])
+        model = colour_model(np.concatenate(colours), seeds)
+        for pieces, soft, like in zip(cuts, salient, by_frame(model, [p.count for p in cuts]), strict=True):
+            agreed = scale_top(soft * like)
+            small = bend(agreed, adaptive_level(agreed))[pieces.labels].astype(np.float32)
+            yield to_bytes(cv2.resize(small, (width, height), interpolation=cv2.INTER_LINEAR))
 
 
-def manifold_ranking(rgb: np.ndarray) -> np.ndarray:
-    """Saliency of a frame: first what is unlike each of its sides, then what is like that.
+def saliency(rgb: np.ndarray) -> np.ndarray:
+    """Saliency of one frame by itself: (H, W, 3) uint8 to float32 in [0, 1], H and W those of the working size."""
+    pieces, lab = cut_frame(rgb)
+    return manifold_ranking(pieces, lab)[pieces.labels].astype(np.float32)
 
-    Args:
-        rgb: (H, W, 3) uint8.
 
-    Returns:
-        (H, W) float32 in [0, 1].
-    """
+def cut_frame(rgb: np.ndarray) -> tuple[Superpixels, np.ndarray]:
+    """Superpixels of a frame at working size, n of them, and their (n, 3) mean CIE Lab colours."""
     import cv2
 
-    lab = cv2.cvtColor(rgb.astype(np.float32) / 255, cv2.COLOR_RGB2LAB)
-    pieces = superpixels(cv2.cvtColor(rgb, cv2.COLOR_RGB2LAB), SUPERPIXELS)
-    rank = ranking_matrix(pieces, pieces.mean(lab))
-    background = [1 - unit_range(rank[:, side].sum(axis=1)) for side in pieces.sides()]
-    first = unit_range(np.prod(background, axis=0))
-    second = unit_range(rank @ (first > first.mean()))
-    return second[pieces.labels].astype(np.float32)
+    small = shrink(rgb, WORKING_SIDE)
+    pieces = superpixels(small, SUPERPIXELS)
+    return pieces, pieces.mean(cv2.cvtColor(small.astype(np.float32) / 255, cv2.COLOR_RGB2LAB))
 
 
-def ranking_matrix(pieces: Superpixels, colours: np.ndarray) -> np.ndarray:
-    """(D - alpha W)^-1 without its diagonal (Yang et al. Eq. 3 and Section 3.1): f = A y ranks all nodes for queries y.
+def manifold_ranking(pieces: Superpixels, lab: np.ndarray) -> np.ndarray:
+    """Saliency of superpixels: background first, then all are ranked by how they go with what stands out from it.
 
-    Nodes are joined to their neighbours and to the neighbours of those; the nodes on the sides of the frame are all
+    The two stages are those of Yang et al. (CVPR 2013). In the first, background is what leans on the border of the
+    frame by Zhu et al.'s measure (CVPR 2014) instead of what ranks high for one of its sides, because in video the
+    object often touches a side; in the second, queries count by their contrast.
+
+    Args:
+        pieces: Superpixels of a frame, n of them.
+        lab: (n, 3) mean colours in CIE Lab.
+
+    Returns:
+        (n,) in [0, 1].
+    """
+    stands_out = unit_range(contrast(pieces, lab, background(pieces, lab)) * centre_prior(pieces))
+    queries = np.where(stands_out > otsu(stands_out), stands_out, 0)
+    return unit_range(ranking_matrix(pieces, lab) @ queries)
+
+
+def ranking_matrix(pieces: Superpixels, lab: np.ndarray) -> np.ndarray:
+    """(D - alpha W)^-1 without its diagonal (Yang et al. Eq. 3): f = A y ranks all nodes for queries y.
+
+    Nodes are joined to their neighbours and to the neighbours of those; the nodes on the border of the frame are all
     joined to each other.
 
     Args:
         pieces: The nodes, n of them.
-        colours: (n, 3) mean Lab colours in [0, 1].
+        lab: (n, 3) mean colours in CIE Lab.
     """
-    near = np.eye(pieces.count, dtype=bool)
+    near = np.eye(pieces.count, dtype=np.float32)
     i, j = pieces.edges().T
-    near[i, j] = near[j, i] = True
-    near = near.astype(np.float32) @ near.astype(np.float32) > 0
-    border = np.unique(np.concatenate(pieces.sides()))
-    near[np.ix_(border, border)] = True
-    np.fill_diagonal(near, False)
-    distance = np.linalg.norm(colours[:, None] - colours[None], axis=-1)
-    distance = unit_range(np.where(near, distance, distance[near].mean()))
-    weights = np.where(near, np.exp(-distance / COLOUR_SPREAD), 0)
+    near[i, j] = near[j, i] = 1
+    joined = near @ near > 0
+    border = pieces.border()
+    joined[np.ix_(border, border)] = True
+    np.fill_diagonal(joined, False)
+    distance = pairwise(lab)
+    longest = distance[joined].max(initial=1e-9)
+    weights = np.where(joined, np.exp(-distance / longest / COLOUR_SPREAD), 0)
     degree = np.maximum(weights.sum(axis=1), 1e-12)
     rank = np.linalg.inv(np.diag(degree) - ALPHA * weights)
     np.fill_diagonal(rank, 0)
     return rank
 
 
-def shrink(rgb: np.ndarray) -> np.ndarray:
-    """A frame with its shorter side at most `WORKING_SIDE`."""
-    import cv2
+def background(pieces: Superpixels, lab: np.ndarray) -> np.ndarray:
+    """How surely a superpixel is background: how much of its region's outline is border (Zhu et al. Eq. 4 to 6).
 
-    height, width = rgb.shape[:2]
-    scale = WORKING_SIDE / min(height, width)
-    if scale >= 1:
-        return rgb
-    return cv2.resize(rgb, (round(width * scale), round(height * scale)), interpolation=cv2.INTER_AREA)
+    Returns:
+        (n,) in [0, 1].
+    """
+    from scipy.sparse.csgraph import floyd_warshall
 
-
-def unit_range(values: np.ndarray) -> np.ndarray:
-    """Values moved and scaled to [0, 1]; all 0 where they are all alike."""
-    low, high = float(values.min()), float(values.max())
-    return (values - low) / (high - low) if high - low > 1e-9 else np.zeros_like(values)
-
-
-def otsu(values: np.ndarray) -> float:
-    """Otsu's threshold of values in [0, 1]."""
-    import cv2
-
-    level, _ = cv2.threshold(to_bytes(values).reshape(1, -1), 0, 255, cv2.THRESH_BINARY + cv2.THRESH_OTSU)
-    return float(level) / 255
-
-
-def centre_threshold(soft: np.ndarray, threshold: float | None = None) -> np.ndarray:
-    """A map in [0, 1] bent by a power so that its threshold, Otsu's when not given, comes to lie at 0.5."""
-    level = min(max(otsu(soft) + 0.5 / 255 if threshold is None else threshold, 0.02), 0.98)
-    return np.asarray(np.clip(soft, 0, 1) ** (math.log(0.5) / math.log(level)), dtype=np.float32)
+    border = pieces.border()
+    step = np.full((pieces.count, pieces.count), np.inf)
+    distance = pairwise(lab)
+    i, j = pieces.edges().T
+    step[i, j] = step[j, i] = distance[i, j]
+    step[np.ix_(border, border)] = distance[np.ix_(border, border)]
+    np.fill_diagonal(step, np.inf)
+    nearest = step.min(axis=1)
+    # the usual step inside a region is free, so that shading adds up to nothing
+    free = nearest[np.isfinite(nearest)].mean() if np.isfinite(nearest).any() else 0.0
+    step = np.maximum(step - free, 1e-6)
+    np.fill_diagonal(step, 0)
+    region = np.exp(-(floyd_warshall(step, directed=False) ** 2) / (2 * LIKE_COLOUR**2))
+    leaning = region[:, border].sum(axis=1) / np.sqrt(region.sum(axis=1))
+    return 1 - np.exp(-(leaning**2) / 2)
 
 
-def to_bytes(soft: np.ndarray) -> np.ndarray:
-    """A map in [0, 1] as uint8."""
-    return np.rint(np.clip(soft, 0, 1) * 255).astype(np.uint8)
+def contrast(pieces: Superpixels, lab: np.ndarray, back: np.ndarray) -> np.ndarray:
+    """Contrast to background (Zhu et al. Eq. 8), made whole by their least-squares labelling (Eq. 9).
+
+    Returns:
+        (n,) in [0, 1].
+    """
+    distance = pairwise(lab)
+    reach = np.exp(-((pairwise(pieces.centres() * [1, pieces.aspect]) / NEARBY) ** 2) / 2)
+    local = unit_range((distance * reach) @ back)
+    object_weight = np.where(local < otsu(local), 0, local)
+    back_weight = 5 * back
+    back_weight[pieces.border()] = 5000
+    i, j = pieces.edges().T
+    smooth = np.zeros_like(distance)
+    smooth[i, j] = smooth[j, i] = np.exp(-(distance[i, j] ** 2) / (2 * LIKE_COLOUR**2)) + 0.1
+    laplacian = np.diag(smooth.sum(axis=1)) - smooth
+    return unit_range(np.linalg.solve(laplacian + np.diag(back_weight + object_weight), object_weight))
+
+
+def centre_prior(pieces: Superpixels) -> np.ndarray:
+    """(n,) in [0, 1]: who films an object keeps it near the middle."""
+    return np.exp(-(((pieces.centres() - 0.5) / CENTRE) ** 2).sum(axis=1) / 2)
+
+
+def pairwise(points: np.ndarray) -> np.ndarray:
+    """(n, d) points to their (n, n) distances."""
+    return np.asarray(np.linalg.norm(points[:, None] - points[None], axis=-1))
