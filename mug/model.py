@@ -16,8 +16,8 @@ from mug.granularity.video import Readout, aggregate, instance_loss
 
 CLIP_FRAMES = 3
 
-TEMPERATURE = (0.01, 0.2)
-"""Between what the learned temperature of the matching features is held."""
+TEMPERATURE = (0.05, 0.2)
+"""Between what the learned temperature of the matching features is held: far below, training fits pixel detail."""
 
 
 @dataclass
@@ -27,7 +27,7 @@ class ModelConfig:
     backbone: BackboneConfig = field(default_factory=BackboneConfig)
     """The network phi."""
     temperature: float = 0.07
-    """Of the affinity between matching features, 0.01 to 0.2, to begin with; known warps teach a better one."""
+    """Of the affinity between matching features, 0.05 to 0.2, to begin with; known warps teach a better one."""
 
 
 @dataclass

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from mug.backbone import Features
 from mug.errors import InputError
-from mug.masks import write_soft
+from mug.masks import read_soft, write_soft
 from mug.model import MuG
 from mug.progress import track
 from mug.refine import Refinement, refine
@@ -39,7 +39,7 @@ class Relabelling:
     refinement: Refinement = "guided"
     """How a prediction is sharpened by its frame."""
     binary: bool = True
-    """Whether it is cut at one half: the P-bar in {0, 1} of Eq. 15."""
+    """Whether it is cut to foreground and background: the P-bar in {0, 1} of Eq. 15."""
 
 
 def label_frames(video: TrainingVideo, stride: int) -> range:
@@ -79,21 +79,38 @@ def require_labels(folders: Iterable[Path], videos: Iterable[TrainingVideo], str
                     )
 
 
-def relabel(network: MuG, videos: Sequence[TrainingVideo], out: Path, how: Relabelling, device: torch.device) -> None:
+def relabel(
+    network: MuG, videos: Sequence[TrainingVideo], prior: Path, out: Path, how: Relabelling, device: torch.device
+) -> None:
     """Writes what the readout v says of every label frame, an 8-bit map `out/<video>/<frame>.png` each.
 
-    Frames whose map is there already are passed over, so work that was stopped goes on where it was. The same model
-    and videos give the same maps.
+    Predictions learned from noisy maps are unsure, and surest of background: cut at one half, foreground would vanish
+    from round to round. So a video is cut where it keeps as much foreground as its initial maps Q have.
+
+    Videos whose maps are all there already are passed over, so work that was stopped goes on where it was. The same
+    model and videos give the same maps.
     """
     trained = network.training
     network.eval()
     for video in track(videos, "Relabelling"):
-        missing = [i for i in label_frames(video, how.stride) if not label_path(out, video, i).is_file()]
-        for index, frame, probability in _predict(network, video, missing, how, device):
-            probability = refine(frame, probability, how.refinement)
-            label = (probability >= 0.5).astype(np.float32) if how.binary else probability
-            write_soft(label_path(out, video, index), np.rint(255 * label).astype(np.uint8))
+        indices = label_frames(video, how.stride)
+        if all(label_path(out, video, index).is_file() for index in indices):
+            continue
+        predicted = _predict(network, video, indices, how, device)
+        maps = np.stack([np.rint(255 * refine(frame, p, how.refinement)).astype(np.uint8) for _, frame, p in predicted])
+        if how.binary:
+            known = [label_path(prior, video, index) for index in indices]
+            share = float(np.mean([(read_soft(path) >= 128).mean() for path in known if path.is_file()]))
+            maps = np.where(_surest(maps, share), 255, 0).astype(np.uint8)
+        for index, label in zip(indices, maps, strict=True):
+            write_soft(label_path(out, video, index), label)
     network.train(trained)
+
+
+def _surest(maps: np.ndarray, share: float) -> np.ndarray:
+    """Where maps (uint8, any shape) are highest: at most `share` of them all, as levels are cut whole."""
+    above = np.bincount(maps.ravel(), minlength=256)[::-1].cumsum() / maps.size  # share at 255, at 254 and above, ...
+    return maps > 255 - np.searchsorted(above, share, side="right")
 
 
 @torch.inference_mode()

@@ -300,7 +300,7 @@ def renew_labels(run: Run, number: int) -> None:
     )
     mine = run.index.videos[fabric.global_rank :: fabric.world_size]
     with fabric.autocast():
-        relabel(run.network, mine, run.folder.labels / f"round{number}", how, fabric.device)
+        relabel(run.network, mine, run.prior, run.folder.labels / f"round{number}", how, fabric.device)
     fabric.barrier()
 
 

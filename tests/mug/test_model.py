@@ -130,7 +130,7 @@ def test_the_temperature_learns_from_known_warps_alone_and_stays_in_its_bounds(b
     assert model.log_temperature.grad == 0
     model(batch, LossWeights(warp=1.0))["total"].backward()
     assert model.log_temperature.grad != 0
-    for raw, bound in ((-20.0, 0.01), (20.0, 0.2)):
+    for raw, bound in ((-20.0, 0.05), (20.0, 0.2)):
         model.log_temperature.data.fill_(raw)
         assert model.temperature.item() == pytest.approx(bound)
 
