@@ -123,7 +123,7 @@ def test_page_of_ours_is_replaced_and_others_are_not(tmp_path: Path) -> None:
     report(ReportOptions(run))
     mine = tmp_path / "mine.html"
     mine.write_text("<p>my own</p>")
-    with pytest.raises(InputError, match="mine.html: is there already"):
+    with pytest.raises(InputError, match=r"mine\.html: is there already"):
         report(ReportOptions(run, mine))
     assert mine.read_text() == "<p>my own</p>"
 

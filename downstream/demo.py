@@ -1,0 +1,243 @@
+"""`mug demo`: the whole way from unlabeled video to scored masks, on synthetic videos, in a few minutes."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+
+from downstream.demo_page import COMPETITORS, Folders, write_demo_page
+from downstream.features import untrained_phi
+from downstream.report import read_json
+from mug.checkpoint import load_weights, save_weights
+from mug.errors import InputError
+from mug.files import atomic_path, prepare_output
+from mug.video import find_videos
+
+CONFIG = Path(__file__).resolve().parent.parent / "configs" / "pretrain" / "demo.yaml"
+RECORD = "demo.json"
+"""What was done already, how long it took, and how."""
+
+
+@dataclass
+class DemoOptions:
+    """What `mug demo` is asked to do."""
+
+    out: Path = Path("runs/demo")
+    """Folder for everything; a demo that was stopped there goes on where it was."""
+    quick: bool = False
+    """A miniature that only shows that everything runs: its scores mean nothing."""
+
+
+class Step(NamedTuple):
+    """A step of the demo: a command of mug's, or a function where there is no command for it."""
+
+    title: str
+    work: tuple[str, ...] | Callable[[], None]
+    result: Path
+    """What is there once the step is done."""
+
+
+def demo(options: DemoOptions) -> None:
+    """Learns from synthetic unlabeled videos and shows on others what that was good for, in one HTML page."""
+    if not CONFIG.is_file():
+        raise InputError(f"{CONFIG}: is missing; `mug demo` runs from a clone of the project")
+    at = Folders(options.out)
+    record = take_up(at.out, options.quick)
+    steps = script(at, QUICK if options.quick else FULL)
+    anew = False  # whatever follows a step that was done anew is done anew too
+    for number, step in enumerate(steps, 1):
+        command = _spell(step)
+        done = record["steps"].get(step.title)
+        anew = anew or done is None or done["command"] != command or not step.result.exists()
+        if not anew:
+            continue
+        print(f"\n[{number}/{len(steps)}] {step.title}\n    {command}", file=sys.stderr, flush=True)
+        began = time.monotonic()
+        perform(step)
+        record["steps"][step.title] = {"command": command, "seconds": round(time.monotonic() - began, 1)}
+        _write_record(at.out, record)
+    page = write_demo_page(at, record)
+    print(f"{page}: written; open it in a browser")
+
+
+@dataclass(frozen=True)
+class Size:
+    """How much of everything."""
+
+    train: int
+    """Videos to learn from."""
+    test: int
+    """Videos to test on."""
+    frames: int
+    """Of each video."""
+    height: int
+    """Of a frame, in pixels."""
+    width: int
+    """Of a frame, in pixels."""
+    changes: tuple[str, ...] = ()
+    """Options of pretraining beside those of its configuration."""
+
+
+FULL = Size(train=48, test=8, frames=24, height=96, width=144)
+QUICK = Size(
+    train=3, test=2, frames=8, height=48, width=64,
+    changes=("--sample.size", "48", "--sample.patch", "16", "--rounds", "2", "--steps", "2", "--warmup.steps", "1",
+             "--batch", "2", "--picture_every", "2", "--save_every", "2", "--num_workers", "0"),
+)  # fmt: skip
+
+
+def script(at: Folders, size: Size = FULL) -> list[Step]:
+    """The demo, step by step.
+
+    Args:
+        at: Where everything goes.
+        size: How much of everything.
+    """
+    shape = ("--frames", str(size.frames), "--height", str(size.height), "--width", str(size.width), "--overwrite")
+    return [
+        Step(
+            "Make videos to learn from, without masks",
+            ("synth", str(at.train), "--videos", str(size.train), *shape, "--seed", "1", "--unlabeled"),
+            at.train,
+        ),
+        Step(
+            "Make other videos to test on, with masks",
+            ("synth", str(at.test), "--videos", str(size.test), *shape, "--seed", "2", "--objects", "1"),
+            at.test,
+        ),
+        Step(
+            "Find what moves by itself in the training videos: the priors Q",
+            ("prior", str(at.train), "--stride", "4", "--out", str(at.priors("train"))),
+            at.priors("train"),
+        ),
+        Step(
+            "The same in the test videos, as the baseline of Z-VOS",
+            ("prior", str(at.test), "--out", str(at.priors("test"))),
+            at.priors("test"),
+        ),
+        Step(
+            "Pretrain in two rounds, the second on maps that the first has renewed",
+            ("pretrain", "--config", str(CONFIG), "--videos", str(at.train), "--labels", str(at.priors("train")),
+             "--out", str(at.run), *size.changes),
+            at.trained,
+        ),
+        Step("Make an untrained phi to compare with", partial(write_untrained, at), at.untrained),
+        *_one_shot(at, "untrained", at.untrained, 2 * size.height),
+        *_one_shot(at, "trained", at.trained, 2 * size.height),
+        *_zero_shot(at, "zero-shot-paper", at.trained, "paper"),
+        *_zero_shot(at, "zero-shot-untrained", at.untrained, "adapted"),
+        *_zero_shot(at, "zero-shot-adapted", at.trained, "adapted"),
+        _score(at, "zero-shot-refined", at.results("zero-shot-adapted")),
+        _score(at, "zero-shot-prior", at.priors("test"), "--threshold", "0.5"),
+    ]  # fmt: skip
+
+
+def _one_shot(at: Folders, state: str, weights: Path, pixels: int) -> Iterator[Step]:
+    name = f"one-shot-{state}"
+    yield Step(
+        f"Choose the temperature that suits the {state} phi, on yet other videos", ("calibrate", str(weights)), weights
+    )
+    yield Step(
+        f"{COMPETITORS[name]}: carry the first masks through the test videos",
+        ("propagate", str(at.test), "--weights", str(weights), "--size", str(pixels), "--out", str(at.results(name)),
+         "--overwrite"),
+        at.results(name),
+    )  # fmt: skip
+    yield _score(at, name, at.results(name))
+
+
+def _zero_shot(at: Folders, name: str, weights: Path, mode: str) -> Iterator[Step]:
+    yield Step(
+        f"{COMPETITORS[name]}: find the objects of the test videos",
+        ("segment", str(at.test), "--weights", str(weights), "--mode", mode, "--raw", "--out", str(at.results(name)),
+         "--overwrite"),
+        at.results(name),
+    )  # fmt: skip
+    yield _score(at, name, at.results(name) / "raw")
+
+
+def _score(at: Folders, name: str, results: Path, *more: str) -> Step:
+    task = "one-shot" if name.startswith("one-shot") else "zero-shot"
+    return Step(
+        f"{COMPETITORS[name]}: score",
+        ("evaluate", "--task", task, "--gt", str(at.test), "--pred", str(results), *more, "--no-stability",
+         "--out", str(at.scores(name)), "--overwrite"),
+        at.scores(name),
+    )  # fmt: skip
+
+
+def perform(step: Step) -> None:
+    """Does a step; a command runs in a process of its own, as if typed.
+
+    Raises:
+        InputError: the command failed; what it said stands on standard error.
+    """
+    if callable(step.work):
+        step.work()
+        return
+    status = run_command(step.work)
+    if status:
+        command = shlex.join(("mug", *step.work))
+        raise InputError(f"`{command}` ended with status {status}, see above; the same `mug demo` goes on from there")
+
+
+def run_command(arguments: tuple[str, ...]) -> int:
+    """Runs `mug ARGUMENTS` and gives its exit status."""
+    return subprocess.run([sys.executable, "-m", "mug", *arguments], check=False).returncode
+
+
+def write_untrained(at: Folders) -> None:
+    """Writes weights of the trained model's architecture whose phi has learned nothing.
+
+    Its batch norm is fitted to the training videos, without which the comparison would be unfair.
+    """
+    model, _ = load_weights(at.trained)
+    frames = [video[len(video) // 2] for video in find_videos(at.train)]
+    model.phi = untrained_phi(
+        model.config.backbone, (torch.from_numpy(frame).permute(2, 0, 1)[None].float() / 255 for frame in frames)
+    )
+    save_weights(at.untrained, model, {"training": "none"})
+
+
+def take_up(out: Path, quick: bool) -> dict[str, Any]:
+    """The record of a demo that was stopped, or a new one.
+
+    Raises:
+        InputError: something else lies in `out`, or a demo of the other kind.
+    """
+    file = out / RECORD
+    if not file.is_file():
+        prepare_output(out, overwrite=False)
+        record: dict[str, Any] = {"quick": quick, "steps": {}}
+        _write_record(out, record)
+        return record
+    record = read_json(file)
+    if not isinstance(record, dict) or not isinstance(record.get("steps"), dict):
+        raise InputError(f"{file}: is no record of a demo; choose another folder")
+    if record.get("quick") != quick:
+        kind = "a full" if quick else "a quick"
+        raise InputError(f"{out}: holds {kind} demo; choose another folder")
+    for holder in out.rglob(".*"):  # what a killed step left half-written
+        if holder.is_dir():
+            shutil.rmtree(holder, ignore_errors=True)
+    return record
+
+
+def _write_record(out: Path, record: dict[str, Any]) -> None:
+    with atomic_path(out / RECORD) as temporary:
+        temporary.write_text(json.dumps(record, indent=1) + "\n")
+
+
+def _spell(step: Step) -> str:
+    return "(a function of the demo)" if callable(step.work) else shlex.join(("mug", *step.work))
