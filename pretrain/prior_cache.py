@@ -17,7 +17,7 @@ import numpy as np
 from mug.errors import InputError
 from mug.files import atomic_path, require_free_disk
 from mug.masks import write_soft
-from mug.priors import PRIORS, cam_prior
+from mug.priors import PRIORS
 from mug.progress import track
 from mug.video import Video, find_videos
 
@@ -130,12 +130,11 @@ def _map(task: partial[int], videos: Sequence[Video], workers: int) -> Iterator[
 
 
 def _one_thread() -> None:
+    os.environ["OMP_NUM_THREADS"] = "1"  # for torch, which only some priors import
     import cv2
-    import torch
     from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
     cv2.setNumThreads(1)
-    torch.set_num_threads(1)
     threadpool_limits(1)
 
 
@@ -156,6 +155,8 @@ def _cache_video(
 
 def _maps(video: Video, kind: Kind, wanted: Sequence[int], weights: Path | None, arch: str) -> Iterator[np.ndarray]:
     if kind == "cam":
+        from mug.priors.cam import cam_prior
+
         assert weights is not None
         return cam_prior(video, wanted, weights, arch)
     return PRIORS[kind](video, wanted)
@@ -173,7 +174,7 @@ def _claim(folder: Path, settings: dict[str, str], overwrite: bool) -> None:
             found = None
         if found != settings:
             raise InputError(f"{folder}: holds maps of another prior; choose another folder or add --overwrite")
-    elif folder.is_dir() and not overwrite and any(folder.iterdir()):
+    elif folder.is_dir() and not overwrite and any(not found.name.startswith(".") for found in folder.iterdir()):
         raise InputError(f"{folder}: already holds something else; choose another folder or add --overwrite")
     try:
         folder.mkdir(parents=True, exist_ok=True)

@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
-from mug.priors.cam import cam_prior
 from mug.priors.motion import motion_prior
 from mug.priors.saliency import saliency_prior
 from mug.video import Video
@@ -18,6 +17,6 @@ from mug.video import Video
 Prior = Callable[[Video, Sequence[int] | None], Iterator[np.ndarray]]
 
 PRIORS: dict[str, Prior] = {"motion": motion_prior, "saliency": saliency_prior}
-"""The priors that need nothing but the video."""
+"""The priors that need nothing but the video; class activation maps (`mug.priors.cam`) need a classifier."""
 
-__all__ = ["PRIORS", "Prior", "cam_prior", "motion_prior", "saliency_prior"]
+__all__ = ["PRIORS", "Prior", "motion_prior", "saliency_prior"]

@@ -66,7 +66,7 @@ def superpixels(rgb: np.ndarray, count: int, compactness: float = 10.0, iteratio
     import cv2
 
     height, width = rgb.shape[:2]
-    side = max(5, round((height * width / count) ** 0.5))
+    side = max(5, round((height * width / max(count, 1)) ** 0.5))
     if min(height, width) < 2 * side:
         return Superpixels(np.zeros((height, width), np.int16), 1)
     lab = cv2.cvtColor(rgb, cv2.COLOR_RGB2LAB)

@@ -1,0 +1,102 @@
+"""`mug prior`: what lies on disk afterwards, what is kept, what is refused."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from mug.cli import main
+from mug.errors import InputError
+from mug.masks import read_soft, write_soft
+from mug.video import find_videos
+from pretrain.prior_cache import PriorOptions, cache_priors, prior
+
+
+@pytest.fixture
+def videos(moving_squares):
+    return find_videos(moving_squares(videos=2, frames=5))
+
+
+def test_every_frame_of_every_video_has_a_map(moving_squares, tmp_path, capsys):
+    out = tmp_path / "maps"
+    assert main(["prior", str(moving_squares(videos=2, frames=3)), "--out", str(out), "--workers", "1"]) == 0
+    found = sorted(str(path.relative_to(out)) for path in out.rglob("*.png"))
+    assert found == [f"square{v}/0000{t}.png" for v in range(2) for t in range(3)]
+    assert read_soft(out / found[0]).shape == (48, 64)
+    assert "6 maps of 2 videos" in capsys.readouterr().out
+
+
+def test_stride_and_what_is_there_is_kept(videos, tmp_path):
+    assert cache_priors(videos, tmp_path / "q", "saliency", stride=2, workers=1) == 6
+    kept, lost = tmp_path / "q" / "square0" / "00002.png", tmp_path / "q" / "square1" / "00004.png"
+    assert not (tmp_path / "q" / "square0" / "00001.png").exists()
+    before = read_soft(lost)
+    write_soft(kept, np.full((48, 64), 7, np.uint8))
+    lost.unlink()
+    assert cache_priors(videos, tmp_path / "q", "saliency", stride=2, workers=1) == 1
+    assert (read_soft(kept) == 7).all()
+    np.testing.assert_array_equal(read_soft(lost), before)
+    assert cache_priors(videos, tmp_path / "q", "saliency", stride=2, workers=1, overwrite=True) == 6
+    assert not (read_soft(kept) == 7).all()
+
+
+def test_processes_write_the_same_maps(videos, tmp_path):
+    cache_priors(videos, tmp_path / "one", "motion", workers=1)
+    cache_priors(videos, tmp_path / "two", "motion", workers=2)
+    for path in (tmp_path / "one").rglob("*.png"):
+        np.testing.assert_array_equal(read_soft(path), read_soft(tmp_path / "two" / path.relative_to(tmp_path / "one")))
+
+
+def test_a_run_that_was_killed_goes_on(videos, tmp_path):
+    (tmp_path / "q" / ".prior.abc").mkdir(parents=True)  # what a kill may leave behind
+    assert cache_priors(videos, tmp_path / "q", "saliency", stride=4, workers=1) == 4
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"stride": 0}, "--stride 0"),
+        ({"workers": 0}, "--workers 0"),
+        ({"kind": "cam"}, "needs --weights"),
+        ({"kind": "cam", "weights": "absent.pt"}, "absent.pt: no such weights file"),
+        ({"kind": "depth"}, "is no prior"),
+    ],
+)
+def test_refused_options(videos, tmp_path, change, message):
+    with pytest.raises(InputError, match=message):
+        cache_priors(videos, tmp_path / "q", **change)
+    assert not (tmp_path / "q").exists()
+
+
+def test_refused_folders(videos, tmp_path):
+    cache_priors(videos, tmp_path / "q", "saliency", stride=4, workers=1)
+    with pytest.raises(InputError, match="maps of another prior"):
+        cache_priors(videos, tmp_path / "q", "motion", stride=4, workers=1)
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "thesis.tex").write_text("dear")
+    with pytest.raises(InputError, match="something else"):
+        cache_priors(videos, tmp_path / "other", workers=1)
+    with pytest.raises(InputError, match="is a file"):
+        cache_priors(videos, tmp_path / "other" / "thesis.tex", workers=1)
+
+
+def test_a_truncated_frame_is_named(moving_squares, tmp_path):
+    root = moving_squares(videos=1, frames=3)
+    frame = root / "JPEGImages" / "480p" / "square0" / "00001.jpg"
+    frame.write_bytes(frame.read_bytes()[:300])
+    with pytest.raises(InputError, match=r"00001\.jpg"):
+        prior(PriorOptions(root, tmp_path / "q", workers=1))
+
+
+def test_motion_prior_on_real_video(real_data, tmp_path):
+    """A guard against a prior that went wrong, far below what it reaches."""
+    from mug.masks import read_mask
+
+    root = real_data / "davis16-dev"
+    video = next(v for v in find_videos(root) if v.name == "camel")
+    cache_priors([video], tmp_path, stride=30, workers=1)
+    scores = []
+    for path in sorted(tmp_path.rglob("*.png"))[1:]:
+        found, truth = read_soft(path) >= 128, read_mask(root / "Annotations" / "480p" / "camel" / path.name) > 0
+        scores.append((found & truth).sum() / (found | truth).sum())
+    assert np.mean(scores) > 0.4
