@@ -43,6 +43,9 @@ from pretrain.videos import VideoIndex
 if TYPE_CHECKING:
     from lightning.fabric import Fabric
 
+PLACES = ("videos", "out", "labels", "index_cache", "initial")
+"""Options that name folders of one machine: weights travel, so they do not say them."""
+
 COLUMNS = (
     "step", "round", "lr", "total", "frame", "readout", "short", "short_error_px", "long", "inlier_share", "video",
     "instance_accuracy", "warp", "warp_geometry", "warp_matching", "temperature", "grad_norm",
@@ -318,7 +321,7 @@ def write_weights(run: Run, number: int) -> None:
     clips = run.options.videos.resolve().name
     metadata = {
         "training": f"{len(run.index)} videos, {run.index.frames} frames without labels ({clips})",
-        "options": json.dumps(to_plain(run.options)),
+        "options": json.dumps({k: v for k, v in to_plain(run.options).items() if k not in PLACES}),
         "steps": str(run.step),
         "round": str(number),
         "date": datetime.date.today().isoformat(),
