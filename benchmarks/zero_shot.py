@@ -2,8 +2,8 @@
 
     python benchmarks/zero_shot.py DAVIS_ROOT [--weights phi.safetensors]
 
-The annotations of DAVIS are read for the scores only. Prints a Markdown table: J and F of each sequence in per cent over
-all its frames but the first and the last, as in DAVIS-16, and the seconds a frame took in all.
+The annotations of DAVIS are read for the scores only. Prints a Markdown table: J and F of each sequence in per cent
+over all its frames but the first and the last, as in DAVIS-16, and the seconds a frame took in all.
 """
 
 from __future__ import annotations

@@ -8,7 +8,9 @@ fires on what moves beside the object. Three things about a video mend that, and
 - the object is one: what lies apart from the main part of a frame, and is small beside it, is held for clutter;
 - the object looks alike: small *readouts* are fitted to that evidence, on what phi sees (r and the trained readout's
   own answer), on colour and on place, and asked again; a fit over the whole video averages the noise of its frames.
-  Their log odds join those of the evidence, and the sum is the target of the next round.
+  Their log odds join those of the evidence, and the sum is the target of the next round;
+- the object has an outline: the map of a video is cut not at 0.5 but close to it, where moving the cut changes the mask
+  least and the outline runs along edges of the frames.
 """
 
 from __future__ import annotations
@@ -31,9 +33,15 @@ if TYPE_CHECKING:
 
 CERTAINTY = 0.01
 """Probabilities are held within [CERTAINTY, 1 - CERTAINTY] wherever their log odds are added."""
+CUTS = np.linspace(0.2, 0.8, 13)
+"""Where the map of a video may be cut; the middle one is 0.5."""
+OUTLINE_STRIDE = 4
+"""Of so many frames one is looked at to see how well an outline fits."""
+EDGE_BLUR = 2.0
+"""Width, in pixels at the size phi sees, of the blur before edges are taken."""
 DROPPED = 0.4
 """What is left of the probability of clutter: not foreground, but the flow may bring it back."""
-AGREEMENT_PX = 2.0
+AGREEMENT_PX = 1.0
 """Pixels, at the size phi sees, that flow there and back may miss by."""
 COLOUR_BLURS = (0.0, 0.0125, 0.033)
 """Widths, as shares of the frame's height, at which a readout sees colour: the pixel, its texture, its surroundings."""
@@ -59,6 +67,8 @@ class AdaptConfig:
     """Parts of a frame's foreground with less than this share of the largest part's evidence are dropped."""
     trust: float = 0.25
     """What the readouts' log odds count against those of the evidence carried."""
+    leeway: float = 1.5
+    """By what factor the area of the foreground may differ from that of the evidence cut at 0.5."""
     steps: int = 100
     """Gradient steps of a fit."""
     samples: int = 20_000
@@ -131,14 +141,15 @@ def watch(sight: Sight, stretch: range, prior: Prior) -> Watched:
 def foreground(watched: Watched, config: AdaptConfig) -> np.ndarray:
     """(T, H, W) float32 foreground probability: the rounds."""
     flow = Flow(watched)
-    own = without_clutter(flow.carry(watched.prior, config.fresh), config.clutter)
-    own = target = flow.carry(own, config.fresh)
+    own = target = flow.carry(without_clutter(watched.prior, config.clutter), config.fresh)
     for round_ in range(config.rounds):
         share = float((own > 0.5).mean())
         views = (View(watched, None), View(watched, target))
         answers = sum(levelled(ask(fit(view, target, config, round_), view), share) for view in views) / len(views)
         target = probability(levelled(log_odds(own) + config.trust * answers, share))
-    return without_clutter(target, config.clutter)
+    target = without_clutter(target, config.clutter)
+    cut = best_cut(target, watched.frames, config.leeway)
+    return probability(log_odds(target) - math.log(cut / (1 - cut))).astype(np.float32)
 
 
 def levelled(odds_thw: np.ndarray, share: float) -> np.ndarray:
@@ -151,6 +162,47 @@ def levelled(odds_thw: np.ndarray, share: float) -> np.ndarray:
         return odds_thw
     odds: np.ndarray = odds_thw - np.quantile(odds_thw[:, ::2, ::2], 1 - share).astype(np.float32)
     return odds
+
+
+def best_cut(map_thw: np.ndarray, frames: np.ndarray, leeway: float) -> float:
+    """Where to cut the maps of a video, one of CUTS.
+
+    The cut is where the mask is steadiest (as in maximally stable extremal regions, Matas et al. 2002) and its outline
+    strongest, by the least ratio of the change of area with the cut to the squared strength of the edges beneath the
+    outline; among the cuts that give an area within a factor of `leeway` of that at 0.5.
+
+    Args:
+        map_thw: Foreground probability.
+        frames: (T, H, W, 3) uint8 RGB.
+        leeway: How far the area is allowed to stray.
+    """
+    area = np.array([(map_thw > cut).mean() for cut in CUTS])
+    log_area = np.log(area + 1e-5)
+    change = np.convolve(np.pad(-np.gradient(log_area, CUTS), 1, mode="edge"), (0.25, 0.5, 0.25), "valid")
+    badness = (change + 1e-3) / (outline_strength(map_thw, frames) + 1e-6) ** 2
+    middle = len(CUTS) // 2
+    badness[np.abs(log_area - log_area[middle]) > math.log(leeway)] = np.inf
+    return float(CUTS[badness.argmin()])
+
+
+def outline_strength(map_thw: np.ndarray, frames: np.ndarray) -> np.ndarray:
+    """Mean strength of the frames' edges along the outline of the mask at each of CUTS."""
+    total, length = np.zeros(len(CUTS)), np.zeros(len(CUTS))
+    for map_hw, frame in zip(map_thw[::OUTLINE_STRIDE], frames[::OUTLINE_STRIDE], strict=True):
+        strength = edges(frame)
+        high, low = (change(map_hw, np.ones((3, 3), np.uint8)) for change in (cv2.dilate, cv2.erode))
+        for at, cut in enumerate(CUTS):
+            outline = (high > cut) & (low <= cut)
+            total[at] += strength[outline].sum()
+            length[at] += outline.sum()
+    return total / np.maximum(length, 1)
+
+
+def edges(frame: np.ndarray) -> np.ndarray:
+    """(H, W) gradient of Lab colour, of its smoothed version."""
+    lab = cv2.GaussianBlur(cv2.cvtColor(frame.astype(np.float32) / 255, cv2.COLOR_RGB2LAB), (0, 0), EDGE_BLUR)
+    steps = [cv2.Sobel(lab, -1, dx, 1 - dx, ksize=3) for dx in (0, 1)]
+    return np.sqrt(sum(np.square(step).sum(-1) for step in steps))
 
 
 # --- the object stays, and is one ------------------------------------------------------------------------------------

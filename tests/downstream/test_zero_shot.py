@@ -10,11 +10,13 @@ import pytest
 import torch
 
 from downstream.adapt import (
+    CUTS,
     AdaptConfig,
     Flow,
     View,
     Watched,
     adapt,
+    best_cut,
     foreground,
     levelled,
     log_odds,
@@ -154,6 +156,26 @@ def test_levelled_odds_leave_the_share_asked_for():
     odds = np.random.default_rng(6).normal(-3, 1, (3, 40, 50)).astype(np.float32)
     assert (levelled(odds, 0.2) > 0).mean() == pytest.approx(0.2, abs=0.02)
     assert np.array_equal(levelled(odds, 0.0), odds)
+
+
+def test_the_cut_moves_to_the_outline_that_the_frame_shows():
+    """A core that is sure, a rim that is not, and a frame whose edge is the rim's."""
+    frames = np.full((4, 60, 80, 3), 60, np.uint8)
+    frames[:, 15:45, 20:60] = (200, 150, 60)
+    maps = np.full((4, 60, 80), 0.1, np.float32)
+    maps[:, 15:45, 20:60] = 0.4
+    maps[:, 17:43, 23:57] = 0.9
+    assert 0.1 < best_cut(maps, frames, leeway=1.5) < 0.4
+    assert best_cut(maps, frames, leeway=1.0) == pytest.approx(0.5, abs=0.11)
+    frames[:, 15:45, 20:60] = 60
+    frames[:, 17:43, 23:57] = (200, 150, 60)
+    assert 0.4 < best_cut(maps, frames, leeway=1.5) < 0.9
+
+
+@pytest.mark.parametrize("level", [0.0, 0.5, 1.0])
+def test_flat_maps_are_cut_in_the_middle(level):
+    maps, frames = np.full((2, 20, 30), level, np.float32), np.full((2, 20, 30, 3), 9, np.uint8)
+    assert best_cut(maps, frames, leeway=1.0) in CUTS
 
 
 def test_middles_follow_the_evidence():
