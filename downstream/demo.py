@@ -91,7 +91,7 @@ class Size:
 
 FULL = Size(train=48, test=8, frames=24, height=96, width=144)
 QUICK = Size(
-    train=3, test=2, frames=8, height=48, width=64,
+    train=3, test=1, frames=8, height=48, width=64,
     changes=("--sample.size", "48", "--sample.patch", "16", "--rounds", "2", "--steps", "2", "--warmup.steps", "1",
              "--batch", "2", "--picture_every", "2", "--save_every", "2", "--num_workers", "0"),
 )  # fmt: skip

@@ -79,7 +79,7 @@ COMPETITORS = {
     "zero-shot-paper": "Z-VOS, trained phi, paper mode",
     "zero-shot-untrained": "Z-VOS, untrained phi, adapted mode",
     "zero-shot-adapted": "Z-VOS, trained phi, adapted mode",
-    "zero-shot-refined": "Z-VOS, the same, refined by the frames' edges",
+    "zero-shot-refined": "Z-VOS, the same, refined along the edges of the frames",
 }
 """What is scored side by side; all masks but those of the last row are raw."""
 

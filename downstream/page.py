@@ -39,7 +39,8 @@ table { border-collapse: collapse; margin: 0.8rem 0; font-variant-numeric: tabul
 caption { text-align: left; padding-bottom: 0.3rem; }
 th, td { padding: 0.3rem 0.8rem 0.3rem 0; text-align: right; border-bottom: 1px solid var(--rule); }
 th { font-weight: 600; font-size: 0.88rem; white-space: nowrap; }
-th:first-child, td:first-child { text-align: left; }
+th:first-child, td:first-child, .words td, .words th { text-align: left; }
+.words td:first-child { white-space: nowrap; }
 .tiles, .charts { display: grid; gap: 0.8rem; margin: 1rem 0;
   grid-template-columns: repeat(auto-fill, minmax(15rem, 1fr)); }
 .tiles > div, .charts > figure { background: var(--card); border: 1px solid var(--rule); border-radius: 8px;
@@ -102,12 +103,20 @@ def heading(text: str, level: int = 2) -> str:
     return f"<h{level}>{escape(text)}</h{level}>"
 
 
-def table(header: Sequence[str], rows: Iterable[Sequence[str]], caption: str = "") -> str:
-    """Rows of plain text; the first column names them, the others are numbers. Scrolls sideways on a narrow screen."""
+def table(header: Sequence[str], rows: Iterable[Sequence[str]], caption: str = "", words: bool = False) -> str:
+    """Rows of plain text that scroll sideways on a narrow screen.
+
+    Args:
+        header: What the columns are.
+        rows: The first cell of each names it.
+        caption: Stands above.
+        words: Whether the other cells are words, which begin on the left, or numbers, which end on the right.
+    """
     top = "".join(f'<th scope="col">{escape(cell)}</th>' for cell in header)
     body = "".join("<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>" for row in rows)
     label = f"<caption>{escape(caption)}</caption>" if caption else ""
-    return f'<div class="scroll"><table>{label}<thead><tr>{top}</tr></thead><tbody>{body}</tbody></table></div>'
+    style = ' class="words"' if words else ""
+    return f'<div class="scroll"><table{style}>{label}<thead><tr>{top}</tr></thead><tbody>{body}</tbody></table></div>'
 
 
 def tiles(facts: Iterable[tuple[str, str]]) -> str:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import yaml
 from PIL import Image
@@ -25,6 +26,8 @@ SEQUENCES = 12
 """At most so many sequences are shown in pictures; tables hold all."""
 FRAMES = 4
 """Frames of each, spread over the sequence."""
+OVERLAY_WIDTH = 360
+"""Pixels that an overlay should at least be about as wide as."""
 
 Scores = dict[str, Any]
 """What `mug evaluate --out` wrote."""
@@ -66,7 +69,7 @@ def run_parts(run: Path) -> list[str]:
     """What a run was told, its curves and its last pictures."""
     return [
         heading("The run"),
-        table(("what", "value"), _facts(run), "From config.yaml, which holds every option."),
+        table(("option", "value"), _facts(run), "From config.yaml, which holds all of them.", words=True),
         heading("Curves"),
         curves(run / "metrics.csv"),
         *picture_parts(run / "pictures"),
@@ -88,7 +91,7 @@ def _facts(run: Path) -> Iterator[tuple[str, str]]:
         value: Any = config
         for key in name.split("."):
             value = value.get(key) if isinstance(value, Mapping) else None
-        if value is not None:
+        if value is not None and not (name == "steps" and isinstance(config.get("rounds"), list)):
             yield name, _in_words(value)
 
 
@@ -236,11 +239,13 @@ def score_table(scores: Mapping[str, Scores], names: Mapping[str, str] | None = 
         scores: Score files by name.
         names: What to call them; their names when not given.
     """
-    header = ("", "task", "J mean", "recall", "decay", "F mean", "recall", "decay", "T")
+    t = [entry.get("T", {}).get("mean") for entry in scores.values()]
+    with_t = any(value is not None for value in t)
+    header = ("", "task", "J mean", "recall", "decay", "F mean", "recall", "decay", *(["T"] if with_t else []))
     rows = []
-    for name, entry in scores.items():
+    for (name, entry), stability in zip(scores.items(), t, strict=True):
         measures = [entry[measure][key] for measure in "JF" for key in ("mean", "recall", "decay")]
-        cells = [percent(value) for value in (*measures, entry.get("T", {}).get("mean"))]
+        cells = [percent(value) for value in (*measures, *([stability] if with_t else []))]
         rows.append(((names or {}).get(name, name), entry["task"], *cells))
     return table(header, rows, "Per cent; higher is better, but for decay and T.")
 
@@ -318,7 +323,17 @@ def draw(path: Path, frame: str, video: Video | None, threshold: float | None = 
     image = video[list(video.frame_names).index(frame)]
     if image.shape[:2] != mask.shape:
         raise InputError(f"{path}: is not of its frame's size; give the videos it was made of with --videos")
-    return blend(image, mask)
+    return outlined(image, mask)
+
+
+def outlined(frame: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    """A frame with its objects tinted and drawn round in white, small ones enlarged so that the line is fine."""
+    scale = max(1, round(OVERLAY_WIDTH / frame.shape[1]))
+    frame = cv2.resize(frame, None, fx=scale, fy=scale, interpolation=cv2.INTER_CUBIC)
+    mask = cv2.resize(mask, None, fx=scale, fy=scale, interpolation=cv2.INTER_NEAREST)
+    out = blend(frame, mask, 0.4)
+    out[cv2.morphologyEx(mask, cv2.MORPH_GRADIENT, np.ones((3, 3), np.uint8)) > 0] = 255
+    return out
 
 
 def _videos_by_name(path: Path | None) -> dict[str, Video]:

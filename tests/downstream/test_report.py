@@ -8,6 +8,7 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 from PIL import Image
@@ -17,7 +18,8 @@ from downstream.page import GENERATOR, curve, nice_ticks, smooth, write_page
 from downstream.report import ReportOptions, draw, read_metrics, report
 from mug.cli import main
 from mug.errors import InputError
-from mug.masks import PALETTE, write_mask
+from mug.masks import PALETTE, read_mask, write_mask
+from mug.video import find_videos
 
 Make = Callable[..., Path]
 
@@ -115,6 +117,23 @@ def test_mask_is_drawn_in_its_colour_where_it_lies(tmp_path: Path) -> None:
     write_mask(tmp_path / "00000.png", mask)
     drawn = draw(tmp_path / "00000.png", "00000", None)
     np.testing.assert_array_equal(drawn, np.where(mask[..., None] > 0, PALETTE[2], 0))
+
+
+def test_mask_over_its_frame_is_tinted_inside_and_white_along_its_outline(tmp_path: Path, moving_squares: Make) -> None:
+    root = moving_squares(videos=1, frames=3)
+    video = find_videos(root)[0]
+    path = root / "Annotations" / "480p" / video.name / "00001.png"
+    mask = read_mask(path)
+    drawn = draw(path, "00001", video)
+    scale = drawn.shape[0] // 48
+    assert drawn.shape == (48 * scale, 64 * scale, 3)
+    assert drawn.shape[1] >= 300
+    centre = [int(axis.mean() * scale) for axis in np.nonzero(mask)]
+    top, left = (int(axis.min() * scale) for axis in np.nonzero(mask))
+    frame = cv2.resize(video[1], None, fx=scale, fy=scale, interpolation=cv2.INTER_CUBIC)
+    expected = 0.4 * PALETTE[1] + 0.6 * frame[centre[0], centre[1]]
+    np.testing.assert_allclose(drawn[centre[0], centre[1]], expected, atol=1)
+    assert (drawn[top, left] == 255).all()
 
 
 def test_page_of_ours_is_replaced_and_others_are_not(tmp_path: Path) -> None:
