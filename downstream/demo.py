@@ -160,8 +160,8 @@ def _one_shot(at: Folders, state: str, weights: Path, pixels: int) -> Iterator[S
 def _zero_shot(at: Folders, name: str, weights: Path, mode: str) -> Iterator[Step]:
     yield Step(
         f"{COMPETITORS[name]}: find the objects of the test videos",
-        ("segment", str(at.test), "--weights", str(weights), "--mode", mode, "--raw", "--out", str(at.results(name)),
-         "--overwrite"),
+        ("segment", str(at.test), "--weights", str(weights), "--mode", mode, "--refine", "guided", "--raw",
+         "--out", str(at.results(name)), "--overwrite"),
         at.results(name),
     )  # fmt: skip
     yield _score(at, name, at.results(name) / "raw")

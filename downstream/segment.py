@@ -35,7 +35,7 @@ class SegmentOptions(ZeroShotConfig):
     """Folder for the results: OUT/<sequence>/<frame>.png."""
     weights: Path | None = None
     """Weights of MuG (.safetensors); those that come with the package when not given."""
-    refine: Refinement = "guided"
+    refine: Refinement = "none"
     """Sharpens the map by its frame before it is cut at 0.5: `guided` (fast), `crf` (extra `crf`) or `none`."""
     raw: bool = False
     """Keep the masks before refinement too, as OUT/raw/<sequence>/<frame>.png, so that both can be scored."""
