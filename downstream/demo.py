@@ -72,26 +72,36 @@ def demo(options: DemoOptions) -> None:
 
 
 @dataclass(frozen=True)
+class Videos:
+    """How many synthetic videos, and how large."""
+
+    count: int
+    frames: int
+    height: int
+    width: int
+
+    @property
+    def spelt(self) -> tuple[str, ...]:
+        """As options of `mug synth`."""
+        named = {"videos": self.count, "frames": self.frames, "height": self.height, "width": self.width}
+        return tuple(word for name, value in named.items() for word in (f"--{name}", str(value)))
+
+
+@dataclass(frozen=True)
 class Size:
     """How much of everything."""
 
-    train: int
-    """Videos to learn from."""
-    test: int
-    """Videos to test on."""
-    frames: int
-    """Of each video."""
-    height: int
-    """Of a frame, in pixels."""
-    width: int
-    """Of a frame, in pixels."""
+    train: Videos
+    """To learn from."""
+    test: Videos
+    """To test on."""
     changes: tuple[str, ...] = ()
     """Options of pretraining beside those of its configuration."""
 
 
-FULL = Size(train=48, test=8, frames=24, height=96, width=144)
+FULL = Size(train=Videos(48, 16, 128, 192), test=Videos(12, 16, 160, 240))
 QUICK = Size(
-    train=3, test=1, frames=8, height=48, width=64,
+    train=Videos(3, 8, 48, 64), test=Videos(1, 8, 48, 64),
     changes=("--sample.size", "48", "--sample.patch", "16", "--rounds", "2", "--steps", "2", "--warmup.steps", "1",
              "--batch", "2", "--picture_every", "2", "--save_every", "2", "--num_workers", "0"),
 )  # fmt: skip
@@ -104,16 +114,16 @@ def script(at: Folders, size: Size = FULL) -> list[Step]:
         at: Where everything goes.
         size: How much of everything.
     """
-    shape = ("--frames", str(size.frames), "--height", str(size.height), "--width", str(size.width), "--overwrite")
+    pixels = 2 * size.test.height
     return [
         Step(
             "Make videos to learn from, without masks",
-            ("synth", str(at.train), "--videos", str(size.train), *shape, "--seed", "1", "--unlabeled"),
+            ("synth", str(at.train), *size.train.spelt, "--seed", "1", "--unlabeled", "--overwrite"),
             at.train,
         ),
         Step(
             "Make other videos to test on, with masks",
-            ("synth", str(at.test), "--videos", str(size.test), *shape, "--seed", "2", "--objects", "1"),
+            ("synth", str(at.test), *size.test.spelt, "--seed", "2", "--objects", "1", "--overwrite"),
             at.test,
         ),
         Step(
@@ -133,8 +143,8 @@ def script(at: Folders, size: Size = FULL) -> list[Step]:
             at.trained,
         ),
         Step("Make an untrained phi to compare with", partial(write_untrained, at), at.untrained),
-        *_one_shot(at, "untrained", at.untrained, 2 * size.height),
-        *_one_shot(at, "trained", at.trained, 2 * size.height),
+        *_one_shot(at, "untrained", at.untrained, pixels),
+        *_one_shot(at, "trained", at.trained, pixels),
         *_zero_shot(at, "zero-shot-paper", at.trained, "paper"),
         *_zero_shot(at, "zero-shot-untrained", at.untrained, "adapted"),
         *_zero_shot(at, "zero-shot-adapted", at.trained, "adapted"),

@@ -8,41 +8,10 @@ from typing import Literal
 
 from mug.errors import InputError
 from mug.model import LossWeights, ModelConfig
+from mug.optimise import OptimiserOptions, ScheduleOptions
 from mug.refine import Refinement
 from mug.runtime import Engine
 from pretrain.sampling import SampleOptions
-
-
-@dataclass
-class OptimiserOptions:
-    """How the weights are moved."""
-
-    kind: Literal["sgd", "adamw"] = "sgd"
-    """`sgd` with Nesterov-free momentum, or `adamw`."""
-    lr: float = 0.03
-    """Highest learning rate."""
-    weight_decay: float = 5e-4
-    """Decay of matrices and filters; norms, biases and temperatures do not decay."""
-    momentum: float = 0.9
-    """Momentum of `sgd`; first beta of `adamw`."""
-    clip: float | None = 10.0
-    """Largest norm of the gradient; null does not clip."""
-
-
-@dataclass
-class ScheduleOptions:
-    """How the learning rate changes over the run."""
-
-    kind: Literal["cosine", "poly", "constant"] = "cosine"
-    """What the rate does after its warm-up."""
-    warmup: int = 0
-    """Steps over which the rate rises from zero."""
-    power: float = 0.9
-    """Exponent of `poly`."""
-    floor: float = 0.0
-    """Share of the highest rate that `cosine` and `poly` end at."""
-    each_round: bool = False
-    """Whether every round has a schedule of its own, or one spans the run."""
 
 
 @dataclass

@@ -21,6 +21,7 @@ from torch.utils.data import DataLoader
 from mug.checkpoint import load_torchvision, save_weights
 from mug.errors import RunError
 from mug.model import Batch, MuG
+from mug.optimise import KeyBatches, boundaries, build_optimiser, learning_rate, set_learning_rate
 from mug.runtime import (
     Checkpoints,
     MetricsLog,
@@ -34,7 +35,6 @@ from mug.runtime import (
 from pretrain import pictures
 from pretrain.bootstrap import Relabelling, label_weights, relabel, require_labels
 from pretrain.dataset import RawBatch, TrainingSamples, collate
-from pretrain.optimise import KeyBatches, boundaries, build_optimiser, learning_rate
 from pretrain.options import FREE_KEYS, PretrainOptions, check
 from pretrain.preflight import check_step, check_videos
 from pretrain.prior_cache import cache_priors
@@ -218,8 +218,7 @@ def train_step(run: Run, step: int, rate: float, batches: Iterator[RawBatch]) ->
     options, fabric = run.options, run.fabric
     torch.manual_seed(int(np.random.SeedSequence([options.seed, step]).generate_state(1)[0]))
     weights = options.warmup.weights if step < options.warmup.steps else options.weights
-    for group in run.optimiser.param_groups:
-        group["lr"] = rate
+    set_learning_rate(run.optimiser, rate)
     sums: dict[str, Tensor] = {}
     names: list[str] = []
     for part in range(options.accumulate):

@@ -21,9 +21,10 @@ from PIL import Image
 
 from mug.backbone import BackboneConfig
 from mug.model import LossWeights, ModelConfig
+from mug.optimise import OptimiserOptions
 from mug.runtime import Engine
 from pretrain import bootstrap, prior_cache, train
-from pretrain.options import LabelOptions, OptimiserOptions, PretrainOptions, WarmupOptions
+from pretrain.options import LabelOptions, PretrainOptions, WarmupOptions
 from pretrain.sampling import SampleOptions
 
 

@@ -80,7 +80,9 @@ def test_labels_are_the_refined_readout_with_as_much_foreground_as_the_prior(
     how = Relabelling(stride=3, references=2, size=48, refinement="guided", binary=binary)
     columns = np.where(np.arange(index[0].size[1]) >= index[0].size[1] - 20, 200, 100)  # as much, elsewhere
     for i in label_frames(index[0], 3):
-        write_soft(label_path(tmp_path / "prior", index[0], i), np.broadcast_to(columns, index[0].size).astype(np.uint8))
+        write_soft(
+            label_path(tmp_path / "prior", index[0], i), np.broadcast_to(columns, index[0].size).astype(np.uint8)
+        )
     relabel(network, index.videos[:1], tmp_path / "prior", tmp_path / "new", how, CPU)
     for soft in maps_in(tmp_path / "new").values():
         assert np.unique(soft).tolist() == values

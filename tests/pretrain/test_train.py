@@ -20,10 +20,11 @@ from mug.checkpoint import load_weights
 from mug.errors import InputError, RunError
 from mug.granularity.short_term import patch_size
 from mug.model import Batch, LossWeights, ModelConfig, MuG
+from mug.optimise import OptimiserOptions
 from mug.options import parse
 from mug.runtime import Checkpoints
 from pretrain import preflight, train
-from pretrain.options import OptimiserOptions, PretrainOptions, check
+from pretrain.options import PretrainOptions, check
 from pretrain.train import pretrain
 
 sys.path.insert(0, str(Path(__file__).parent))

@@ -6,8 +6,15 @@ import pytest
 import torch
 from torch import nn
 
-from pretrain.optimise import KeyBatches, boundaries, build_optimiser, learning_rate
-from pretrain.options import OptimiserOptions, ScheduleOptions
+from mug.optimise import (
+    KeyBatches,
+    OptimiserOptions,
+    ScheduleOptions,
+    boundaries,
+    build_optimiser,
+    learning_rate,
+    set_learning_rate,
+)
 
 
 def test_norms_biases_and_scalars_do_not_decay() -> None:
@@ -19,6 +26,17 @@ def test_norms_biases_and_scalars_do_not_decay() -> None:
     assert rest["weight_decay"] == 0
     assert len(rest["params"]) == 4
     assert isinstance(build_optimiser(model, OptimiserOptions(kind="sgd")), torch.optim.SGD)
+
+
+def test_parts_of_a_model_learn_at_rates_of_their_own() -> None:
+    model = nn.ModuleDict({"trunk": nn.Linear(2, 2), "head": nn.Linear(2, 2)})
+    model["head"].bias.requires_grad_(False)
+    optimiser = build_optimiser(model, OptimiserOptions(), {"trunk.": 0.1})
+    set_learning_rate(optimiser, 0.5)
+    rates = {id(p): group["lr"] for group in optimiser.param_groups for p in group["params"]}
+    assert {name: rates.get(id(p)) for name, p in model.named_parameters()} == {
+        "trunk.weight": 0.05, "trunk.bias": 0.05, "head.weight": 0.5, "head.bias": None,
+    }  # fmt: skip
 
 
 @pytest.mark.parametrize(
