@@ -24,7 +24,7 @@ from mug.files import atomic_path
 if TYPE_CHECKING:
     from lightning.fabric import Fabric
 
-PRECISIONS = ("32-true", "bf16-mixed", "bf16-true")
+PRECISIONS = ("32-true", "64-true", "bf16-mixed", "bf16-true")
 STRATEGIES = ("auto", "ddp")
 KEPT_CHECKPOINTS = 2
 LINE_EVERY_S = 60.0  # how often a run that nobody watches says where it is
@@ -41,7 +41,8 @@ class Engine:
     nodes: int = 1
     """Machines that train together."""
     precision: str = "32-true"
-    """`32-true`, `bf16-mixed` or `bf16-true`; bf16 pays on CPUs that have it too."""
+    """`32-true`, `bf16-mixed`, `bf16-true` or `64-true`; bf16 pays on CPUs that have it too. Runs that differ in the
+    number of processes stay together only with `64-true`: training multiplies what rounding does to a step."""
     strategy: str = "auto"
     """`auto` (one process, or `ddp` when there are several) or `ddp`."""
     threads: int | None = None

@@ -136,14 +136,14 @@ def main(videos: Path, out: Path) -> None:
         free.bind(("127.0.0.1", 0))
         address = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free.getsockname()[1])}
 
-    def by_sgd(name: str, devices: int) -> Callable[[], None]:
+    def exactly(name: str, devices: int) -> Callable[[], None]:
         chosen = options(videos, out / name, devices)
-        # AdamW divides by the size of a gradient, also where that is nothing but rounding
-        chosen.optimiser = OptimiserOptions(kind="sgd", lr=1e-3)
+        # AdamW divides by the size of a gradient, also where that is nothing but rounding: it has to be little
+        chosen.engine.precision = "64-true"
         return lambda: train.pretrain(chosen)
 
-    alone = in_child(by_sgd("one", 1))
-    pair = [in_child(by_sgd("two", 2), LOCAL_RANK=str(rank), **address) for rank in (0, 1)]
+    alone = in_child(exactly("one", 1))
+    pair = [in_child(exactly("two", 2), LOCAL_RANK=str(rank), **address) for rank in (0, 1)]
     assert [os.waitpid(child, 0)[1] for child in (alone, *pair)] == [0, 0, 0]
 
 
