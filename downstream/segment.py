@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
+import torch
 
 from downstream.device import choose_device
+from downstream.graph_segment import GraphConfig, segment_by_graph
 from downstream.zero_shot import ZeroShotConfig, check_config, segment_video
 from mug.checkpoint import load_weights
 from mug.errors import InputError
 from mug.files import prepare_output
 from mug.masks import write_mask, write_soft
-from mug.model import MuG
 from mug.overlay import OverlayWriter
 from mug.progress import track
 from mug.refine import Refinement, refine, require_crf
@@ -33,8 +35,12 @@ class SegmentOptions(ZeroShotConfig):
     """A video, a folder of videos, or a dataset root in DAVIS layout; no annotation is read."""
     out: Path = field(kw_only=True)
     """Folder for the results: OUT/<sequence>/<frame>.png."""
+    system: Literal["mug", "agnn"] = "mug"
+    """What finds the object: MuG by itself, or AGNN as `mug finetune agnn` trained it."""
     weights: Path | None = None
-    """Weights of MuG (.safetensors); those that come with the package when not given."""
+    """Weights of the system (.safetensors); MuG's that come with the package when not given."""
+    graph: GraphConfig = field(default_factory=GraphConfig)
+    """How AGNN looks at a video."""
     refine: Refinement = "none"
     """Sharpens the map by its frame before it is cut at 0.5: `guided` (fast), `crf` (extra `crf`) or `none`."""
     raw: bool = False
@@ -51,18 +57,35 @@ class SegmentOptions(ZeroShotConfig):
 
 def segment(options: SegmentOptions) -> None:
     """Segments the main object of each video (Z-VOS)."""
-    check_config(options)
     device = choose_device(options.device)
     if options.refine == "crf":
         require_crf()
     videos = find_videos(options.videos)
-    model, _ = load_weights(options.weights)
+    finder = find_by(options, device)
     _check_overlays(videos, options)
     for folder in _folders(videos, options):  # every folder is looked at before the first is written to
         prepare_output(folder, options.overwrite)
-    model = model.to(device).eval()
     for video in videos:
-        _run(video, model, options)
+        _run(video, finder(video), options)
+
+
+def find_by(options: SegmentOptions, device: torch.device) -> Callable[[Video], Iterator[np.ndarray]]:
+    """What gives the foreground probability (H, W) of each frame of a video.
+
+    Raises:
+        InputError: weights or settings that cannot be used.
+    """
+    if options.system == "mug":
+        check_config(options)
+        mug = load_weights(options.weights)[0].to(device).eval()
+        return lambda video: segment_video(video, mug, options)
+    from agnn_head.checkpoint import load_weights as load_agnn
+
+    options.graph.check()
+    if options.weights is None:
+        raise InputError("--system agnn: no weights come with the package; give --weights of `mug finetune agnn`")
+    agnn = load_agnn(options.weights)[0].to(device).eval()
+    return lambda video: segment_by_graph(video, agnn, options.graph)
 
 
 def _folders(videos: Iterable[Video], options: SegmentOptions) -> list[Path]:
@@ -83,8 +106,8 @@ def _movie(video: Video, options: SegmentOptions) -> Path:
     return options.out / f"{video.name}.mp4"
 
 
-def _run(video: Video, model: MuG, options: SegmentOptions) -> None:
-    maps = track(segment_video(video, model, options), video.name, len(video))
+def _run(video: Video, found: Iterator[np.ndarray], options: SegmentOptions) -> None:
+    maps = track(found, video.name, len(video))
     with ExitStack() as stack:
         writer = None
         if options.overlay:

@@ -55,7 +55,7 @@ def load_weights(path: Path | None = None) -> tuple[MuG, dict[str, str]]:
         InputError: the file is absent, no safetensors, truncated, of another program or architecture, or has values
             that are not finite.
     """
-    path = _packaged() if path is None else Path(path)
+    path = packaged_weights() if path is None else Path(path)
     tensors, metadata = _read_safetensors(path)
     model = MuG(_config(path, metadata))
     expected = {name: x for name, x in model.state_dict().items() if not name.startswith(TRAINING_ONLY)}
@@ -104,7 +104,12 @@ def _write(path: Path, tensors: Mapping[str, Tensor], metadata: dict[str, str]) 
         safetensors.torch.save_file(ready, temporary, metadata=metadata)
 
 
-def _packaged() -> Path:
+def packaged_weights() -> Path:
+    """The weights that come with the package.
+
+    Raises:
+        InputError: none do.
+    """
     files = sorted(PACKAGED.glob("*.safetensors"))
     if not files:
         raise InputError(f"{PACKAGED}: no weights come with this installation; give a file with --weights")

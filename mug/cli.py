@@ -32,6 +32,7 @@ COMMANDS = (
     Command("prior", "pretrain.prior_cache:prior", "initial foreground maps of unlabeled videos", ("videos",)),
     Command("pretrain", "pretrain.train:pretrain", "learn phi from unlabeled videos; resumes by itself"),
     Command("calibrate", "downstream.calibrate:calibrate", "choose the matching temperature of weights", ("weights",)),
+    Command("finetune", "downstream.finetune:finetune", "train a head on annotated or on unlabeled video", ("system",)),
     Command("propagate", "downstream.propagate:propagate", "O-VOS: carry the first mask through a video", ("videos",)),
     Command("segment", "downstream.segment:segment", "Z-VOS: masks of the main object, none given", ("videos",)),
     Command("evaluate", "downstream.evaluate:evaluate", "J, F, T, recall and decay of result masks"),

@@ -171,6 +171,25 @@ class RunFolder:
             shutil.rmtree(holder, ignore_errors=True)
 
 
+def claim(options: Any, free: tuple[str, ...]) -> RunFolder:
+    """Makes a run's folder, or takes up the one there with the number of threads that it began with.
+
+    Args:
+        options: A dataclass with `out` and `engine`, besides what is learned.
+        free: Dotted keys that may differ when a run goes on.
+
+    Raises:
+        InputError: see `RunFolder.claim`.
+    """
+    folder = RunFolder(options.out)
+    if options.engine.threads is None:
+        options.engine.threads = folder.recorded("engine", "threads") or os.cpu_count() or 1
+    if int(os.environ.get("LOCAL_RANK", 0)) == int(os.environ.get("NODE_RANK", 0)) == 0:
+        folder.claim(to_plain(options), free)
+        folder.clean()
+    return folder
+
+
 def write_text(path: Path, text: str) -> None:
     """Writes a small file by rename."""
     with atomic_path(path) as temporary:

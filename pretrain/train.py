@@ -5,7 +5,6 @@ from __future__ import annotations
 import datetime
 import json
 import math
-import os
 import sys
 import time
 from collections.abc import Iterator
@@ -27,6 +26,7 @@ from mug.runtime import (
     MetricsLog,
     ProgressLine,
     RunFolder,
+    claim,
     commit_of,
     launch,
     open_events,
@@ -96,7 +96,7 @@ def pretrain(options: PretrainOptions) -> None:
         RunError: a loss became something that is no number.
     """
     check(options)
-    folder = claim(options)
+    folder = claim(options, FREE_KEYS)
     total = sum(options.round_steps())
     if Checkpoints(folder.checkpoints).latest_step() == total and folder.weights.is_file():
         print(f"{folder.path}: this run is finished; its weights are {folder.weights}", file=sys.stderr)
@@ -107,17 +107,6 @@ def pretrain(options: PretrainOptions) -> None:
         if run.step == steps.stop < total:
             renew_labels(run, number)
     run.say(f"{folder.path}: finished after {total} steps; the weights are {folder.weights}")
-
-
-def claim(options: PretrainOptions) -> RunFolder:
-    """Makes the run's folder, or takes up the one there with the number of threads that it began with."""
-    folder = RunFolder(options.out)
-    if options.engine.threads is None:
-        options.engine.threads = folder.recorded("engine", "threads") or os.cpu_count() or 1
-    if int(os.environ.get("LOCAL_RANK", 0)) == int(os.environ.get("NODE_RANK", 0)) == 0:
-        folder.claim(to_plain(options), free=FREE_KEYS)
-        folder.clean()
-    return folder
 
 
 def setup(options: PretrainOptions, folder: RunFolder) -> Run:

@@ -22,9 +22,9 @@ from mug.granularity.short_term import patch_size
 from mug.model import Batch, LossWeights, ModelConfig, MuG
 from mug.optimise import OptimiserOptions
 from mug.options import parse
-from mug.runtime import Checkpoints
+from mug.runtime import Checkpoints, claim
 from pretrain import preflight, train
-from pretrain.options import PretrainOptions, check
+from pretrain.options import FREE_KEYS, PretrainOptions, check
 from pretrain.train import pretrain
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -124,7 +124,7 @@ def test_every_term_of_the_model_has_a_column(videos: Path, tmp_path: Path) -> N
 
 
 def set_up(options: PretrainOptions) -> train.Run:
-    return train.setup(options, train.claim(options))
+    return train.setup(options, claim(options, FREE_KEYS))
 
 
 def test_accumulated_parts_give_the_mean_of_their_gradients(videos: Path, tmp_path: Path) -> None:

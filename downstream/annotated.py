@@ -1,0 +1,172 @@
+"""What a head is trained on: frames of a video, or images of a group, with their foreground masks."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+
+from downstream.dataset import open_dataset
+from downstream.groups import MASKS, Group, find_groups
+from mug.errors import InputError
+from mug.masks import VOID, read_mask
+from mug.video import FRAME_SUFFIXES, read_frame
+
+SALIENCY_LAYOUTS: tuple[tuple[str, str], ...] = (
+    ("Imgs", "Imgs"),  # MSRA10K: pictures (jpg) and masks (png) side by side
+    ("DUT-OMRON-image", "pixelwiseGT-new-PNG"),
+    ("DUTS-TR-Image", "DUTS-TR-Mask"),
+    ("DUTS-TE-Image", "DUTS-TE-Mask"),
+    ("images", "masks"),
+)
+"""Folders of images and of masks of the data sets of salient objects, and of a user's own."""
+
+
+class Annotated(Protocol):
+    """Images that belong together, each with a mask.
+
+    Attributes:
+        name: Of the video or group.
+        alike: Whether they are frames of one video, so that their geometry and colours change together in training.
+    """
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def alike(self) -> bool: ...
+
+    def __len__(self) -> int: ...
+
+    def read(self, index: int, shorter: int) -> tuple[np.ndarray, np.ndarray]:
+        """Image HWC uint8 RGB, perhaps reduced to not less than `shorter` pixels, and its mask.
+
+        The mask is HW uint8 and in full size: 0 background, 1 foreground, 255 void.
+
+        Raises:
+            InputError: one of them cannot be read.
+        """
+
+
+@dataclass(frozen=True)
+class AnnotatedFiles:
+    """Images in files with masks in files: a video, or still images; all objects count as one."""
+
+    name: str
+    images: Sequence[Path]
+    masks: Sequence[Path]
+    alike: bool = True
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def read(self, index: int, shorter: int) -> tuple[np.ndarray, np.ndarray]:
+        """See `Annotated`."""
+        mask = read_mask(self.masks[index])
+        return read_frame(self.images[index], shorter), np.where(mask == VOID, VOID, mask > 0).astype(np.uint8)
+
+
+@dataclass(frozen=True)
+class AnnotatedGroup:
+    """The images of a group that have a mask."""
+
+    group: Group
+    chosen: Sequence[int]
+    alike: bool = False
+
+    @property
+    def name(self) -> str:
+        """The class."""
+        return self.group.name
+
+    def __len__(self) -> int:
+        return len(self.chosen)
+
+    def read(self, index: int, shorter: int) -> tuple[np.ndarray, np.ndarray]:
+        """See `Annotated`."""
+        mask = self.group.mask(self.chosen[index])
+        assert mask is not None
+        return self.group.image(self.chosen[index]), mask
+
+
+def open_annotated(root: Path) -> Sequence[Annotated]:
+    """What there is to train on: videos in DAVIS layout, or groups of images (of PASCAL VOC its training images).
+
+    Raises:
+        InputError: there is nothing with masks.
+    """
+    if (root / "Annotations").is_dir() and not (root / "SegmentationClass").is_dir():
+        return annotated_videos(root)
+    found = []
+    for group in find_groups(root, "train" if (root / "SegmentationClass").is_dir() else None):
+        chosen = [index for index, mask in enumerate(group.masks) if mask is not None]
+        if chosen:
+            found.append(AnnotatedGroup(group, chosen))
+    if not found:
+        raise InputError(f"{root}: no image has a mask; add <class>/{MASKS}/<image>.png")
+    return found
+
+
+def annotated_videos(root: Path) -> list[AnnotatedFiles]:
+    """The annotated frames of a data set in DAVIS layout, sequence by sequence.
+
+    Raises:
+        InputError: there are none, or a mask has no frame.
+    """
+    dataset = open_dataset(root)
+    folder = root / "JPEGImages"
+    folder = folder / dataset.annotations.name if dataset.annotations.name != "Annotations" else folder
+    found = []
+    for name in dataset.sequences():
+        masks = dataset.frames(name)
+        frames = _images(folder / name)
+        if missing := sorted(masks.keys() - frames.keys()):
+            raise InputError(f"{masks[missing[0]]}: has no frame {folder / name / missing[0]}.jpg; add it or remove it")
+        found.append(AnnotatedFiles(name, [frames[key] for key in masks], list(masks.values())))
+    return found
+
+
+def saliency_images(root: Path) -> AnnotatedFiles:
+    """Still images with masks of their salient objects: MSRA10K, DUT-OMRON, DUTS, or folders `images` and `masks`.
+
+    Raises:
+        InputError: the folder has none of these layouts, or an image has no mask.
+    """
+    for images, masks in SALIENCY_LAYOUTS:
+        if (root / images).is_dir() and (root / masks).is_dir():
+            break
+    else:
+        known = ", ".join(f"{a} + {b}" if a != b else a for a, b in SALIENCY_LAYOUTS)
+        raise InputError(f"{root}: holds no images with masks; give a folder with one of: {known}")
+    truth = {path.stem: path for path in sorted((root / masks).glob("*.png"))}
+    pictures = [path for stem, path in _images(root / images).items() if path != truth.get(stem)]
+    if not pictures:
+        raise InputError(f"{root / images}: holds no image; give the data set as it is published")
+    for path in pictures:
+        if path.stem not in truth:
+            raise InputError(f"{path}: has no mask {root / masks / path.stem}.png; add it or remove the image")
+    return AnnotatedFiles(root.name, pictures, [truth[path.stem] for path in pictures], alike=False)
+
+
+def hold_out(names: Iterable[str], count: int) -> list[str]:
+    """The `count` names that are kept for testing: those whose SHA-256 comes first, whatever else there is.
+
+    >>> hold_out(["camel", "dog", "goat"], 1)
+    ['goat']
+    """
+    return sorted(sorted(names, key=lambda name: hashlib.sha256(name.encode()).hexdigest())[:count])
+
+
+def _images(folder: Path) -> dict[str, Path]:
+    if not folder.is_dir():
+        raise InputError(f"{folder}: no such folder; give the root of a data set with its frames")
+    files = [path for path in sorted(folder.iterdir()) if path.suffix.lower() in FRAME_SUFFIXES]
+    by_stem: dict[str, Path] = {}
+    for path in files:
+        if path.stem not in by_stem or path.suffix.lower() != ".png":  # beside a photo, a PNG is its mask
+            by_stem[path.stem] = path
+    return by_stem

@@ -1,0 +1,396 @@
+"""`mug finetune`: trains a head on annotated, or self-labelled, video: setup -> step (AGNN Sec. 3.3, 4.1.1)."""
+
+from __future__ import annotations
+
+import datetime
+import json
+import math
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import torch
+from agnn_head.checkpoint import load_deeplab, load_phi, save_weights
+from agnn_head.loss import weighted_bce
+from agnn_head.model import AGNN, AGNNConfig
+from torch import Tensor, nn
+from torch.utils.data import DataLoader
+
+from downstream.annotated import Annotated, hold_out, open_annotated, saliency_images
+from downstream.pseudo import pseudo_annotations
+from downstream.samples import SampleOptions, Samples, collate, grid_target
+from mug.checkpoint import packaged_weights
+from mug.errors import InputError, RunError
+from mug.norm import BatchNorm
+from mug.optimise import (
+    KeyBatches,
+    OptimiserOptions,
+    ScheduleOptions,
+    build_optimiser,
+    learning_rate,
+    set_learning_rate,
+)
+from mug.overlay import blend
+from mug.runtime import (
+    Checkpoints,
+    Engine,
+    MetricsLog,
+    ProgressLine,
+    RunFolder,
+    claim,
+    commit_of,
+    launch,
+    to_plain,
+    write_text,
+)
+
+if TYPE_CHECKING:
+    from lightning.fabric import Fabric
+
+COLUMNS = ("step", "lr", "still", "video", "iou", "grad_norm")
+"""Of `metrics.csv`: the loss of a step on still images or on video, and how well its masks overlap the truth."""
+
+FREE_KEYS = ("out", "num_workers", "save_every", "engine.threads")
+"""What may change when a run goes on: nothing here moves a loss."""
+
+PLACES = ("data", "out", "weights", "stills")
+"""Options that name files of one machine: weights travel, so they do not say them."""
+
+
+@dataclass
+class FinetuneOptions:
+    """What `mug finetune` is told."""
+
+    system: Literal["agnn"]
+    """What is trained: `agnn`."""
+    data: Path
+    """A data set in DAVIS layout; PASCAL VOC or folders of image groups for co-segmentation; with `--labels pseudo` any
+    videos."""
+    out: Path
+    """Folder of the run; a run that lies there already goes on where it stopped."""
+    weights: Path | None = None
+    """What the embedding starts from: MuG's phi (the weights that come with the package when not given), or
+    torchvision's DeepLabV3 where the model is built on it."""
+    scratch: bool = False
+    """Start from random numbers instead."""
+    labels: Literal["annotations", "pseudo"] = "annotations"
+    """`pseudo`: no annotation is read; MuG's own masks of the videos are learned from."""
+    pseudo_frames: int = 16
+    """Successive frames from the middle of each video that get such masks."""
+    stills: list[Path] = field(default_factory=list)
+    """Data sets of salient objects in still images (MSRA10K, DUT-OMRON, DUTS); every other step trains on them."""
+    hold: int = 0
+    """Sequences kept out of training for testing, picked by a hash of their names and written to `held_out.txt`."""
+    model: AGNNConfig = field(default_factory=AGNNConfig)
+    """The network."""
+    sample: SampleOptions = field(default_factory=SampleOptions)
+    """What a step sees."""
+    freeze_norm: bool = True
+    """Whether the trunk keeps its batch norm as it was pretrained; with `--scratch` it learns it."""
+    trunk_rate: float = 0.1
+    """Learning rate of the trunk, as a factor."""
+    head_rate: float = 1.0
+    """Learning rate of the graph and the readout, as a factor; that of the embedding's pyramid is 1."""
+    optimiser: OptimiserOptions = field(default_factory=lambda: OptimiserOptions(lr=2.5e-4))
+    """How the weights are moved."""
+    schedule: ScheduleOptions = field(default_factory=lambda: ScheduleOptions(kind="poly"))
+    """How the learning rate changes."""
+    steps: int = 20000
+    """Steps of training."""
+    engine: Engine = field(default_factory=Engine)
+    """Where and how it is computed."""
+    num_workers: int = 2
+    """Processes that read frames, for each training process; 0 reads in the training process."""
+    save_every: int = 500
+    """Steps between checkpoints."""
+    seed: int = 0
+    """Seed of everything random."""
+
+
+def check(options: FinetuneOptions) -> None:
+    """Refuses numbers that cannot be trained with.
+
+    Raises:
+        InputError: naming the option and what would do.
+    """
+    processes = options.engine.devices * options.engine.nodes
+    if options.sample.videos % processes:
+        raise InputError(
+            f"sample.videos: {options.sample.videos} cannot be shared evenly by {processes} processes; give a multiple"
+        )
+    for name in ("steps", "save_every", "pseudo_frames"):
+        if getattr(options, name) < 1:
+            raise InputError(f"{name}: {getattr(options, name)} is too few; give 1 or more")
+    for name in ("hold", "num_workers", "trunk_rate", "head_rate"):
+        if getattr(options, name) < 0:
+            raise InputError(f"{name}: {getattr(options, name)} is negative; give 0 or more")
+
+
+@dataclass
+class Run:
+    """All that a run in progress holds."""
+
+    options: FinetuneOptions
+    folder: RunFolder
+    fabric: Fabric
+    samples: Samples
+    network: AGNN
+    model: Any
+    """A `Trainee` as the engine wraps it."""
+    optimiser: Any
+    step: int
+    """Steps done."""
+
+
+def finetune(options: FinetuneOptions) -> None:
+    """Trains a head on top of phi; a run that was stopped goes on where it was, exactly.
+
+    Writes `agnn.safetensors`, `metrics.csv`, `pictures/` and `checkpoints/` to the run's folder.
+
+    Raises:
+        InputError: options, data, weights or a folder that cannot be used.
+        RunError: a loss became something that is no number.
+    """
+    check(options)
+    folder = claim(options, FREE_KEYS)
+    if Checkpoints(folder.checkpoints).latest_step() == options.steps and weights_of(folder).is_file():
+        print(f"{folder.path}: this run is finished; its weights are {weights_of(folder)}")
+        return
+    run = setup(options, folder)
+    train(run)
+    if run.fabric.is_global_zero:
+        print(f"{folder.path}: finished after {options.steps} steps; the weights are {weights_of(folder)}")
+
+
+def weights_of(folder: RunFolder) -> Path:
+    """Where a run leaves its weights."""
+    return folder.path / "agnn.safetensors"
+
+
+def setup(options: FinetuneOptions, folder: RunFolder) -> Run:
+    """Starts the engine, finds the data, builds the model and loads its state."""
+    fabric = launch(options.engine)
+    with fabric.rank_zero_first():
+        sources = training_sources(options, folder, fabric.is_global_zero)
+    samples = Samples(sources, [saliency_images(path) for path in options.stills], options.sample, options.seed)
+    torch.manual_seed(options.seed)
+    network = AGNN(options.model)
+    if not options.scratch:
+        start(network, options)
+    rates = {"network.embedding.trunk.": options.trunk_rate, "network.embedding.": 1.0, "network.": options.head_rate}
+    trainee = Trainee(network, options.freeze_norm and not options.scratch)
+    model, optimiser = fabric.setup(trainee, build_optimiser(trainee, options.optimiser, rates))
+    run = Run(options, folder, fabric, samples, network, model, optimiser, step=0)
+    state = Checkpoints(folder.checkpoints).load()
+    if state:
+        network.load_state_dict(state["model"])
+        optimiser.load_state_dict(state["optimiser"])
+        run.step = state["step"]
+    return run
+
+
+def training_sources(options: FinetuneOptions, folder: RunFolder, tell: bool) -> list[Annotated]:
+    """The videos or groups to train on, those held out taken away and written down."""
+    root = options.data
+    if options.labels == "pseudo":
+        teacher = options.weights if options.model.embedding.kind == "phi" else None
+        root = pseudo_annotations(root, folder.path / "pseudo", options.pseudo_frames, teacher)
+    sources = open_annotated(root)
+    held = hold_out([source.name for source in sources], options.hold)
+    sources = [source for source in sources if source.name not in held]
+    if not sources:
+        raise InputError(f"--hold {options.hold}: leaves nothing of {root} to train on; hold out less")
+    if held and tell:
+        print(f"held out for testing: {', '.join(held)}")
+        write_text(folder.path / "held_out.txt", "".join(f"{name}\n" for name in held))
+    return sources
+
+
+def start(network: AGNN, options: FinetuneOptions) -> None:
+    """Loads what the embedding starts from."""
+    if options.model.embedding.kind == "phi":
+        load_phi(network, options.weights or packaged_weights())
+    elif options.weights is None:
+        raise InputError("--weights: give torchvision's DeepLabV3 as a file, or --scratch")
+    else:
+        load_deeplab(network, options.weights)
+
+
+class Trainee(nn.Module):
+    """AGNN with its losses.
+
+    Args:
+        network: The model.
+        freeze_norm: Whether the trunk's batch norm stays as it is.
+    """
+
+    def __init__(self, network: AGNN, freeze_norm: bool) -> None:
+        super().__init__()
+        self.network = network
+        self._frozen = [m for m in network.embedding.trunk.modules() if isinstance(m, BatchNorm)] if freeze_norm else []
+        for norm in self._frozen:
+            norm.requires_grad_(False)
+
+    def train(self, mode: bool = True) -> Trainee:
+        """Training mode, but for batch norm that is frozen."""
+        super().train(mode)
+        for norm in self._frozen:
+            norm.eval()
+        return self
+
+    def forward(self, frames_bnchw: Tensor, masks_bnhw: Tensor, still: bool) -> dict[str, Tensor]:
+        """The loss (AGNN Eq. 12) of still images by the embedding's own output, or of videos by the whole graph.
+
+        Args:
+            frames_bnchw: uint8 (B, N', 3, S, S).
+            masks_bnhw: uint8 (B, N', S, S), 255 void.
+            still: Which of the two.
+
+        Returns:
+            `loss`; without gradient `iou` and the `logits` (B * N', 1, h, w).
+        """
+        frames = frames_bnchw.float() / 255
+        network = self.network
+        if still:
+            logits = network.auxiliary(network.embed(frames.flatten(0, 1)))
+        else:
+            logits = network(frames).flatten(0, 1)
+        target = grid_target(masks_bnhw.flatten(0, 1), (logits.shape[-2], logits.shape[-1]))
+        # what this kind of step does not use takes part with a gradient of zero: other processes wait for it
+        unused = torch.stack([p.sum() for p in self.parameters() if p.requires_grad]).sum() * 0
+        loss = weighted_bce(logits, target) + unused
+        return {"loss": loss, "iou": overlap(logits, target), "logits": logits.detach()}
+
+
+@torch.no_grad()
+def overlap(logits_n1hw: Tensor, target_n1hw: Tensor) -> Tensor:
+    """Mean J of the masks on the grid, void left out; a frame with no object and none found counts 1."""
+    known = ~target_n1hw.isnan()
+    found, there = (logits_n1hw > 0) & known, (target_n1hw > 0.5) & known
+    both, either = (found & there).sum((1, 2, 3)), (found | there).sum((1, 2, 3))
+    return torch.where(either > 0, both / either.clamp(min=1), 1.0).mean()
+
+
+def train(run: Run) -> None:
+    """Trains from where the run stands to its end."""
+    options = run.options
+    batches = loader(run)
+    run.model.train()
+    with Log(run) as log:
+        for step in range(run.step, options.steps):
+            rate = learning_rate(step, 0, options.steps, options.optimiser.lr, options.schedule)
+            batch = next(batches)
+            values, logits = train_step(run, step, rate, batch)
+            run.step = step + 1
+            log.write({"step": step, "lr": rate, **values})
+            if run.step == options.steps or run.step % options.save_every == 0:
+                save(run, batch, logits)
+
+
+def loader(run: Run) -> Iterator[dict[str, Any]]:
+    """The batches of this process from where the run stands on."""
+    options, fabric = run.options, run.fabric
+    steps = range(run.step, options.steps)
+    keys = KeyBatches(0, steps, options.sample.videos, 1, fabric.global_rank, fabric.world_size)
+    return iter(
+        DataLoader(
+            run.samples,
+            batch_sampler=keys,
+            collate_fn=collate,
+            num_workers=options.num_workers,
+            pin_memory=fabric.device.type == "cuda",
+            prefetch_factor=4 if options.num_workers else None,
+        )
+    )
+
+
+def train_step(run: Run, step: int, rate: float, batch: dict[str, Any]) -> tuple[dict[str, float], Tensor]:
+    """One step of the optimiser.
+
+    Returns:
+        What `metrics.csv` takes, averaged over processes, and this process's logits.
+
+    Raises:
+        RunError: the loss or the gradient is no number; the videos of the batch are named.
+    """
+    fabric = run.fabric
+    set_learning_rate(run.optimiser, rate)
+    still = run.samples.shows_stills(step)
+    out = run.model(batch["frames"].to(fabric.device), batch["masks"].to(fabric.device), still)
+    fabric.backward(out["loss"])
+    limit = run.options.optimiser.clip or math.inf
+    norm: Any = fabric.clip_gradients(run.model, run.optimiser, max_norm=limit, error_if_nonfinite=False)
+    means: Any = fabric.all_reduce(torch.stack([out["loss"].detach().float(), out["iou"]]), reduce_op="mean")
+    loss, iou = means.tolist()
+    if not (math.isfinite(loss) and math.isfinite(float(norm))):
+        raise RunError(
+            f"step {step}: the loss is {loss}, so the run stops; the batch holds {', '.join(batch['names'])}"
+        )
+    run.optimiser.step()
+    run.optimiser.zero_grad(set_to_none=True)
+    return {"still" if still else "video": loss, "iou": iou, "grad_norm": float(norm)}, out["logits"]
+
+
+def save(run: Run, batch: dict[str, Any], logits: Tensor) -> None:
+    """Writes a checkpoint, the weights and a picture of the last batch, from the first process."""
+    if not run.fabric.is_global_zero:
+        return
+    metadata = {
+        "training": f"{len(run.samples.sources)} videos, labels: {run.options.labels} ({run.options.data.name})",
+        "options": json.dumps({k: v for k, v in to_plain(run.options).items() if k not in PLACES}),
+        "steps": str(run.step),
+        "date": datetime.date.today().isoformat(),
+        "commit": commit_of(Path(__file__).parent.parent),
+    }
+    save_weights(weights_of(run.folder), run.network, metadata)
+    draw(run.folder.pictures / f"{run.step:07d}.png", batch, logits)
+    state = {"model": run.network.state_dict(), "optimiser": run.optimiser.state_dict()}
+    Checkpoints(run.folder.checkpoints).save(run.step, {"step": run.step, **state})
+
+
+def draw(path: Path, batch: dict[str, Any], logits: Tensor) -> None:
+    """A row for the truth and one for the prediction over the frames of a batch."""
+    from torchvision.utils import make_grid, save_image
+
+    frames, masks = batch["frames"].flatten(0, 1), batch["masks"].flatten(0, 1)
+    found = nn.functional.interpolate(logits.float().cpu(), size=frames.shape[-2:], mode="bilinear")[:, 0] > 0
+    rows: Sequence[Tensor] = [masks == 1, found]
+    painted = [
+        torch.from_numpy(blend(frame.permute(1, 2, 0).numpy(), mask.byte().numpy())).permute(2, 0, 1) / 255
+        for row in rows
+        for frame, mask in zip(frames, row, strict=True)
+    ]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    save_image(make_grid(painted, nrow=len(frames)), path)
+
+
+class Log:
+    """What a run leaves to read: `metrics.csv`, `timing.csv` and the progress line."""
+
+    def __init__(self, run: Run) -> None:
+        self._on = run.fabric.is_global_zero
+        self._began = time.perf_counter()
+        if self._on:
+            self._metrics = MetricsLog(run.folder.metrics, COLUMNS, run.step)
+            self._timing = MetricsLog(run.folder.timing, ("step", "seconds"), run.step)
+            self._line = ProgressLine(run.options.steps, run.step)
+
+    def __enter__(self) -> Log:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._on:
+            for part in (self._metrics, self._timing, self._line):
+                part.close()
+
+    def write(self, row: dict[str, Any]) -> None:
+        """Adds a step."""
+        if not self._on:
+            return
+        now = time.perf_counter()
+        self._metrics.write(row)
+        self._timing.write({"step": row["step"], "seconds": now - self._began})
+        self._began = now
+        self._line.update(row["step"] + 1, f"J {row['iou']:.3f}")
