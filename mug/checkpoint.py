@@ -38,7 +38,7 @@ def save_weights(path: Path, model: MuG, metadata: Mapping[str, str]) -> None:
     """
     tensors = {name: x for name, x in model.state_dict().items() if not name.startswith(TRAINING_ONLY)}
     note = dict(metadata) | {"config": json.dumps(asdict(model.config)), "version": mug.__version__}
-    _write(path, {name: x.half() if x.ndim > 1 else x for name, x in tensors.items()}, note)
+    write_tensors(path, {name: x.half() if x.ndim > 1 else x for name, x in tensors.items()}, note)
 
 
 def load_weights(path: Path | None = None) -> tuple[MuG, dict[str, str]]:
@@ -56,10 +56,10 @@ def load_weights(path: Path | None = None) -> tuple[MuG, dict[str, str]]:
             that are not finite.
     """
     path = packaged_weights() if path is None else Path(path)
-    tensors, metadata = _read_safetensors(path)
+    tensors, metadata = read_safetensors(path)
     model = MuG(_config(path, metadata))
     expected = {name: x for name, x in model.state_dict().items() if not name.startswith(TRAINING_ONLY)}
-    _check_same(path, tensors, expected)
+    check_same(path, tensors, expected)
     model.load_state_dict(tensors, strict=False)
     return model.eval(), metadata
 
@@ -72,11 +72,11 @@ def load_torchvision(phi: Phi, path: Path) -> None:
             that are not finite.
     """
     path = Path(path)
-    tensors = _read_safetensors(path)[0] if path.suffix == ".safetensors" else _read_pth(path)
+    tensors = read_safetensors(path)[0] if path.suffix == ".safetensors" else read_pth(path)
     # older files know no count of batches, and nothing depends on it
     expected = {name: x for name, x in phi.resnet.state_dict().items() if not name.endswith("num_batches_tracked")}
     tensors = {name: x for name, x in tensors.items() if name in expected}
-    _check_same(path, tensors, expected)
+    check_same(path, tensors, expected)
     phi.resnet.load_state_dict(tensors, strict=False)
 
 
@@ -95,10 +95,10 @@ def load_phi_into_torchvision(phi: Phi, network: nn.Module) -> None:
 
 def export_torchvision(path: Path, phi: Phi) -> None:
     """Writes phi's residual layers under torchvision's own names to a `.safetensors` file, in single precision."""
-    _write(path, phi.resnet.state_dict(), {"architecture": f"resnet{phi.config.depth}", "version": mug.__version__})
+    write_tensors(path, phi.resnet.state_dict(), {"architecture": f"resnet{phi.config.depth}", "version": mug.__version__})
 
 
-def _write(path: Path, tensors: Mapping[str, Tensor], metadata: dict[str, str]) -> None:
+def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: dict[str, str]) -> None:
     with atomic_path(Path(path)) as temporary:
         ready = {name: x.detach().cpu().contiguous() for name, x in tensors.items()}
         safetensors.torch.save_file(ready, temporary, metadata=metadata)
@@ -116,7 +116,7 @@ def packaged_weights() -> Path:
     return files[0]
 
 
-def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+def read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     if not path.is_file():
         raise InputError(f"{path}: no such file; give the weights of a training run")
     try:
@@ -134,7 +134,7 @@ def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
         raise InputError(f"{path}: {remedy}") from error
 
 
-def _read_pth(path: Path) -> dict[str, Tensor]:
+def read_pth(path: Path) -> dict[str, Tensor]:
     if not path.is_file():
         raise InputError(f"{path}: no such file; give a ResNet's weights as torchvision publishes them")
     try:
@@ -157,7 +157,7 @@ def _config(path: Path, metadata: dict[str, str]) -> ModelConfig:
         raise InputError(f"{path}: its configuration is not readable here; use mug {version} that wrote it") from error
 
 
-def _check_same(path: Path, tensors: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> None:
+def check_same(path: Path, tensors: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> None:
     """Raises `InputError` unless names and shapes agree and all values are finite numbers."""
     strange = sorted(expected.keys() ^ tensors.keys()) or sorted(
         name for name, x in expected.items() if x.shape != tensors[name].shape

@@ -1,0 +1,57 @@
+"""What a node hears: the gated sum of its neighbours' messages and its own (AGNN Eq. 6 - 9)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from torch import Tensor, nn
+
+from agnn_head.edges import LineEdge, LoopEdge
+from mug.precision import widen
+
+
+class Gate(nn.Module):
+    """g = sigmoid(GAP(W_g * m + b_g)), how much of each channel of a message is trusted (AGNN Eq. 8).
+
+    The mean of a 1x1 convolution is the convolution of the mean, so it is applied to C numbers.
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.linear = nn.Linear(channels, channels)
+
+    def forward(self, message_bpc: Tensor) -> Tensor:
+        """(B, P, C) -> (B, 1, C) in [0, 1]."""
+        return self.linear(widen(message_bpc).mean(1, keepdim=True)).sigmoid()
+
+
+class Messages(nn.Module):
+    """m_i = sum over j, i among them, of g_ji * m_ji (AGNN Eq. 9).
+
+    Args:
+        channels: C of a state.
+        gated: False trusts every message fully (AGNN Table 6, "w/o Gated Message").
+    """
+
+    def __init__(self, channels: int, gated: bool = True) -> None:
+        super().__init__()
+        self.loop = LoopEdge(channels)
+        self.line = LineEdge(channels)
+        self.gate = Gate(channels) if gated else None
+
+    def forward(self, receiver: int, states: Sequence[Tensor], query_bpc: Tensor) -> Tensor:
+        """What node `receiver` hears, (B, P, C).
+
+        Args:
+            receiver: i.
+            states: h_j (B, P, C) of all nodes, i among them.
+            query_bpc: `line.query` of h_i.
+        """
+        total = self._trusted(self.loop(states[receiver]))
+        for sender, state in enumerate(states):
+            if sender != receiver:
+                total = total + self._trusted(self.line.message(query_bpc, state))
+        return total
+
+    def _trusted(self, message_bpc: Tensor) -> Tensor:
+        return message_bpc if self.gate is None else self.gate(message_bpc) * message_bpc

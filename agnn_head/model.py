@@ -1,0 +1,129 @@
+"""AGNN: frames as the nodes of a fully connected graph that reason together (AGNN ICCV 2019, Sec. 3.2, 3.3)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from agnn_head.conv_gru import ConvGRU
+from agnn_head.embedding import Embedding, EmbeddingConfig
+from agnn_head.messages import Messages
+from agnn_head.readout import Readout
+from mug.errors import InputError
+from mug.precision import widen
+
+
+@dataclass
+class AGNNConfig:
+    """What AGNN is built from."""
+
+    embedding: EmbeddingConfig = field(default_factory=EmbeddingConfig)
+    """What maps a frame to its node."""
+    channels: int = 256
+    """C, of a node's state."""
+    iterations: int = 3
+    """K, rounds of messages. With 0 the readout sees each frame alone (Table 6, "w/o AGNN")."""
+    gated: bool = True
+    """Whether messages pass the gate of Eq. 8; without it, Table 6, "w/o Gated Message"."""
+
+
+class AGNN(nn.Module):
+    """Node embedding, messages, state update and readout; nodes and rounds share all weights.
+
+    Neither the number of frames nor the number of rounds is built in: both may differ from training.
+
+    Raises:
+        InputError: a number of channels or rounds, or a trunk, that cannot be.
+    """
+
+    def __init__(self, config: AGNNConfig) -> None:
+        super().__init__()
+        if config.channels < 1:
+            raise InputError(f"channels: {config.channels} is too few; use 1 or more (256 in the paper)")
+        if config.iterations < 0:
+            raise InputError(f"iterations: {config.iterations} is negative; use 0 or more (3 in the paper)")
+        self.config = config
+        self.embedding = Embedding(config.embedding, config.channels)
+        self.messages = Messages(config.channels, config.gated)
+        self.update = ConvGRU(config.channels)
+        self.readout = Readout(config.channels)
+        self.intermediate = nn.Conv2d(config.channels, 1, 1)
+
+    def forward(self, frames_bnchw: Tensor, iterations: int | None = None) -> Tensor:
+        """N frames of each of B videos, RGB (B, N, 3, H, W) in [0, 1] -> foreground logits (B, N, 1, h, w)."""
+        v_bnchw = self.embed(frames_bnchw.flatten(0, 1)).unflatten(0, frames_bnchw.shape[:2])
+        return self.read(self.propagate(v_bnchw, iterations=iterations), v_bnchw)
+
+    def embed(self, frames_bchw: Tensor) -> Tensor:
+        """RGB frames (B, 3, H, W) in [0, 1] -> v = h^0 (B, C, h, w) (AGNN Eq. 3)."""
+        return self.embedding(frames_bchw)
+
+    def auxiliary(self, v_bchw: Tensor) -> Tensor:
+        """Foreground logits (B, 1, h, w) of single images from `embed`, to train the embedding (AGNN Sec. 4.1.1)."""
+        return self.intermediate(v_bchw)
+
+    def propagate(self, v_bnchw: Tensor, state_bnchw: Tensor | None = None, iterations: int | None = None) -> Tensor:
+        """Lets the nodes of each graph exchange messages (AGNN Eq. 4 - 10).
+
+        Args:
+            v_bnchw: (B, N, C, h, w), the embedding of N >= 1 frames. A single frame hears itself alone.
+            state_bnchw: The states to go on from, if not v.
+            iterations: K; None is the configured number.
+
+        Returns:
+            h^K (B, N, C, h, w). It permutes as the frames do.
+
+        Raises:
+            ValueError: a negative number of iterations.
+        """
+        rounds = self.config.iterations if iterations is None else iterations
+        if rounds < 0:
+            raise ValueError(f"iterations: {rounds} is negative")
+        state_bnchw = v_bnchw if state_bnchw is None else state_bnchw
+        states = [x.flatten(2).transpose(1, 2).contiguous() for x in state_bnchw.unbind(1)]
+        for _ in range(rounds):
+            states = self._round(states)
+        return torch.stack([x.transpose(1, 2) for x in states], 1).unflatten(3, state_bnchw.shape[-2:])
+
+    def read(self, h_bnchw: Tensor, v_bnchw: Tensor) -> Tensor:
+        """Foreground logits (B, N, 1, h, w) of the last states and the embedding, (B, N, C, h, w) (AGNN Eq. 11)."""
+        return self.readout(h_bnchw.flatten(0, 1), v_bnchw.flatten(0, 1)).unflatten(0, h_bnchw.shape[:2])
+
+    @torch.no_grad()
+    def attention_map(self, h_query_chw: Tensor, h_source_chw: Tensor, point: tuple[int, int]) -> Tensor:
+        """Where one cell of a frame looks in another: a row of softmax(e_ij) (AGNN Eq. 5, 7).
+
+        Args:
+            h_query_chw: (C, h, w), state of the frame that receives.
+            h_source_chw: (C, h', w'), state of the frame that sends.
+            point: (x, y) of a cell of the receiving frame.
+
+        Returns:
+            (h', w'), float, sums to 1.
+
+        Raises:
+            ValueError: a point outside the grid.
+        """
+        x, y = point
+        _, height, width = h_query_chw.shape
+        if not (0 <= x < width and 0 <= y < height):
+            raise ValueError(f"the point ({x}, {y}) is outside the grid of {width} x {height} cells")
+        query = self.messages.line.query(h_query_chw[:, y, x])
+        logits = widen(query @ h_source_chw.flatten(1))
+        return logits.softmax(0).view(h_source_chw.shape[1:])
+
+    def _round(self, states: Sequence[Tensor]) -> list[Tensor]:
+        """One exchange of messages between the N states (B, P, C); all hear what was said before the round.
+
+        For the backward pass a round keeps its states alone. What passed between them, N (N - 1) messages, is
+        computed again, one receiver at a time.
+        """
+        queries = [self.messages.line.query(h) for h in states]
+        return [checkpoint(self._hear, i, states, queries[i], use_reentrant=False) for i in range(len(states))]
+
+    def _hear(self, receiver: int, states: Sequence[Tensor], query_bpc: Tensor) -> Tensor:
+        return self.update(states[receiver], self.messages(receiver, states, query_bpc))

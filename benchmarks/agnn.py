@@ -1,0 +1,120 @@
+"""AGNN's message passing against the same with every edge held as a matrix, forward and backward: time and memory.
+
+python benchmarks/agnn.py [--device cuda] [--repeat 3] [--frames 5] [--side 60] [--channels 256]
+
+Each case runs in a process of its own, so that its peak is its own.
+"""
+
+from __future__ import annotations
+
+import argparse
+import multiprocessing
+import resource
+import time
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor
+
+from agnn_head.embedding import EmbeddingConfig
+from agnn_head.model import AGNN, AGNNConfig
+from mug.backbone import BackboneConfig
+
+ROUNDS = (1, 3)
+
+
+def _ours(model: AGNN, v_bnchw: Tensor, rounds: int) -> Tensor:
+    return model.propagate(v_bnchw, iterations=rounds)
+
+
+def _dense(model: AGNN, v_bnchw: Tensor, rounds: int) -> Tensor:
+    states = list(v_bnchw.flatten(3).transpose(2, 3).contiguous().unbind(1))
+    for _ in range(rounds):
+        states = _dense_round(model, states)
+    return torch.stack([x.transpose(1, 2) for x in states], 1).unflatten(3, v_bnchw.shape[-2:])
+
+
+def _dense_round(model: AGNN, states: Sequence[Tensor]) -> list[Tensor]:
+    """AGNN Eq. 4 - 10, every softmax a (P, P) matrix that autograd keeps; e_ji = e_ij^T is computed once a pair."""
+    loop, line, gate = model.messages.loop, model.messages.line, model.messages.gate
+    assert gate is not None
+
+    def gated(message: Tensor) -> Tensor:
+        return gate(message) * message
+
+    heard = []
+    for h in states:
+        own = (loop.f(h) @ loop.h(h).transpose(1, 2)).softmax(2)
+        heard.append(gated(loop.alpha * (own @ loop.l(h)) + h))
+    for i, h_i in enumerate(states):
+        query = h_i @ line.weight
+        for j, h_j in list(enumerate(states))[i + 1 :]:
+            edge = query @ h_j.transpose(1, 2)
+            heard[i] = heard[i] + gated(edge.softmax(2) @ h_j)
+            heard[j] = heard[j] + gated(edge.transpose(1, 2).softmax(2) @ h_i)
+    return [model.update(h, m) for h, m in zip(states, heard, strict=True)]
+
+
+WAYS: dict[str, Callable[[AGNN, Tensor, int], Tensor]] = {"ours": _ours, "dense": _dense}
+
+
+def _measure(way: str, rounds: int, options: argparse.Namespace, answer: multiprocessing.Queue) -> None:
+    """Puts (median seconds, MiB beyond what the process with the model and its input held)."""
+    torch.manual_seed(0)
+    small = EmbeddingConfig(backbone=BackboneConfig(stages=1, stride=4))  # no part of what is measured
+    model = AGNN(AGNNConfig(small, channels=options.channels)).to(options.device)
+    torch.nn.init.constant_(model.messages.loop.alpha, 0.5)
+    shape = (1, options.frames, options.channels, options.side, options.side)
+    v = torch.randn(shape, device=options.device).relu().requires_grad_()
+    before = _peak(options.device)
+    seconds = []
+    for _ in range(options.repeat):
+        start = time.perf_counter()
+        WAYS[way](model, v, rounds).square().mean().backward()
+        if options.device != "cpu":
+            torch.cuda.synchronize()
+        seconds.append(time.perf_counter() - start)
+    answer.put((sorted(seconds)[len(seconds) // 2], _peak(options.device) - before))
+
+
+def _peak(device: str) -> float:
+    if device == "cpu":
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    return torch.cuda.max_memory_allocated() / 2**20
+
+
+def main() -> None:
+    """Measures both ways at one and at three rounds and prints the table."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--repeat", type=int, default=3)
+    parser.add_argument("--frames", type=int, default=5)
+    parser.add_argument("--side", type=int, default=60)
+    parser.add_argument("--channels", type=int, default=256)
+    options = parser.parse_args()
+    context = multiprocessing.get_context("spawn")
+    size = f"{options.frames} x {options.side} x {options.side} x {options.channels}"
+    threads = torch.get_num_threads()
+    print(f"{size}, torch {torch.__version__}, {options.device}, {threads} threads, median of {options.repeat}")
+    print(f"{'':10s}" + "".join(f"{way:>22s}" for way in WAYS) + f"{'dense / ours':>28s}")
+    for rounds in ROUNDS:
+        cells, measured = [], []
+        for way in WAYS:
+            answer = context.Queue()
+            process = context.Process(target=_measure, args=(way, rounds, options, answer))
+            process.start()
+            process.join()
+            if process.exitcode:
+                cells.append("failed")
+                continue
+            measured.append(answer.get())
+            cells.append("{:9.2f} s {:6.0f} MiB".format(*measured[-1]))
+        ratio = ""
+        if len(measured) == 2:
+            (our_time, our_memory), (dense_time, dense_memory) = measured
+            ratio = f"time {dense_time / our_time:.2f}, memory {dense_memory / our_memory:.1f}"
+        print(f"{f'K = {rounds}':10s}" + "".join(f"{cell:>22s}" for cell in cells) + f"{ratio:>28s}", flush=True)
+
+
+if __name__ == "__main__":
+    main()
