@@ -29,11 +29,18 @@ class Command(NamedTuple):
 COMMANDS = (
     Command("demo", "downstream.demo:demo", "the whole way on synthetic videos, ending in one HTML page"),
     Command("synth", "mug.synth:synth", "write synthetic videos with masks in DAVIS layout", ("out",)),
+    Command(
+        "synth-groups",
+        "mug.synth_groups:synth_groups",
+        "write groups of images that share an object",
+        ("out",),
+    ),
     Command("prior", "pretrain.prior_cache:prior", "initial foreground maps of unlabeled videos", ("videos",)),
     Command("pretrain", "pretrain.train:pretrain", "learn phi from unlabeled videos; resumes by itself"),
     Command("calibrate", "downstream.calibrate:calibrate", "choose the matching temperature of weights", ("weights",)),
     Command("propagate", "downstream.propagate:propagate", "O-VOS: carry the first mask through a video", ("videos",)),
     Command("segment", "downstream.segment:segment", "Z-VOS: masks of the main object, none given", ("videos",)),
+    Command("cosegment", "downstream.cosegment:cosegment", "masks of what the images of a group share", ("images",)),
     Command("evaluate", "downstream.evaluate:evaluate", "J, F, T, recall and decay of result masks"),
     Command("report", "downstream.report:report", "one self-contained HTML page of a run or of results", ("run",)),
     Command("doctor", "mug.doctor:doctor", "say what is wrong with the installation"),
