@@ -40,7 +40,7 @@ class CosegmentOptions:
 
     images: Path
     """A folder of images, a folder of such folders, one to a class, or PASCAL VOC 2012; no mask is used but those of
-    PASCAL VOC, which say what images show a class."""
+    PASCAL VOC, which say which images show a class."""
     weights: Path
     """Weights of AGNN (.safetensors)."""
     out: Path

@@ -136,12 +136,12 @@ def _folder_group(folder: Path) -> Group:
 
 
 def _voc_groups(root: Path, split: str | None) -> list[Group]:
+    for part in ("JPEGImages", "SegmentationClass", "ImageSets/Segmentation"):
+        if not (root / part).is_dir():
+            raise InputError(f"{root}: has no folder {part}; {_LAYOUTS}")
     if split not in VOC_SPLITS:
         given = "is not given" if split is None else f"{split} is none of PASCAL VOC"
         raise InputError(f"{root}: --split {given}; use {', '.join(VOC_SPLITS)}")
-    for part in ("JPEGImages", "SegmentationClass", "ImageSets/Segmentation"):
-        if not (root / part).is_dir():
-            raise InputError(f"{root}: has no folder {part}; give the folder VOC2012 as it is published")
     names = _voc_names(root, split)
     images = [root / "JPEGImages" / f"{name}.jpg" for name in names]
     masks = [root / "SegmentationClass" / f"{name}.png" for name in names]

@@ -17,9 +17,7 @@ from mug.masks import VOID, read_mask
 from mug.progress import track
 
 
-def score_groups(
-    gt: Path, pred: Path, split: str | None = None, threshold: float | None = None
-) -> dict[str, Any]:
+def score_groups(gt: Path, pred: Path, split: str | None = None, threshold: float | None = None) -> dict[str, Any]:
     """Scores a folder of co-segmentation masks.
 
     J runs over the images whose mask shows the object; among the Internet images are some that do not. How often

@@ -23,7 +23,7 @@ def tree(root: Path) -> dict[str, bytes]:
 
 
 def scenes(seed: int, images: int, distractors: int = 2) -> list[tuple[np.ndarray, np.ndarray]]:
-    """Images of a group with the shape that is seen at each pixel, 0 the common one, as `synthetic_group` draws them."""
+    """Images of a group, as `synthetic_group` draws them, and the shape at each pixel, 0 the common one."""
     rng = np.random.default_rng(seed)
     textures = _Textures(rng, [pattern(rng, 64) for _ in range(6)])
     common = _appearance(rng, textures, SIZE)
