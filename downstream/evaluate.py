@@ -22,6 +22,7 @@ from downstream.metrics.boundary import f_measure
 from downstream.metrics.region import jaccard
 from downstream.metrics.sequence import statistics
 from downstream.metrics.temporal import describe, instability
+from downstream.score_groups import print_groups, score_groups
 from mug.errors import InputError
 from mug.files import atomic_path, require_free_disk
 from mug.masks import MAX_LEVELS, VOID, read_mask, read_soft
@@ -51,19 +52,20 @@ ANY_OBJECT = 0
 class EvaluateOptions:
     """What `mug evaluate` is asked to do."""
 
-    task: Task
+    task: Literal["zero-shot", "one-shot", "cosegmentation"]
     """`zero-shot`: one foreground, whatever the ids (DAVIS-16). `one-shot`: each object of the first annotation by
-    itself (DAVIS-16 and DAVIS-17)."""
+    itself (DAVIS-16 and DAVIS-17). `cosegmentation`: the object of each class of images, J alone."""
     gt: Path
-    """Dataset root in DAVIS layout: Annotations/480p/<sequence>/<frame>.png."""
+    """Dataset root in DAVIS layout: Annotations/480p/<sequence>/<frame>.png; for co-segmentation, folders
+    <class>/<image>.jpg with <class>/GroundTruth/<image>.png, or PASCAL VOC 2012."""
     pred: Path
-    """Folder with the results: <sequence>/<frame>.png."""
+    """Folder with the results: <sequence>/<frame>.png, or <class>/<image>.png."""
     out: Path | None = None
     """JSON file for all scores, down to each frame."""
     threshold: float | None = None
     """The results are soft maps, and foreground is what exceeds this share of 255 (zero-shot)."""
     split: str | None = None
-    """Only the sequences of this file in ImageSets (`val`, `2017/val`)."""
+    """Only the sequences of this file in ImageSets (`val`, `2017/val`); of PASCAL VOC: `train`, `val` or `test`."""
     stability: bool = True
     """Measure T too, which takes most of the time."""
     workers: int | None = None
@@ -76,11 +78,15 @@ def evaluate(options: EvaluateOptions) -> None:
     """Scores result masks: J, F and T with mean, recall and decay, per dataset, sequence and frame."""
     if options.out is not None:
         _check_out(options.out, options.overwrite)
-    workers = _cores() if options.workers is None else options.workers
-    scores = score(
-        options.gt, options.pred, options.task, options.threshold, options.split, options.stability, workers=workers
-    )
-    _print(scores)
+    if options.task == "cosegmentation":
+        scores = score_groups(options.gt, options.pred, options.split, options.threshold)
+        print_groups(scores)
+    else:
+        workers = _cores() if options.workers is None else options.workers
+        scores = score(
+            options.gt, options.pred, options.task, options.threshold, options.split, options.stability, workers=workers
+        )
+        _print(scores)
     if options.out is not None:
         with atomic_path(options.out) as temporary:
             temporary.write_text(json.dumps(_plain(scores), indent=1, allow_nan=False) + "\n")

@@ -33,12 +33,16 @@ def _davis_palette() -> np.ndarray:
 PALETTE = _davis_palette()
 
 
-def read_mask(path: Path) -> np.ndarray:
+def read_mask(path: Path, lone_void: bool = False) -> np.ndarray:
     """Reads a mask of any encoding in use as HW uint8 indices.
 
     Accepted are indexed and grey images with object ids, 0/255 and 1-bit binaries (read as 0/1), a grey channel with an
     alpha one (a frame of DAVIS-16 is stored so) and colours of the DAVIS palette. 255 is an object where it stands
     alone with 0, and void beside other ids.
+
+    Args:
+        path: The file.
+        lone_void: 255 is void even where it stands alone with 0, as in masks of class ids.
 
     Raises:
         InputError: unreadable, 16-bit, soft, or with colours outside the palette.
@@ -55,7 +59,7 @@ def read_mask(path: Path) -> np.ndarray:
     ids = np.unique(mask)
     if image.mode != "P" and len(ids) > MAX_LEVELS:
         raise InputError(f"{path}: {len(ids)} grey levels make a soft map, not a mask; threshold it first")
-    if np.isin(ids, (0, VOID)).all():
+    if not lone_void and np.isin(ids, (0, VOID)).all():
         return (mask == VOID).astype(np.uint8)
     return np.array(mask)
 

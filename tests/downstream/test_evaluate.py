@@ -347,8 +347,8 @@ def test_scores_are_not_written_over(
 def test_the_command_refuses_in_one_line(truth: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert call("--task", "zero-shot", "--gt", truth, "--pred", tmp_path / "none") == 2
     assert len(capsys.readouterr().err.splitlines()) == 1
-    assert call("--task", "cosegmentation", "--gt", truth, "--pred", tmp_path) == 2
-    assert "zero-shot, one-shot" in capsys.readouterr().err
+    assert call("--task", "panoptic", "--gt", truth, "--pred", tmp_path) == 2
+    assert "zero-shot, one-shot, cosegmentation" in capsys.readouterr().err
 
 
 CONFORMANCE = ("car-shadow", "drift-chicane", "motocross-jump")

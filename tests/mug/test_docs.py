@@ -15,14 +15,14 @@ ROOT = Path(__file__).resolve().parents[2]
 
 @pytest.mark.parametrize("document", ["README.md", "docs/reference.md"])
 def test_table_of_commands_is_complete(document: str) -> None:
-    rows = re.findall(r"^\| `mug ([a-z]+)` \|", (ROOT / document).read_text(), re.MULTILINE)
+    rows = re.findall(r"^\| `mug ([a-z-]+)` \|", (ROOT / document).read_text(), re.MULTILINE)
     assert sorted(rows) == sorted(command.name for command in COMMANDS)
 
 
 @pytest.mark.parametrize("document", ["README.md", "CONTRIBUTING.md", "docs/how-to.md", "docs/reference.md"])
 def test_examples_call_commands_that_exist(document: str) -> None:
     text = (ROOT / document).read_text()
-    called = set(re.findall(r"^mug ([a-z]+)", text, re.MULTILINE))
+    called = set(re.findall(r"^mug ([a-z-]+)", text, re.MULTILINE))
     assert called <= {command.name for command in COMMANDS}
 
 

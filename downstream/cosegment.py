@@ -1,0 +1,179 @@
+"""`mug cosegment`: masks of what the images of a group have in common (AGNN Sec. 4.2)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import cv2
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from downstream.device import choose_device
+from downstream.groups import Group, find_groups
+from mug.errors import InputError
+from mug.files import prepare_output
+from mug.masks import write_mask
+from mug.progress import track
+
+
+class GraphNetwork(Protocol):
+    """What is asked of a network: AGNN, or anything that passes messages between the images of a graph."""
+
+    def embed(self, frames_bchw: Tensor) -> Tensor:
+        """(B, 3, H, W) in [0, 1] -> v (B, C, h, w)."""
+
+    def propagate(self, v_bnchw: Tensor, state_bnchw: Tensor | None = None) -> Tensor:
+        """Passes messages between N nodes, beginning with `state`; gives their new states."""
+
+    def read(self, h_bnchw: Tensor, v_bnchw: Tensor) -> Tensor:
+        """States and embeddings -> logits (B, N, 1, h, w)."""
+
+
+@dataclass
+class CosegmentOptions:
+    """What `mug cosegment` is asked to do."""
+
+    images: Path
+    """A folder of images, a folder of such folders, one to a class, or PASCAL VOC 2012; no mask is used but those of
+    PASCAL VOC, which say which images show a class."""
+    weights: Path
+    """Weights of AGNN (.safetensors)."""
+    out: Path
+    """Folder for the results: OUT/<class>/<image>.png."""
+    split: str | None = None
+    """Of PASCAL VOC: `train`, `val` or `test`."""
+    nodes: int = 3
+    """N', images to a graph; 1 segments each image by itself."""
+    size: int = 473
+    """Side of the square that every image is resized to for the network, in pixels."""
+    batch: int = 4
+    """Graphs at a time; more are faster on a GPU and need more memory."""
+    memory: float = 4.0
+    """GiB that the embeddings of a group may take; an image of 473 pixels needs about 1.8 MB."""
+    overwrite: bool = False
+    """Replace results that are there already."""
+    device: str = "auto"
+    """`cpu`, `cuda` or `auto`: a GPU where there is one."""
+
+
+def cosegment(options: CosegmentOptions) -> None:
+    """Segments what the images of each group have in common."""
+    _check(options)
+    device = choose_device(options.device)
+    groups = find_groups(options.images, options.split)
+    from agnn_head.checkpoint import load_weights
+
+    model, _ = load_weights(options.weights)
+    folders = [options.out / group.name for group in groups]
+    for group, folder in zip(groups, folders, strict=True):  # all are looked at before the first is written to
+        if folder.resolve() == group.images[0].parent.resolve():
+            raise InputError(f"{folder}: holds the images; choose another folder for --out")
+        prepare_output(folder, options.overwrite)
+    model = model.to(device).eval()
+    for group, folder in zip(groups, folders, strict=True):
+        v_nchw, sizes = embed_group(group, model, options.size, device, options.memory)
+        logits = cosegment_group(v_nchw, model, options.nodes, options.batch, device)
+        for path, size, logits_hw in zip(group.images, sizes, track(logits, group.name, len(group)), strict=True):
+            write_mask(folder / f"{path.stem}.png", to_mask(logits_hw, size))
+
+
+@torch.inference_mode()
+def embed_group(
+    group: Group, model: GraphNetwork, size: int, device: torch.device, memory: float
+) -> tuple[Tensor, list[tuple[int, int]]]:
+    """Embeds each image of a group once, resized to a square.
+
+    Returns:
+        v (N, C, h, w) in half precision on the CPU, 2 C h w bytes an image: 1.8 MB with 256 channels at stride 8 of
+        473 x 473 pixels, 2.4 GB for the 1,306 cars of the Internet images; and each image's own height and width.
+
+    Raises:
+        InputError: an image cannot be read, or the embeddings would need more than `memory` GiB.
+    """
+    v_nchw, sizes = torch.empty(0), []
+    for index in track(range(len(group)), f"{group.name}: reading"):
+        image = group.image(index)
+        sizes.append((image.shape[0], image.shape[1]))
+        shrinks = max(sizes[-1]) > size
+        square = cv2.resize(image, (size, size), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
+        frame_bchw = torch.from_numpy(square).permute(2, 0, 1)[None].to(device).float() / 255
+        v_chw = model.embed(frame_bchw)[0]
+        if index == 0:
+            _check_memory(group, 2 * v_chw.numel() * len(group), memory)
+            v_nchw = torch.empty(len(group), *v_chw.shape, dtype=torch.float16)
+        v_nchw[index] = v_chw
+    return v_nchw, sizes
+
+
+@torch.inference_mode()
+def cosegment_group(
+    v_nchw: Tensor, model: GraphNetwork, nodes: int, batch: int, device: torch.device
+) -> Iterator[Tensor]:
+    """Logits (h, w) of the common object in each image of a group, in order (AGNN Sec. 4.2.1).
+
+    The other N - 1 images come in T = ceil((N - 1) / (N' - 1)) subsets: those at places t, t + T, ... make subset t,
+    so that their sizes differ by one at most. In turn each subset forms a graph with the image, whose state goes on
+    to the next graph while the others begin with their embeddings; its last state is read out.
+
+    Args:
+        v_nchw: Embeddings of the N images.
+        model: The network.
+        nodes: N', images to a graph; with 1, or a single image, no other is looked at.
+        batch: For how many images at a time this is done; the result does not depend on it.
+        device: Where the model is.
+    """
+    for start in range(0, len(v_nchw), batch):
+        chosen = range(start, min(start + batch, len(v_nchw)))
+        own_b1chw = _take(v_nchw, [[i] for i in chosen], device)
+        state_b1chw = own_b1chw
+        for step in zip(*(subsets(i, len(v_nchw), nodes) for i in chosen), strict=True):
+            others = _take(v_nchw, step, device)
+            v_bnchw = torch.cat([own_b1chw, others], 1)
+            state_b1chw = model.propagate(v_bnchw, torch.cat([state_b1chw, others], 1))[:, :1]
+        yield from model.read(state_b1chw, own_b1chw)[:, 0, 0].float()
+
+
+def subsets(index: int, count: int, nodes: int) -> list[list[int]]:
+    """The images that go with image `index` of `count`, a graph of at most `nodes` each; one empty subset if none do.
+
+    >>> subsets(2, 6, 3)
+    [[0, 4], [1, 5], [3]]
+    """
+    others = [other for other in range(count) if other != index]
+    if nodes == 1 or not others:
+        return [[]]
+    steps = -(-len(others) // (nodes - 1))
+    return [others[step::steps] for step in range(steps)]
+
+
+def to_mask(logits_hw: Tensor, size: tuple[int, int]) -> np.ndarray:
+    """HW uint8 mask, 0 or 1, of an image of that height and width."""
+    logits = F.interpolate(logits_hw[None, None], size, mode="bilinear", align_corners=False)[0, 0]
+    return (logits > 0).to(torch.uint8).cpu().numpy()
+
+
+def _take(v_nchw: Tensor, indices: Sequence[Sequence[int]], device: torch.device) -> Tensor:
+    """Embeddings (B, M, C, h, w) in single precision of M images for each of B graphs."""
+    chosen = torch.tensor([list(row) for row in indices], dtype=torch.long)
+    return v_nchw[chosen].to(device).float()
+
+
+def _check_memory(group: Group, needed: int, memory: float) -> None:
+    if needed > memory * 2**30:
+        raise InputError(
+            f"{group.images[0].parent}: the embeddings of {len(group)} images of {group.name} take "
+            f"{needed / 2**30:.2g} GiB; allow more with --memory or choose a smaller --size"
+        )
+
+
+def _check(options: CosegmentOptions) -> None:
+    for name, least in (("nodes", 1), ("size", 32), ("batch", 1)):
+        if getattr(options, name) < least:
+            raise InputError(f"--{name} {getattr(options, name)}: must be at least {least}")
+    if not options.memory > 0:
+        raise InputError(f"--memory {options.memory}: must be above 0, in GiB")

@@ -1,0 +1,137 @@
+"""Scores of co-segmentation: mean J of each class, and over classes and images (AGNN Sec. 4.2)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from downstream.dataset import sequence_folders
+from downstream.groups import Group, find_groups
+from downstream.metrics.region import jaccard
+from mug.errors import InputError
+from mug.masks import VOID, read_mask
+from mug.progress import track
+
+
+def score_groups(gt: Path, pred: Path, split: str | None = None, threshold: float | None = None) -> dict[str, Any]:
+    """Scores a folder of co-segmentation masks.
+
+    J runs over the images whose mask shows the object; among the Internet images are some that do not. How often
+    something was found in those is counted beside it.
+
+    Args:
+        gt: What `downstream.groups.find_groups` reads; images without a mask do not count.
+        pred: Folder of `<class>/<image>.png`.
+        split: Of PASCAL VOC: `train`, `val` or `test`.
+        threshold: Refused: soft maps are not scored here.
+
+    Returns:
+        `J` with `mean` over the classes and `image_mean` over all images, `groups` and what was counted, in fractions.
+        NaN is what could not be measured.
+
+    Raises:
+        InputError: something is missing, of another size, or not a mask.
+    """
+    if threshold is not None:
+        raise InputError(f"--threshold {threshold}: is for zero-shot results; give masks for --task cosegmentation")
+    groups = find_groups(gt, split)
+    annotated = [group for group in groups if any(group.masks)]
+    if not annotated:
+        raise InputError(f"{gt}: has no masks to score against; they belong in <class>/GroundTruth/<image>.png")
+    _check_predictions(annotated, {group.name for group in groups}, gt, pred)
+    scores = {group.name: _score_group(group, pred / group.name) for group in track(annotated, "scoring")}
+    counts = {key: sum(entry["counts"][key] for entry in scores.values()) for key in ("images", "without", "found")}
+    everything = [value for entry in scores.values() for value in entry["J"]["images"].values()]
+    return {
+        "task": "cosegmentation",
+        "gt": str(gt),
+        "pred": str(pred),
+        "split": split,
+        "counts": {"groups": len(scores)} | counts,
+        "J": {"mean": _mean([entry["J"]["mean"] for entry in scores.values()]), "image_mean": _mean(everything)},
+        "groups": scores,
+    }
+
+
+def _check_predictions(groups: Sequence[Group], known: set[str], gt: Path, pred: Path) -> None:
+    if not pred.is_dir():
+        raise InputError(f"{pred}: no such folder; give the folder that holds <class>/<image>.png")
+    if unknown := sorted(set(sequence_folders(pred)) - known):
+        raise InputError(f"{pred / unknown[0]}: {gt} has no such class; remove it or check --gt")
+    for group in groups:
+        wanted = [pred / group.name / f"{image.stem}.png" for image, mask in _pairs(group) if mask is not None]
+        if missing := [path for path in wanted if not path.is_file()]:
+            others = f" with {len(missing) - 1} more of {len(wanted)} of this class" if len(missing) > 1 else ""
+            raise InputError(f"{missing[0]}: is missing{others}; every image with a mask is scored")
+
+
+def _score_group(group: Group, folder: Path) -> dict[str, Any]:
+    values, without, found = {}, 0, 0
+    for index, (image, _) in enumerate(_pairs(group)):
+        truth = group.mask(index)
+        if truth is None:
+            continue
+        prediction = _prediction(folder / f"{image.stem}.png", truth.shape)
+        void = truth == VOID
+        shown = truth == 1
+        if shown.any():
+            values[image.stem] = jaccard(prediction, shown, void)
+        else:
+            without += 1
+            found += bool((prediction & ~void).any())
+    return {
+        "J": {"mean": _mean(list(values.values())), "images": values},
+        "counts": {"images": len(values), "without": without, "found": found},
+    }
+
+
+def _prediction(path: Path, shape: tuple[int, ...]) -> np.ndarray:
+    """HW bool."""
+    mask = read_mask(path)
+    if mask.shape != shape:
+        sizes = [f"{width}x{height}" for height, width in (mask.shape, shape)]
+        raise InputError(f"{path}: is {sizes[0]} where its annotation is {sizes[1]}; write results at that size")
+    highest = int(mask[mask != VOID].max(initial=0))
+    if highest > 1:
+        raise InputError(f"{path}: holds {highest}, and a co-segmentation mask only 0 and 1, or 0 and 255")
+    return mask == 1
+
+
+def _pairs(group: Group) -> list[tuple[Path, Path | None]]:
+    return list(zip(group.images, group.masks, strict=True))
+
+
+def print_groups(scores: dict[str, Any]) -> None:
+    """The table on the terminal, in per cent."""
+    from rich.box import SIMPLE
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(title="cosegmentation, per cent", box=SIMPLE)
+    table.add_column("class", no_wrap=True)
+    for heading in ("J mean", "images"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    for name, entry in scores["groups"].items():
+        table.add_row(name, _per_cent(entry["J"]["mean"]), str(entry["counts"]["images"]))
+    table.add_section()
+    counts = scores["counts"]
+    table.add_row(f"mean of {counts['groups']} classes", _per_cent(scores["J"]["mean"]), "", style="bold")
+    table.add_row("mean of all images", _per_cent(scores["J"]["image_mean"]), str(counts["images"]), style="bold")
+    console = Console(highlight=False, soft_wrap=True)
+    console.print(table)
+    if counts["without"]:
+        console.print(f"{counts['without']} images show no object; something was found in {counts['found']} of them")
+
+
+def _mean(values: Sequence[float]) -> float:
+    """Mean of the values that could be measured; NaN if none could."""
+    measured = [value for value in values if not math.isnan(value)]
+    return sum(measured) / len(measured) if measured else math.nan
+
+
+def _per_cent(fraction: float) -> str:
+    return "-" if math.isnan(fraction) else f"{100 * fraction:.1f}"
