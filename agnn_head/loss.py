@@ -26,9 +26,14 @@ def weighted_bce(logits: Tensor, target: Tensor) -> Tensor:
 
     Returns:
         This process's share (see `share_of_mean`); 0 if nothing is labelled anywhere.
+
+    Raises:
+        ValueError: shapes that do not belong together.
     """
-    labelled = ~target.isnan()
     logits = widen(logits.squeeze(-3))
+    if logits.shape != target.shape:  # or they would be broadcast
+        raise ValueError(f"logits {tuple(logits.shape)} and target {tuple(target.shape)} differ in shape")
+    labelled = ~target.isnan()
     target = torch.where(labelled, target, 0).to(logits.dtype)
     count = labelled.sum((-2, -1), keepdim=True)
     eta = (target.sum((-2, -1), keepdim=True) / count.clamp(min=1)).clamp(SMALLEST_SHARE, 1 - SMALLEST_SHARE)

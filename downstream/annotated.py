@@ -34,11 +34,8 @@ class Annotated(Protocol):
         alike: Whether they are frames of one video, so that their geometry and colours change together in training.
     """
 
-    @property
-    def name(self) -> str: ...
-
-    @property
-    def alike(self) -> bool: ...
+    name: str
+    alike: bool
 
     def __len__(self) -> int: ...
 
@@ -52,7 +49,7 @@ class Annotated(Protocol):
         """
 
 
-@dataclass(frozen=True)
+@dataclass
 class AnnotatedFiles:
     """Images in files with masks in files: a video, or still images; all objects count as one."""
 
@@ -70,18 +67,14 @@ class AnnotatedFiles:
         return read_frame(self.images[index], shorter), np.where(mask == VOID, VOID, mask > 0).astype(np.uint8)
 
 
-@dataclass(frozen=True)
+@dataclass
 class AnnotatedGroup:
     """The images of a group that have a mask."""
 
+    name: str
     group: Group
     chosen: Sequence[int]
     alike: bool = False
-
-    @property
-    def name(self) -> str:
-        """The class."""
-        return self.group.name
 
     def __len__(self) -> int:
         return len(self.chosen)
@@ -105,7 +98,7 @@ def open_annotated(root: Path) -> Sequence[Annotated]:
     for group in find_groups(root, "train" if (root / "SegmentationClass").is_dir() else None):
         chosen = [index for index, mask in enumerate(group.masks) if mask is not None]
         if chosen:
-            found.append(AnnotatedGroup(group, chosen))
+            found.append(AnnotatedGroup(group.name, group, chosen))
     if not found:
         raise InputError(f"{root}: no image has a mask; add <class>/{MASKS}/<image>.png")
     return found

@@ -12,12 +12,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import torch
-from agnn_head.checkpoint import load_deeplab, load_phi, save_weights
-from agnn_head.loss import weighted_bce
-from agnn_head.model import AGNN, AGNNConfig
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
+from agnn_head.checkpoint import load_deeplab, load_phi, save_weights
+from agnn_head.loss import weighted_bce
+from agnn_head.model import AGNN, AGNNConfig
 from downstream.annotated import Annotated, hold_out, open_annotated, saliency_images
 from downstream.pseudo import pseudo_annotations
 from downstream.samples import SampleOptions, Samples, collate, grid_target
@@ -265,11 +265,11 @@ class Trainee(nn.Module):
 
 
 @torch.no_grad()
-def overlap(logits_n1hw: Tensor, target_n1hw: Tensor) -> Tensor:
+def overlap(logits_n1hw: Tensor, target_nhw: Tensor) -> Tensor:
     """Mean J of the masks on the grid, void left out; a frame with no object and none found counts 1."""
-    known = ~target_n1hw.isnan()
-    found, there = (logits_n1hw > 0) & known, (target_n1hw > 0.5) & known
-    both, either = (found & there).sum((1, 2, 3)), (found | there).sum((1, 2, 3))
+    known = ~target_nhw.isnan()
+    found, there = (logits_n1hw[:, 0] > 0) & known, (target_nhw > 0.5) & known
+    both, either = (found & there).sum((1, 2)), (found | there).sum((1, 2))
     return torch.where(either > 0, both / either.clamp(min=1), 1.0).mean()
 
 

@@ -130,10 +130,10 @@ def collate(samples: Sequence[dict[str, Any]]) -> dict[str, Any]:
 
 
 def grid_target(masks_nhw: Tensor, size: tuple[int, int]) -> Tensor:
-    """Masks uint8 (N, H, W) -> (N, 1, h, w): the share of foreground in each cell, NaN where void fills it."""
-    known = (masks_nhw != VOID).float()[:, None]
-    share = F.adaptive_avg_pool2d((masks_nhw == 1).float()[:, None], size)
-    return share / F.adaptive_avg_pool2d(known, size)  # 0 / 0 where nothing is known
+    """Masks uint8 (N, H, W) -> (N, h, w): the share of foreground in each cell, NaN where void fills it."""
+    known, there = ((masks_nhw != VOID).float(), (masks_nhw == 1).float())
+    # 0 / 0 where nothing is known
+    return F.adaptive_avg_pool2d(there, size) / F.adaptive_avg_pool2d(known, size)
 
 
 def _as_tensors(pairs: Sequence[tuple[np.ndarray, np.ndarray]], size: int) -> tuple[Tensor, Tensor]:

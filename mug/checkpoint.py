@@ -95,7 +95,9 @@ def load_phi_into_torchvision(phi: Phi, network: nn.Module) -> None:
 
 def export_torchvision(path: Path, phi: Phi) -> None:
     """Writes phi's residual layers under torchvision's own names to a `.safetensors` file, in single precision."""
-    write_tensors(path, phi.resnet.state_dict(), {"architecture": f"resnet{phi.config.depth}", "version": mug.__version__})
+    write_tensors(
+        path, phi.resnet.state_dict(), {"architecture": f"resnet{phi.config.depth}", "version": mug.__version__}
+    )
 
 
 def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: dict[str, str]) -> None:

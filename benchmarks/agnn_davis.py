@@ -1,0 +1,108 @@
+"""What the graph and what pretraining are worth: AGNN fine-tuned on some sequences of DAVIS, scored on the others.
+
+Every variant is trained with the same configuration, budget, data and seeds:
+
+    python benchmarks/agnn_davis.py DAVIS --out runs/agnn --seeds 0 1 2
+
+A benchmark that was stopped goes on where it was. The table goes to standard output.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from agnn_head.checkpoint import load_weights
+from downstream.annotated import hold_out
+from downstream.dataset import open_dataset
+from downstream.finetune import FinetuneOptions, finetune
+from downstream.graph_segment import GraphConfig, segment_by_graph
+from downstream.metrics.boundary import f_measure
+from downstream.metrics.region import jaccard
+from mug.files import atomic_path
+from mug.masks import VOID, read_mask
+from mug.options import parse
+from mug.video import open_video
+
+VARIANTS: Mapping[str, tuple[str, ...]] = {
+    "AGNN on pretrained phi": (),
+    "w/o AGNN": ("--model.iterations", "0"),
+    "w/o gates": ("--no-model.gated",),
+    "AGNN on phi from scratch": ("--scratch",),
+}
+"""Table 6 of the paper, as far as training differs, and what pretraining is for."""
+
+
+def main() -> None:
+    """Trains and scores what is not there yet, and prints the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("davis", type=Path, help="root of a data set in DAVIS layout")
+    parser.add_argument("--out", type=Path, required=True, help="folder for the runs")
+    parser.add_argument("--config", default="configs/finetune/agnn_cpu.yaml")
+    parser.add_argument("--variants", nargs="+", default=list(VARIANTS), choices=list(VARIANTS))
+    parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
+    parser.add_argument("--hold", type=int, default=3, help="sequences that are tested on")
+    arguments = parser.parse_args()
+    results: dict[str, list[dict[str, list[float]]]] = {}
+    for seed in arguments.seeds:  # seed by seed: what is stopped halfway compares all variants
+        for variant in arguments.variants:
+            run = arguments.out / f"{variant.replace(' ', '_').replace('/', '')}-{seed}"
+            words = ("agnn", "--config", arguments.config, "--data", str(arguments.davis), "--out", str(run))
+            more = ("--hold", str(arguments.hold), "--seed", str(seed), *VARIANTS[variant])
+            options = parse("agnn_davis", FinetuneOptions, ("system",), (*words, *more))
+            results.setdefault(variant, []).append(trained_and_scored(options))
+            print(f"{variant}, seed {seed}: J {100 * mean_of(results[variant][-1], 0):.1f}", flush=True)
+    print("\n" + table(results))
+
+
+def trained_and_scored(options: FinetuneOptions) -> dict[str, list[float]]:
+    """Mean J and F of each sequence held out, computed once."""
+    file = options.out / "scores.json"
+    if not file.is_file():
+        finetune(replace(options))
+        dataset = open_dataset(options.data)
+        model, _ = load_weights(options.out / "agnn.safetensors")
+        scores = {}
+        for name in hold_out(dataset.sequences(), options.hold):
+            video = open_video(options.data / "JPEGImages" / "480p" / name)
+            annotations = dataset.frames(name)
+            values = []
+            maps = segment_by_graph(video, model, GraphConfig(side=options.sample.size))
+            for index, (frame, map_hw) in enumerate(zip(video.frame_names, maps, strict=True)):
+                if 0 < index < len(video) - 1:
+                    truth = read_mask(annotations[frame])
+                    pair = map_hw > 0.5, (truth > 0) & (truth != VOID), truth == VOID
+                    values.append((jaccard(*pair), f_measure(*pair)))
+            scores[name] = [float(value) for value in np.mean(values, axis=0)]
+        with atomic_path(file) as temporary:
+            temporary.write_text(json.dumps(scores, indent=1))
+    loaded: dict[str, list[float]] = json.loads(file.read_text())
+    return loaded
+
+
+def mean_of(scores: Mapping[str, list[float]], which: int) -> float:
+    """Mean of J (0) or F (1) over sequences."""
+    return statistics.mean(values[which] for values in scores.values())
+
+
+def table(results: Mapping[str, list[dict[str, list[float]]]]) -> str:
+    """Variants by sequences in Markdown, J in per cent, means over the seeds, with the spread of the mean."""
+    sequences = list(next(iter(results.values()))[0])
+    lines = ["| | " + " | ".join(sequences) + " | mean J | seeds | mean F |", "|---" * (len(sequences) + 4) + "|"]
+    for variant, runs in results.items():
+        cells = [f"{100 * statistics.mean(run[name][0] for run in runs):.1f}" for name in sequences]
+        means = [100 * mean_of(run, 0) for run in runs]
+        seeds = ", ".join(f"{mean:.1f}" for mean in means)
+        boundary = 100 * statistics.mean(mean_of(run, 1) for run in runs)
+        lines.append(f"| {variant} | {' | '.join(cells)} | {statistics.mean(means):.1f} | {seeds} | {boundary:.1f} |")
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,220 @@
+"""`mug finetune agnn` as a user types it, on videos of squares."""
+
+from __future__ import annotations
+
+import csv
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from agnn_head.checkpoint import load_weights
+from PIL import Image
+from safetensors.torch import load_file
+
+from agnn_head.embedding import EmbeddingConfig
+from agnn_head.model import AGNN, AGNNConfig
+from downstream import finetune as command
+from downstream.annotated import hold_out
+from downstream.finetune import Trainee, overlap
+from mug.backbone import BackboneConfig
+from mug.checkpoint import load_weights as load_mug
+from mug.checkpoint import save_weights as save_mug
+from mug.cli import main
+from mug.model import ModelConfig, MuG
+
+Squares = Callable[..., Path]
+BACKBONE = BackboneConfig(depth=18, stages=2, stride=8)
+SMALL = (
+    "--model.embedding.backbone.stages=2", "--model.embedding.backbone.stride=8", "--model.embedding.rates=[1,2,3]",
+    "--model.channels=8", "--model.iterations=1", "--sample.size=32", "--num_workers=0", "--save_every=2",
+    "--engine.accelerator=cpu", "--engine.threads=1", "--optimiser.kind=adamw", "--optimiser.lr=1e-3",
+)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def phi(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    torch.manual_seed(0)
+    path = tmp_path_factory.mktemp("weights") / "phi.safetensors"
+    save_mug(path, MuG(ModelConfig(backbone=BACKBONE)).eval(), {})
+    return path
+
+
+def finetune(*words: object) -> int:
+    """Runs the command on a small model."""
+    return main(["finetune", "agnn", *SMALL, *(str(word) for word in words)])
+
+
+def rows(run: Path) -> list[dict[str, str]]:
+    with (run / "metrics.csv").open() as file:
+        return list(csv.DictReader(file))
+
+
+def test_a_run_leaves_weights_that_segment(moving_squares: Squares, phi: Path, tmp_path: Path) -> None:
+    root = moving_squares(videos=3, frames=4)
+    out = tmp_path / "run"
+    assert finetune("--data", root, "--weights", phi, "--out", out, "--steps", 3, "--hold", 1) == 0
+    held = hold_out(["square0", "square1", "square2"], 1)
+    assert (out / "held_out.txt").read_text().split() == held
+    assert [row["step"] for row in rows(out)] == ["0", "1", "2"]
+    assert all(float(row["video"]) > 0 and row["still"] == "" for row in rows(out))
+    assert len(list((out / "pictures").iterdir())) == 2
+    model, metadata = load_weights(out / "agnn.safetensors")
+    assert metadata["training"].startswith("2 videos, labels: annotations")
+    assert (model.config.channels, model.config.iterations) == (8, 1)
+    video = root / "JPEGImages/480p" / held[0]
+    words = ("--system", "agnn", "--weights", out / "agnn.safetensors", "--graph.side", 32, "--out", tmp_path / "masks")
+    assert main(["segment", str(video), *(str(word) for word in words)]) == 0
+    assert len(list((tmp_path / "masks" / held[0]).iterdir())) == 4
+
+
+def test_a_run_that_was_stopped_goes_on_to_the_digit(
+    moving_squares: Squares, phi: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = ("--data", moving_squares(videos=3, frames=4), "--weights", phi, "--steps", 5)
+    assert finetune(*words, "--out", tmp_path / "whole") == 0
+    step = command.train_step
+
+    def stopped(run: command.Run, number: int, *rest: object) -> object:
+        if number == 3:
+            raise KeyboardInterrupt
+        return step(run, number, *rest)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(command, "train_step", stopped)
+    assert finetune(*words, "--out", tmp_path / "stopped") == 130
+    monkeypatch.setattr(command, "train_step", step)
+    assert finetune(*words, "--out", tmp_path / "stopped") == 0
+    whole, again = (tmp_path / name for name in ("whole", "stopped"))
+    assert (whole / "metrics.csv").read_text() == (again / "metrics.csv").read_text()
+    tensors, repeated = (load_file(run / "agnn.safetensors") for run in (whole, again))
+    assert all(torch.equal(x, repeated[name]) for name, x in tensors.items())
+
+
+def test_two_processes_train_to_the_losses_of_one(moving_squares: Squares, phi: Path, tmp_path: Path) -> None:
+    words = ["--data", str(moving_squares(videos=4, frames=4)), "--weights", str(phi), "--steps", "4"]
+    words += ["--engine.precision", "64-true", *SMALL]
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+
+    def start(out: str, devices: int, rank: int) -> subprocess.Popen[bytes]:
+        place = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "LOCAL_RANK": str(rank)}
+        command = [sys.executable, "-m", "mug", "finetune", "agnn", *words, "--out", str(tmp_path / out)]
+        command += ["--engine.devices", str(devices)]
+        return subprocess.Popen(command, env=os.environ | (place if devices > 1 else {}))
+
+    children = [start("one", 1, 0), start("two", 2, 0), start("two", 2, 1)]
+    assert [child.wait(120) for child in children] == [0, 0, 0]
+    for one, two in zip(rows(tmp_path / "one"), rows(tmp_path / "two"), strict=True):
+        for name in ("video", "iou", "grad_norm"):
+            assert float(two[name]) == pytest.approx(float(one[name]), rel=0, abs=1e-5), (one["step"], name)
+
+
+def test_still_images_train_the_embedding_every_other_step(
+    moving_squares: Squares, phi: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stills = tmp_path / "stills"
+    for folder, mode in (("images", "RGB"), ("masks", "L")):
+        (stills / folder).mkdir(parents=True)
+        for index in range(3):
+            picture = Image.new(mode, (40, 40))
+            picture.paste((255,) * len(mode), (5, 5, 20 + index, 25))
+            picture.save(stills / folder / f"{index}.png")
+    untouched: list[bool] = []
+    step = command.train_step
+
+    def watched(run: command.Run, *rest: object) -> object:
+        graph = [run.network.readout, run.network.update, run.network.messages]
+        before = [p.clone() for part in graph for p in part.parameters()]
+        done = step(run, *rest)  # type: ignore[arg-type]
+        untouched.append(all(map(torch.equal, before, (p for part in graph for p in part.parameters()))))
+        return done
+
+    monkeypatch.setattr(command, "train_step", watched)
+    words = ("--data", moving_squares(videos=2, frames=4), "--weights", phi, "--optimiser.weight_decay", 0)
+    assert finetune(*words, "--stills", f"[{stills}]", "--steps", 2, "--out", tmp_path / "run") == 0
+    assert [(row["still"] != "", row["video"] != "") for row in rows(tmp_path / "run")] == [
+        (True, False),
+        (False, True),
+    ]
+    assert untouched == [True, False]
+
+
+def test_no_annotation_is_needed_with_labels_of_its_own(moving_squares: Squares, phi: Path, tmp_path: Path) -> None:
+    root = moving_squares(videos=1, frames=6, height=64, width=96)
+    for path in root.glob("Annotations/480p/*/*.png"):
+        path.unlink()
+    out = tmp_path / "run"
+    words = ("--data", root, "--weights", phi, "--labels", "pseudo", "--pseudo_frames", 4, "--steps", 1, "--out", out)
+    assert finetune(*words) == 0
+    assert list((out / "pseudo/Annotations/480p/square0").iterdir())
+    assert "labels: pseudo" in load_weights(out / "agnn.safetensors")[1]["training"]
+
+
+def test_frozen_batch_norm_stays_and_the_rest_of_the_trunk_learns(
+    moving_squares: Squares, phi: Path, tmp_path: Path
+) -> None:
+    words = ("--data", moving_squares(videos=2, frames=4), "--weights", phi, "--steps", 1, "--out", tmp_path / "run")
+    assert finetune(*words) == 0
+    trained, _ = load_weights(tmp_path / "run/agnn.safetensors")
+    before = load_mug(phi)[0].phi.resnet
+    after = trained.embedding.trunk.resnet
+    assert torch.equal(before.bn1.running_mean, after.bn1.running_mean)
+    assert torch.equal(before.bn1.weight, after.bn1.weight)
+    assert not torch.equal(before.layer1[0].conv1.weight, after.layer1[0].conv1.weight)
+    assert not Trainee(trained, freeze_norm=True).train().network.embedding.trunk.resnet.bn1.training
+
+
+def test_it_learns() -> None:
+    torch.manual_seed(0)
+    network = AGNN(AGNNConfig(EmbeddingConfig(backbone=BACKBONE, rates=(1, 2, 3)), channels=8, iterations=1))
+    trainee = Trainee(network, freeze_norm=False).train()
+    masks = torch.zeros(1, 2, 64, 64, dtype=torch.uint8)
+    masks[..., 16:48, 16:48] = 1
+    frames = (60 + 150 * masks[:, :, None]).expand(1, 2, 3, 64, 64)
+    optimiser = torch.optim.AdamW(trainee.parameters(), 1e-2)
+    for still in (False, True):
+        losses = []
+        for _ in range(12):
+            out = trainee(frames, masks, still)
+            optimiser.zero_grad()
+            out["loss"].backward()
+            optimiser.step()
+            losses.append(out["loss"].item())
+        assert losses[-1] < 0.5 * losses[0], still
+
+
+def test_overlap_leaves_void_out_and_counts_empty_frames_as_right() -> None:
+    logits = torch.tensor([[1.0, 1.0, -1.0, 1.0], [-1.0, -1.0, -1.0, -1.0]]).view(2, 1, 2, 2)
+    target = torch.tensor([[1.0, 0.0, 1.0, torch.nan], [0.0, 0.0, 0.0, 0.0]]).view(2, 2, 2)
+    assert overlap(logits, target) == pytest.approx((1 / 3 + 1) / 2)
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (("--steps", "0"), "steps: 0 is too few"),
+        (("--hold", "9"), "--hold 9: leaves nothing"),
+        (("--hold", "-1"), "hold: -1 is negative"),
+        (("--sample.videos", "3", "--engine.devices", "2"), "sample.videos: 3 cannot be shared"),
+        (("--model.embedding.backbone.depth", "34"), "its phi has depth 18, not 34"),
+        (("--model.embedding.kind", "deeplab"), "give torchvision's DeepLabV3"),
+        (("--stills", "[nowhere]"), "nowhere: holds no images with masks"),
+    ],
+)
+def test_what_cannot_be_trained_is_refused(
+    moving_squares: Squares,
+    phi: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    words: tuple[str, ...],
+    expected: str,
+) -> None:
+    weights = () if "deeplab" in words else ("--weights", phi)
+    data = moving_squares(videos=2, frames=2)
+    assert finetune("--data", data, *weights, "--out", tmp_path / "run", "--steps", 1, *words) == 2
+    assert expected in capsys.readouterr().err
