@@ -50,7 +50,7 @@ class Messages(nn.Module):
         total = self._trusted(self.loop(states[receiver]))
         for sender, state in enumerate(states):
             if sender != receiver:
-                total = total + self._trusted(self.line.message(query_bpc, state))
+                total += self._trusted(self.line.message(query_bpc, state))
         return total
 
     def _trusted(self, message_bpc: Tensor) -> Tensor:

@@ -35,9 +35,15 @@ def attend(query: Tensor, source: Tensor, value: Tensor, temperature: float | Te
         (B, N, D), of the type of `value`.
     """
     width = max(query.shape[-1], value.shape[-1])  # the fused kernels want one width; zeros add nothing to a product
-    query, source = query / temperature, source.to(value.dtype)
-    q, k, v = (F.pad(x, (0, width - x.shape[-1])).unsqueeze(1) for x in (query.to(value.dtype), source, value))
+    if not (isinstance(temperature, float) and temperature == 1.0):
+        query = query / temperature
+    q, k, v = (_widened(x.to(value.dtype), width).unsqueeze(1) for x in (query, source, value))
     return F.scaled_dot_product_attention(q, k, v, scale=1.0)[:, 0, :, : value.shape[-1]].to(value.dtype)
+
+
+def _widened(x: Tensor, width: int) -> Tensor:
+    """`x` itself where it has the width already: `F.pad` would copy it, and autograd keep the copy."""
+    return x if x.shape[-1] == width else F.pad(x, (0, width - x.shape[-1]))
 
 
 # --- matching within a window, for propagation -----------------------------------------------------------------------

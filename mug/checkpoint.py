@@ -101,6 +101,7 @@ def export_torchvision(path: Path, phi: Phi) -> None:
 
 
 def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: dict[str, str]) -> None:
+    """Writes a safetensors file that appears complete or not at all."""
     with atomic_path(Path(path)) as temporary:
         ready = {name: x.detach().cpu().contiguous() for name, x in tensors.items()}
         safetensors.torch.save_file(ready, temporary, metadata=metadata)
@@ -119,6 +120,7 @@ def packaged_weights() -> Path:
 
 
 def read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """Tensors and metadata of a safetensors file, or an `InputError` that says what the file is instead."""
     if not path.is_file():
         raise InputError(f"{path}: no such file; give the weights of a training run")
     try:
@@ -137,14 +139,15 @@ def read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
 
 
 def read_pth(path: Path) -> dict[str, Tensor]:
+    """The state dict of a file of `torch.save`, read without running code, or an `InputError`."""
     if not path.is_file():
-        raise InputError(f"{path}: no such file; give a ResNet's weights as torchvision publishes them")
+        raise InputError(f"{path}: no such file; give weights as torchvision publishes them")
     try:
         tensors = torch.load(path, map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
         raise InputError(f"{path}: is damaged or holds more than tensors; download it again") from error
     if not isinstance(tensors, dict) or not all(isinstance(x, Tensor) for x in tensors.values()):
-        raise InputError(f"{path}: is no state dict; give a ResNet's weights as torchvision publishes them")
+        raise InputError(f"{path}: is no state dict; give weights as torchvision publishes them")
     return tensors
 
 
