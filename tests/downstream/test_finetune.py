@@ -12,10 +12,10 @@ from pathlib import Path
 
 import pytest
 import torch
-from agnn_head.checkpoint import load_weights
 from PIL import Image
 from safetensors.torch import load_file
 
+from agnn_head.checkpoint import load_weights
 from agnn_head.embedding import EmbeddingConfig
 from agnn_head.model import AGNN, AGNNConfig
 from downstream import finetune as command

@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from agnn_head.checkpoint import save_weights
 from torch import Tensor
 
+from agnn_head.checkpoint import save_weights
 from agnn_head.embedding import EmbeddingConfig
 from agnn_head.model import AGNN, AGNNConfig
 from downstream.graph_segment import GraphConfig, foreground, segment_by_graph, subsets
