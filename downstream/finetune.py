@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import datetime
 import json
 import math
@@ -19,6 +20,7 @@ from agnn_head.checkpoint import load_deeplab, load_phi, save_weights
 from agnn_head.loss import weighted_bce
 from agnn_head.model import AGNN, AGNNConfig
 from downstream.annotated import Annotated, hold_out, open_annotated, saliency_images
+from downstream.cut import best_cut, move_cut, overlap
 from downstream.pseudo import pseudo_annotations
 from downstream.samples import SampleOptions, Samples, collate, grid_target
 from mug.checkpoint import packaged_weights
@@ -93,6 +95,9 @@ class FinetuneOptions:
     """Learning rate of the trunk, as a factor."""
     head_rate: float = 1.0
     """Learning rate of the graph and the readout, as a factor; that of the embedding's pyramid is 1."""
+    move_cut: bool = True
+    """Whether the readout's bias is moved after the last step, so that masks cut at 0.5 overlap the training frames
+    best: the loss alone makes them too large."""
     optimiser: OptimiserOptions = field(default_factory=lambda: OptimiserOptions(lr=2.5e-4))
     """How the weights are moved."""
     schedule: ScheduleOptions = field(default_factory=lambda: ScheduleOptions(kind="poly"))
@@ -261,16 +266,8 @@ class Trainee(nn.Module):
         # what this kind of step does not use takes part with a gradient of zero: other processes wait for it
         unused = torch.stack([p.sum() for p in self.parameters() if p.requires_grad]).sum() * 0
         loss = weighted_bce(logits, target) + unused
-        return {"loss": loss, "iou": overlap(logits, target), "logits": logits.detach()}
-
-
-@torch.no_grad()
-def overlap(logits_n1hw: Tensor, target_nhw: Tensor) -> Tensor:
-    """Mean J of the masks on the grid, void left out; a frame with no object and none found counts 1."""
-    known = ~target_nhw.isnan()
-    found, there = (logits_n1hw[:, 0] > 0) & known, (target_nhw > 0.5) & known
-    both, either = (found & there).sum((1, 2)), (found | there).sum((1, 2))
-    return torch.where(either > 0, both / either.clamp(min=1), 1.0).mean()
+        logits = logits.detach()
+        return {"loss": loss, "iou": overlap(logits[:, 0] > 0, target), "logits": logits}
 
 
 def train(run: Run) -> None:
@@ -344,7 +341,13 @@ def save(run: Run, batch: dict[str, Any], logits: Tensor) -> None:
         "date": datetime.date.today().isoformat(),
         "commit": commit_of(Path(__file__).parent.parent),
     }
-    save_weights(weights_of(run.folder), run.network, metadata)
+    network = run.network
+    if run.options.move_cut and run.step == run.options.steps:
+        network = copy.deepcopy(network).eval()
+        cut = best_cut(network, run.samples.sources, run.options.sample.size, run.options.sample.nodes)
+        move_cut(network, cut)
+        metadata["cut"] = f"{cut:.2f}"
+    save_weights(weights_of(run.folder), network, metadata)
     draw(run.folder.pictures / f"{run.step:07d}.png", batch, logits)
     state = {"model": run.network.state_dict(), "optimiser": run.optimiser.state_dict()}
     Checkpoints(run.folder.checkpoints).save(run.step, {"step": run.step, **state})

@@ -89,7 +89,9 @@ class Samples(Dataset[dict[str, Any]]):
         parts = [read] if source.alike else [[pair] for pair in read]
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(int(rng.integers(2**63)))
-            changed = [self._change(*_as_tensors(part, self.options.size)) for part in parts]
+            # a little larger than needed, so that crops stay sharp
+            side = round(1.125 * self.options.size)
+            changed = [self._change(*as_tensors(part, side)) for part in parts]
         frames, masks = (torch.cat(list(both)) for both in zip(*changed, strict=True))
         return {"frames": frames, "masks": masks, "name": source.name}
 
@@ -136,11 +138,10 @@ def grid_target(masks_nhw: Tensor, size: tuple[int, int]) -> Tensor:
     return F.adaptive_avg_pool2d(there, size) / F.adaptive_avg_pool2d(known, size)
 
 
-def _as_tensors(pairs: Sequence[tuple[np.ndarray, np.ndarray]], size: int) -> tuple[Tensor, Tensor]:
-    """Frames and masks of one size, brought to a square a little larger than needed, so that crops stay sharp."""
-    side = [round(1.125 * size)] * 2
+def as_tensors(pairs: Sequence[tuple[np.ndarray, np.ndarray]], side: int) -> tuple[Tensor, Tensor]:
+    """Frames and masks of one size, squeezed into a square: uint8 (N, 3, S, S) and (N, S, S)."""
     frames = torch.stack([torch.from_numpy(frame).permute(2, 0, 1) for frame, _ in pairs])
     masks = torch.stack([torch.from_numpy(mask) for _, mask in pairs])
-    frames = v2.functional.resize(frames, side, antialias=True)
-    masks = v2.functional.resize(masks[:, None], side, InterpolationMode.NEAREST)[:, 0]
+    frames = v2.functional.resize(frames, [side, side], antialias=True)
+    masks = v2.functional.resize(masks[:, None], [side, side], InterpolationMode.NEAREST)[:, 0]
     return tv_tensors.Image(frames), tv_tensors.Mask(masks)

@@ -20,7 +20,7 @@ from agnn_head.embedding import EmbeddingConfig
 from agnn_head.model import AGNN, AGNNConfig
 from downstream import finetune as command
 from downstream.annotated import hold_out
-from downstream.finetune import Trainee, overlap
+from downstream.finetune import Trainee
 from mug.backbone import BackboneConfig
 from mug.checkpoint import load_weights as load_mug
 from mug.checkpoint import save_weights as save_mug
@@ -186,12 +186,6 @@ def test_it_learns() -> None:
             optimiser.step()
             losses.append(out["loss"].item())
         assert losses[-1] < 0.5 * losses[0], still
-
-
-def test_overlap_leaves_void_out_and_counts_empty_frames_as_right() -> None:
-    logits = torch.tensor([[1.0, 1.0, -1.0, 1.0], [-1.0, -1.0, -1.0, -1.0]]).view(2, 1, 2, 2)
-    target = torch.tensor([[1.0, 0.0, 1.0, torch.nan], [0.0, 0.0, 0.0, 0.0]]).view(2, 2, 2)
-    assert overlap(logits, target) == pytest.approx((1 / 3 + 1) / 2)
 
 
 @pytest.mark.parametrize(

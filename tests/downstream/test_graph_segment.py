@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch import Tensor
 
 from agnn_head.checkpoint import save_weights
@@ -127,10 +128,8 @@ def test_the_command_writes_a_mask_of_every_frame(
     assert main([*(str(w) for w in words), "--out", str(tmp_path / "out"), "--soft", "--device", "cpu"]) == 0
     assert len(list((tmp_path / "out/square0").glob("*.png"))) == frames
     (first, *_) = segment_by_graph(open_video(video), model, GraphConfig(side=64))
-    from PIL import Image
-
     soft = np.asarray(Image.open(tmp_path / "out/soft/square0/00000.png"))
-    assert np.array_equal(soft, np.rint(255 * first).astype(np.uint8))
+    assert np.abs(soft - 255 * first).max() < 2  # weights are stored in half precision
 
 
 def test_weights_have_to_be_given_and_to_be_agnns(
