@@ -144,6 +144,11 @@ def _summary(at: Folders, scores: Mapping[str, Scores], record: Mapping[str, Any
         (f"{name} ({100 * (j[after] - j[before]):+.1f})", f"{percent(j[before])} → {percent(j[after])}")
         for name, before, after in pairs
     )
+    yield paragraph(
+        f"In the adapted mode, phi before any training comes to {percent(j['zero-shot-untrained'])}: what lifts Z-VOS "
+        "there is the test video itself. What pretraining is worth shows in O-VOS.",
+        "soft",
+    )
 
 
 def _one_shot(at: Folders, scores: Mapping[str, Scores], videos: list[Video]) -> Iterator[str]:
