@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor, nn
 
 
@@ -19,8 +20,8 @@ class ConvGRU(nn.Module):
 
     def forward(self, state_bpc: Tensor, message_bpc: Tensor) -> Tensor:
         """The new state (B, P, C)."""
-        z_m, r_m, n_m = self.message(message_bpc).chunk(3, -1)
-        z_h, r_h = self.state(state_bpc).chunk(2, -1)
-        z, r = (z_m + z_h).sigmoid(), (r_m + r_h).sigmoid()
-        candidate = (n_m + self.reset(r * state_bpc)).tanh()
-        return state_bpc + z * (candidate - state_bpc)
+        channels = state_bpc.shape[-1]
+        gates_m, candidate_m = self.message(message_bpc).split((2 * channels, channels), -1)
+        z, r = self.state(state_bpc).add_(gates_m).sigmoid_().chunk(2, -1)
+        candidate = self.reset(r * state_bpc).add_(candidate_m).tanh_()
+        return torch.lerp(state_bpc, candidate.to(state_bpc.dtype), z.to(state_bpc.dtype))

@@ -56,7 +56,7 @@ class LineEdge(nn.Module):
         return (self.free + self.free.T) / 2
 
     def query(self, state: Tensor) -> Tensor:
-        """h_i W_c, (..., P, C): once for each node, whatever the number of its neighbours."""
+        """h_i W_c, (..., P, C): once for each node and round, whatever the number of its neighbours."""
         return state @ self.weight
 
     def message(self, query_bpc: Tensor, source_bpc: Tensor) -> Tensor:

@@ -39,19 +39,19 @@ class Messages(nn.Module):
         self.line = LineEdge(channels)
         self.gate = Gate(channels) if gated else None
 
-    def forward(self, receiver: int, states: Sequence[Tensor], query_bpc: Tensor) -> Tensor:
+    def forward(self, receiver: int, states: Sequence[Tensor]) -> Tensor:
         """What node `receiver` hears, (B, P, C).
 
         Args:
             receiver: i.
             states: h_j (B, P, C) of all nodes, i among them.
-            query_bpc: `line.query` of h_i.
         """
-        total = self._trusted(self.loop(states[receiver]))
+        query = self.line.query(states[receiver])
+        own = self.loop(states[receiver])
+        total = own if self.gate is None else self.gate(own) * own
         for sender, state in enumerate(states):
             if sender != receiver:
-                total += self._trusted(self.line.message(query_bpc, state))
+                message = self.line.message(query, state)
+                # in place: what comes and goes between tensors that stay is memory that the allocator scatters
+                total = total.add_(message) if self.gate is None else total.addcmul_(self.gate(message), message)
         return total
-
-    def _trusted(self, message_bpc: Tensor) -> Tensor:
-        return message_bpc if self.gate is None else self.gate(message_bpc) * message_bpc

@@ -122,8 +122,7 @@ class AGNN(nn.Module):
         For the backward pass a round keeps its states alone. What passed between them, N (N - 1) messages, is
         computed again, one receiver at a time.
         """
-        queries = [self.messages.line.query(h) for h in states]
-        return [checkpoint(self._hear, i, states, queries[i], use_reentrant=False) for i in range(len(states))]
+        return [checkpoint(self._hear, i, states, use_reentrant=False) for i in range(len(states))]
 
-    def _hear(self, receiver: int, states: Sequence[Tensor], query_bpc: Tensor) -> Tensor:
-        return self.update(states[receiver], self.messages(receiver, states, query_bpc))
+    def _hear(self, receiver: int, states: Sequence[Tensor]) -> Tensor:
+        return self.update(states[receiver], self.messages(receiver, states))
