@@ -17,15 +17,17 @@ from typing import Any, Literal, NamedTuple
 import cv2
 import numpy as np
 
-from downstream.dataset import INFO_FILE, Dataset, frame_files, open_dataset, sequence_folders
+from downstream.dataset import INFO_FILE, Dataset, frame_files, open_dataset
 from downstream.metrics.boundary import f_measure
 from downstream.metrics.region import jaccard
 from downstream.metrics.sequence import statistics
 from downstream.metrics.temporal import describe, instability
+from downstream.report_protocol import print_by_report, score_by_report
+from downstream.result_masks import check_folders, check_threshold, foreground, mean, per_cent, read_pair
 from downstream.score_groups import print_groups, score_groups
 from mug.errors import InputError
 from mug.files import atomic_path, require_free_disk
-from mug.masks import MAX_LEVELS, VOID, read_mask, read_soft
+from mug.masks import VOID, read_mask
 from mug.progress import track
 
 Task = Literal["zero-shot", "one-shot"]
@@ -66,6 +68,8 @@ class EvaluateOptions:
     """The results are soft maps, and foreground is what exceeds this share of 255 (zero-shot)."""
     split: str | None = None
     """Only the sequences of this file in ImageSets (`val`, `2017/val`); of PASCAL VOC: `train`, `val` or `test`."""
+    protocol: Literal["davis", "report"] = "davis"
+    """`report`: as the AGNN report scores (Sec. 4.4): every frame, and consecutive-frame IoU (`T_iou`) instead of T."""
     stability: bool = True
     """Measure T too, which takes most of the time."""
     workers: int | None = None
@@ -78,7 +82,10 @@ def evaluate(options: EvaluateOptions) -> None:
     """Scores result masks: J, F and T with mean, recall and decay, per dataset, sequence and frame."""
     if options.out is not None:
         _check_out(options.out, options.overwrite)
-    if options.task == "cosegmentation":
+    if options.protocol == "report":
+        scores = score_by_report(options.gt, options.pred, options.task, options.threshold, options.split)
+        print_by_report(scores)
+    elif options.task == "cosegmentation":
         scores = score_groups(options.gt, options.pred, options.split, options.threshold)
         print_groups(scores)
     else:
@@ -122,13 +129,12 @@ def score(
     """
     if threshold is not None and task != "zero-shot":
         raise InputError(f"--threshold: a soft map has no object ids; give masks for --task {task}")
-    if threshold is not None and not 0 <= threshold < 1:
-        raise InputError(f"--threshold {threshold}: must be at least 0 and below 1, a share of 255")
+    check_threshold(threshold)
     if workers < 1:
         raise InputError(f"--workers {workers}: must be at least 1")
     dataset = open_dataset(gt)
     names = dataset.sequences(split)
-    _check_folders(dataset, names, pred)
+    check_folders(dataset, names, pred)
     jobs = [_job(dataset, name, pred, task, threshold, stability) for name in names]
     results = dict(_run(jobs, workers))
     return {"task": task, "gt": str(gt), "pred": str(pred), "split": split, "threshold": threshold} | _summary(
@@ -145,19 +151,6 @@ class _Job(NamedTuple):
     predictions: list[Path]
     threshold: float | None
     stability: bool
-
-
-def _check_folders(dataset: Dataset, names: Sequence[str], pred: Path) -> None:
-    if not pred.is_dir():
-        raise InputError(f"{pred}: no such folder; give the folder that holds <sequence>/<frame>.png")
-    found = sequence_folders(pred)
-    if not found:
-        raise InputError(f"{pred}: holds no <sequence>/<frame>.png; give the folder that the results were written to")
-    if unknown := sorted(set(found) - set(dataset.sequences())):
-        raise InputError(f"{pred / unknown[0]}: {dataset.annotations} has no such sequence; remove it or check --gt")
-    if missing := [name for name in names if name not in found]:
-        count = f"{len(missing)} of {len(names)} sequences, the first is"
-        raise InputError(f"{pred / missing[0]}: no results for {count} {missing[0]}; every sequence is scored")
 
 
 def _job(dataset: Dataset, name: str, pred: Path, task: Task, threshold: float | None, stability: bool) -> _Job:
@@ -218,10 +211,7 @@ def score_sequence(job: _Job) -> dict[str, Any]:
     outlines: list[np.ndarray | None] = [None] * len(job.objects)
     ignored: set[int] = set()
     for frame, (truth_path, path) in enumerate(zip(job.truth, job.predictions, strict=True)):
-        truth, prediction = read_mask(truth_path), _prediction(path, job.threshold)
-        if prediction.shape != truth.shape:
-            sizes = [f"{mask.shape[1]}x{mask.shape[0]}" for mask in (prediction, truth)]
-            raise InputError(f"{path}: is {sizes[0]} where its annotation is {sizes[1]}; write results at that size")
+        truth, prediction = read_pair(truth_path, path, job.threshold)
         void = truth == VOID
         if job.objects != [ANY_OBJECT]:
             ignored |= set(np.flatnonzero(np.bincount(prediction.ravel())).tolist()) - {0, *job.objects}
@@ -245,38 +235,22 @@ def score_sequence(job: _Job) -> dict[str, Any]:
 
 
 def _select(mask: np.ndarray, identity: int) -> np.ndarray:
-    return (mask != 0) & (mask != VOID) if identity == ANY_OBJECT else mask == identity
-
-
-def _prediction(path: Path, threshold: float | None) -> np.ndarray:
-    if threshold is not None:
-        return (read_soft(path) > threshold * 255).astype(np.uint8)
-    mask = read_mask(path)
-    highest = int(mask[mask != VOID].max(initial=0))
-    if highest > MAX_LEVELS:
-        raise InputError(f"{path}: grey value {highest} makes it a soft map, not a mask; give --threshold, such as 0.5")
-    return mask
+    return foreground(mask) if identity == ANY_OBJECT else mask == identity
 
 
 def _object_scores(values: dict[str, np.ndarray]) -> dict[str, Any]:
     scores: dict[str, Any] = {
         measure: statistics(values[measure]) | {"frames": values[measure].tolist()} for measure in "JF"
     }
-    return scores | {"T": _mean(values["T"])}
+    return scores | {"T": mean(values["T"])}
 
 
 def _mean_scores(entries: Sequence[dict[str, Any]]) -> dict[str, Any]:
     scores: dict[str, Any] = {
-        measure: {key: _mean([entry[measure][key] for entry in entries]) for key in ("mean", "recall", "decay")}
+        measure: {key: mean([entry[measure][key] for entry in entries]) for key in ("mean", "recall", "decay")}
         for measure in "JF"
     }
-    return scores | {"T": _mean([entry["T"] for entry in entries])}
-
-
-def _mean(values: Sequence[float] | np.ndarray) -> float:
-    """Mean of the values that could be measured; NaN if none could."""
-    measured = [float(value) for value in values if not math.isnan(value)]
-    return sum(measured) / len(measured) if measured else math.nan
+    return scores | {"T": mean([entry["T"] for entry in entries])}
 
 
 def _summary(sequences: dict[str, dict[str, Any]], marked: set[str] | None) -> dict[str, Any]:
@@ -295,7 +269,7 @@ def _summary(sequences: dict[str, dict[str, Any]], marked: set[str] | None) -> d
         "F": means["F"],
         "J&F": {"mean": (means["J"]["mean"] + means["F"]["mean"]) / 2},
         "T": {
-            "mean": _mean([entry["T"] for name in steady for entry in objects[name]]),
+            "mean": mean([entry["T"] for name in steady for entry in objects[name]]),
             "list": source,
             "sequences": steady,
         },
@@ -358,10 +332,10 @@ def _print(scores: dict[str, Any]) -> None:
     table.add_row(f"mean of {over}", *_cells(scores, scores["T_all"]["mean"]), style="bold")
     console = Console(highlight=False, soft_wrap=True)
     console.print(table)
-    console.print(f"J&F {_per_cent(scores['J&F']['mean'])}")
+    console.print(f"J&F {per_cent(scores['J&F']['mean'])}")
     if not math.isnan(scores["T_all"]["mean"]):
         share = f"{len(steady['sequences'])} of {counts['sequences']} sequences ({steady['list']})"
-        console.print(f"T   {_per_cent(steady['mean'])} over {share}; lower is steadier")
+        console.print(f"T   {per_cent(steady['mean'])} over {share}; lower is steadier")
     for name, entry in scores["sequences"].items():
         if ids := entry.get("ignored_ids"):
             message = f"{name}: ids {ids} are not in the first annotation and count as background"
@@ -370,8 +344,4 @@ def _print(scores: dict[str, Any]) -> None:
 
 def _cells(entry: dict[str, Any], stability: float) -> list[str]:
     values = [entry[measure][key] for measure in "JF" for key in ("mean", "recall", "decay")]
-    return [_per_cent(value) for value in [*values, stability]]
-
-
-def _per_cent(fraction: float) -> str:
-    return "-" if math.isnan(fraction) else f"{100 * fraction:.1f}"
+    return [per_cent(value) for value in [*values, stability]]

@@ -244,9 +244,10 @@ def score_table(scores: Mapping[str, Scores], names: Mapping[str, str] | None = 
     header = ("", "task", "J mean", "recall", "decay", "F mean", "recall", "decay", *(["T"] if with_t else []))
     rows = []
     for (name, entry), stability in zip(scores.items(), t, strict=True):
-        measures = [entry[measure][key] for measure in "JF" for key in ("mean", "recall", "decay")]
+        measures = [entry[measure].get(key) for measure in "JF" for key in ("mean", "recall", "decay")]
         cells = [percent(value) for value in (*measures, *([stability] if with_t else []))]
-        rows.append(((names or {}).get(name, name), entry["task"], *cells))
+        task = ", ".join(entry[key] for key in ("task", "protocol") if key in entry)
+        rows.append(((names or {}).get(name, name), task, *cells))
     return table(header, rows, "Per cent; higher is better, but for decay and T.")
 
 

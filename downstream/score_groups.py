@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ import numpy as np
 from downstream.dataset import sequence_folders
 from downstream.groups import Group, find_groups
 from downstream.metrics.region import jaccard
+from downstream.result_masks import mean, per_cent
 from mug.errors import InputError
 from mug.masks import VOID, read_mask
 from mug.progress import track
@@ -52,7 +52,7 @@ def score_groups(gt: Path, pred: Path, split: str | None = None, threshold: floa
         "pred": str(pred),
         "split": split,
         "counts": {"groups": len(scores)} | counts,
-        "J": {"mean": _mean([entry["J"]["mean"] for entry in scores.values()]), "image_mean": _mean(everything)},
+        "J": {"mean": mean([entry["J"]["mean"] for entry in scores.values()]), "image_mean": mean(everything)},
         "groups": scores,
     }
 
@@ -84,7 +84,7 @@ def _score_group(group: Group, folder: Path) -> dict[str, Any]:
             without += 1
             found += bool((prediction & ~void).any())
     return {
-        "J": {"mean": _mean(list(values.values())), "images": values},
+        "J": {"mean": mean(list(values.values())), "images": values},
         "counts": {"images": len(values), "without": without, "found": found},
     }
 
@@ -116,22 +116,12 @@ def print_groups(scores: dict[str, Any]) -> None:
     for heading in ("J mean", "images"):
         table.add_column(heading, justify="right", no_wrap=True)
     for name, entry in scores["groups"].items():
-        table.add_row(name, _per_cent(entry["J"]["mean"]), str(entry["counts"]["images"]))
+        table.add_row(name, per_cent(entry["J"]["mean"]), str(entry["counts"]["images"]))
     table.add_section()
     counts = scores["counts"]
-    table.add_row(f"mean of {counts['groups']} classes", _per_cent(scores["J"]["mean"]), "", style="bold")
-    table.add_row("mean of all images", _per_cent(scores["J"]["image_mean"]), str(counts["images"]), style="bold")
+    table.add_row(f"mean of {counts['groups']} classes", per_cent(scores["J"]["mean"]), "", style="bold")
+    table.add_row("mean of all images", per_cent(scores["J"]["image_mean"]), str(counts["images"]), style="bold")
     console = Console(highlight=False, soft_wrap=True)
     console.print(table)
     if counts["without"]:
         console.print(f"{counts['without']} images show no object; something was found in {counts['found']} of them")
-
-
-def _mean(values: Sequence[float]) -> float:
-    """Mean of the values that could be measured; NaN if none could."""
-    measured = [value for value in values if not math.isnan(value)]
-    return sum(measured) / len(measured) if measured else math.nan
-
-
-def _per_cent(fraction: float) -> str:
-    return "-" if math.isnan(fraction) else f"{100 * fraction:.1f}"

@@ -11,15 +11,18 @@ TOLERANCE = 0.008
 """Distance at which two outlines still agree, as a share of the image diagonal."""
 
 
-def f_measure(prediction: np.ndarray, truth: np.ndarray, void: np.ndarray | None = None) -> float:
+def f_measure(
+    prediction: np.ndarray, truth: np.ndarray, void: np.ndarray | None = None, radius: int | None = None
+) -> float:
     """Harmonic mean of precision and recall of a mask's boundary, the measure F of DAVIS (Perazzi et al. 2016).
 
-    A boundary pixel counts as found when the other boundary passes within `tolerance` pixels.
+    A boundary pixel counts as found when the other boundary passes within `radius` pixels.
 
     Args:
         prediction: HW bool.
         truth: HW bool.
         void: HW bool, pixels that are taken out of both masks first.
+        radius: Pixels; that of the benchmark, `tolerance`, when not given.
 
     Returns:
         A value in [0, 1]; 1 where neither mask has a boundary, 0 where only one has.
@@ -29,7 +32,7 @@ def f_measure(prediction: np.ndarray, truth: np.ndarray, void: np.ndarray | None
     box = bounding_box(prediction | truth)
     if box is None:
         return 1.0
-    radius = tolerance(*truth.shape)
+    radius = tolerance(*truth.shape) if radius is None else radius
     predicted, true = boundary_map(prediction[box]), boundary_map(truth[box])
     precision = _share_near(predicted, true, radius)
     recall = _share_near(true, predicted, radius)

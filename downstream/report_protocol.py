@@ -1,0 +1,128 @@
+"""`mug evaluate --protocol report`: J, F and consecutive-frame IoU as the AGNN report scores them (its Sec. 4.4).
+
+It differs from what the DAVIS benchmark does (`downstream.evaluate`):
+
+| | the report | DAVIS |
+|---|---|---|
+| frames | all | the first and the last of a sequence do not count |
+| objects | one foreground | DAVIS-17: each by itself |
+| tolerance of F | ceil(0.008 max(H, W)) pixels, 7 at 854x480 | ceil(0.008 diagonal) pixels, 8 at 854x480 |
+| T | IoU of consecutive results: 1 is steadiest | cost of turning one outline into the next: 0 is steadiest |
+
+Where the report contradicts itself its formulas are followed: its text says 2 pixels, and divides T by the union of the
+annotations. It counts 20 videos in the validation set of DAVIS-17, which has 30.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from downstream.dataset import Dataset, frame_files, open_dataset
+from downstream.metrics.boundary import f_measure
+from downstream.metrics.region import jaccard
+from downstream.result_masks import check_folders, check_threshold, foreground, mean, per_cent, read_pair
+from mug.errors import InputError
+from mug.masks import VOID
+from mug.progress import track
+
+MEASURES = ("J", "F", "T_iou")
+TOLERANCE = 0.008
+"""Distance at which two outlines still agree, as a share of the image's longer side."""
+
+
+def score_by_report(gt: Path, pred: Path, task: str, threshold: float | None, split: str | None) -> dict[str, Any]:
+    """Scores a folder of results as the AGNN report does, Sec. 4.4.
+
+    Args:
+        gt: Dataset root in DAVIS layout.
+        pred: Folder of `<sequence>/<frame>.png`, one for each annotated frame.
+        task: Has to be `zero-shot`: the report knows one foreground.
+        threshold: Share of 255 above which a soft map is foreground; None reads masks.
+        split: File in `ImageSets` that names the sequences; None takes all.
+
+    Returns:
+        `J`, `F` and `T_iou`, averaged over the frames (the pairs of successive frames) of each sequence and then over
+        the sequences; `sequences` with the same for each; and what was counted. Fractions. `T_iou` of a sequence of
+        one frame is NaN and does not count.
+
+    Raises:
+        InputError: another task, or results that are missing, of another size, or not masks.
+    """
+    if task != "zero-shot":
+        raise InputError(f"--protocol report: scores one foreground; use it with --task zero-shot, not {task}")
+    check_threshold(threshold)
+    dataset = open_dataset(gt)
+    names = dataset.sequences(split)
+    check_folders(dataset, names, pred)
+    pairs = {name: _pairs(dataset, name, pred) for name in names}
+    sequences = {name: _score_sequence(pairs[name], threshold) for name in track(names, "scoring")}
+    return {
+        "task": task,
+        "protocol": "report",
+        "gt": str(gt),
+        "pred": str(pred),
+        "split": split,
+        "threshold": threshold,
+        "counts": {"sequences": len(names), "frames": sum(len(entry["J"]["frames"]) for entry in sequences.values())},
+        **{key: {"mean": mean([entry[key]["mean"] for entry in sequences.values()])} for key in MEASURES},
+        "sequences": sequences,
+    }
+
+
+def tolerance(height: int, width: int) -> int:
+    """Pixels within which outlines agree, d = ceil(0.008 max(H, W)).
+
+    >>> tolerance(480, 854)
+    7
+    """
+    return math.ceil(TOLERANCE * max(height, width))
+
+
+def _pairs(dataset: Dataset, name: str, pred: Path) -> list[tuple[Path, Path]]:
+    """Each annotation of a sequence and the result for it."""
+    truth, predictions = dataset.frames(name), frame_files(pred / name)
+    if missing := [frame for frame in truth if frame not in predictions]:
+        others = f" with {len(missing) - 1} more of this sequence" if len(missing) > 1 else ""
+        first = pred / name / f"{missing[0]}.png"
+        raise InputError(f"{first}: is missing{others}; --protocol report counts every annotated frame")
+    return [(path, predictions[frame]) for frame, path in truth.items()]
+
+
+def _score_sequence(pairs: Sequence[tuple[Path, Path]], threshold: float | None) -> dict[str, Any]:
+    values: dict[str, list[float]] = {key: [] for key in MEASURES}
+    before: np.ndarray | None = None
+    for truth_path, path in pairs:
+        truth, prediction = read_pair(truth_path, path, threshold)
+        found, shown, void = foreground(prediction), foreground(truth), truth == VOID
+        values["J"].append(jaccard(found, shown, void))
+        values["F"].append(f_measure(found, shown, void, tolerance(*truth.shape)))
+        if before is not None:
+            if before.shape != found.shape:
+                raise InputError(f"{path}: is of another size than the frame before; a sequence has one size")
+            values["T_iou"].append(jaccard(before, found))
+        before = found
+    return {key: {"mean": mean(values[key]), "frames": values[key]} for key in MEASURES}
+
+
+def print_by_report(scores: dict[str, Any]) -> None:
+    """The table on the terminal, in per cent."""
+    from rich.box import SIMPLE
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(title="zero-shot by the AGNN report's protocol, per cent", box=SIMPLE)
+    table.add_column("sequence", no_wrap=True)
+    for heading in MEASURES:
+        table.add_column(heading, justify="right", no_wrap=True)
+    for name, entry in scores["sequences"].items():
+        table.add_row(name, *(per_cent(entry[key]["mean"]) for key in MEASURES))
+    table.add_section()
+    table.add_row("mean of sequences", *(per_cent(scores[key]["mean"]) for key in MEASURES), style="bold")
+    console = Console(highlight=False, soft_wrap=True)
+    console.print(table)
+    console.print("T_iou is the IoU of successive results, higher is steadier; it is not the T of DAVIS")
