@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import torch
 from torch import Tensor, nn
 
 from agnn_head.edges import LineEdge, LoopEdge
@@ -55,3 +56,17 @@ class Messages(nn.Module):
                 # in place: what comes and goes between tensors that stay is memory that the allocator scatters
                 total = total.add_(message) if self.gate is None else total.addcmul_(self.gate(message), message)
         return total
+
+    def gates(self, receiver: int, states: Sequence[Tensor]) -> Tensor:
+        """g_ji (B, N, C) of what node `receiver` hears from each node j, itself among them; ones without gates.
+
+        Args: as of `forward`.
+        """
+        if self.gate is None:
+            return torch.ones_like(torch.stack([state[:, 0] for state in states], 1))
+        query = self.line.query(states[receiver])
+        heard = [
+            self.loop(state) if sender == receiver else self.line.message(query, state)
+            for sender, state in enumerate(states)
+        ]
+        return torch.cat([self.gate(message_bpc) for message_bpc in heard], 1)

@@ -84,7 +84,7 @@ class AGNN(nn.Module):
         if rounds < 0:
             raise ValueError(f"iterations: {rounds} is negative")
         state_bnchw = v_bnchw if state_bnchw is None else state_bnchw
-        states = [x.flatten(2).transpose(1, 2).contiguous() for x in state_bnchw.unbind(1)]
+        states = _by_node(state_bnchw)
         for _ in range(rounds):
             states = self._round(states)
         return torch.stack([x.transpose(1, 2) for x in states], 1).unflatten(3, state_bnchw.shape[-2:])
@@ -108,13 +108,40 @@ class AGNN(nn.Module):
         Raises:
             ValueError: a point outside the grid.
         """
-        x, y = point
-        _, height, width = h_query_chw.shape
-        if not (0 <= x < width and 0 <= y < height):
-            raise ValueError(f"the point ({x}, {y}) is outside the grid of {width} x {height} cells")
-        query = self.messages.line.query(h_query_chw[:, y, x])
+        query = self.messages.line.query(_cell(h_query_chw, point))
         logits = widen(query @ h_source_chw.flatten(1))
         return logits.softmax(0).view(h_source_chw.shape[1:])
+
+    @torch.no_grad()
+    def loop_attention_map(self, h_chw: Tensor, point: tuple[int, int]) -> Tensor:
+        """Where one cell of a frame looks in its own frame: a row of softmax((W_f h)(W_h h)^T) (AGNN Eq. 4).
+
+        Args:
+            h_chw: (C, h, w), state of the frame.
+            point: (x, y) of a cell.
+
+        Returns:
+            (h, w), float, sums to 1.
+
+        Raises:
+            ValueError: a point outside the grid.
+        """
+        loop = self.messages.loop
+        logits = widen(loop.h(h_chw.flatten(1).T) @ loop.f(_cell(h_chw, point)))
+        return logits.softmax(0).view(h_chw.shape[1:])
+
+    @torch.no_grad()
+    def gates(self, h_bnchw: Tensor) -> Tensor:
+        """How much of each channel of each message is trusted in the round that starts from these states (AGNN Eq. 8).
+
+        Args:
+            h_bnchw: (B, N, C, h, w).
+
+        Returns:
+            (B, N, N, C) in [0, 1]: at [b, i, j] is g_ji, of what i hears from j. Ones in a model without gates.
+        """
+        states = _by_node(h_bnchw)
+        return torch.stack([self.messages.gates(i, states) for i in range(len(states))], 1)
 
     def _round(self, states: Sequence[Tensor]) -> list[Tensor]:
         """One exchange of messages between the N states (B, P, C); all hear what was said before the round.
@@ -126,3 +153,17 @@ class AGNN(nn.Module):
 
     def _hear(self, receiver: int, states: Sequence[Tensor]) -> Tensor:
         return self.update(states[receiver], self.messages(receiver, states))
+
+
+def _by_node(state_bnchw: Tensor) -> list[Tensor]:
+    """(B, N, C, h, w) -> N times (B, P, C)."""
+    return [x.flatten(2).transpose(1, 2).contiguous() for x in state_bnchw.unbind(1)]
+
+
+def _cell(h_chw: Tensor, point: tuple[int, int]) -> Tensor:
+    """(C,): the state at (x, y)."""
+    x, y = point
+    _, height, width = h_chw.shape
+    if not (0 <= x < width and 0 <= y < height):
+        raise ValueError(f"the point ({x}, {y}) is outside the grid of {width} x {height} cells")
+    return h_chw[:, y, x]

@@ -81,7 +81,7 @@ def segment_by_graph(video: Video, model: AGNN, config: GraphConfig | None = Non
     height, width = video.size
     with tempfile.TemporaryFile() as waiting:
         for graph in graphs:
-            frames = [_square(reader[index], config.side) for reader, index in zip(readers, graph, strict=False)]
+            frames = [square(reader[index], config.side) for reader, index in zip(readers, graph, strict=False)]
             for index, map_hw in zip(graph, foreground(model, torch.stack(frames), config), strict=True):
                 waiting.seek(index * map_hw.nbytes)
                 waiting.write(map_hw.tobytes())
@@ -120,6 +120,6 @@ def foreground(model: AGNN, frames_nchw: Tensor, config: GraphConfig) -> np.ndar
     return mean
 
 
-def _square(frame: np.ndarray, side: int) -> Tensor:
+def square(frame: np.ndarray, side: int) -> Tensor:
     """HWC uint8 -> (3, S, S) uint8."""
     return torch.from_numpy(cv2.resize(frame, (side, side), interpolation=cv2.INTER_AREA)).permute(2, 0, 1)

@@ -1,4 +1,4 @@
-"""`mug report`: one HTML page of a pretraining run, or of results and their scores."""
+"""`mug report`: one HTML page of a run, or of results and their scores."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class ReportOptions:
     """What `mug report` is asked to do."""
 
     run: Path
-    """The folder of a pretraining run, a folder of results (masks, score files or both), or one score file."""
+    """The folder of a run, a folder of results (masks, score files or both), or one score file."""
     out: Path | None = None
     """The page; `report.html` in that folder when not given."""
     videos: Path | None = None
@@ -47,7 +47,7 @@ class ReportOptions:
 
 
 def report(options: ReportOptions) -> None:
-    """Writes one self-contained HTML page of a pretraining run or of results."""
+    """Writes one self-contained HTML page of a run or of results."""
     source = options.run
     if not source.exists():
         raise InputError(f"{source}: no such file or folder; give a run, a folder of results or a score file")
@@ -66,32 +66,48 @@ def report(options: ReportOptions) -> None:
 
 
 def run_parts(run: Path) -> list[str]:
-    """What a run was told, its curves and its last pictures."""
-    return [
+    """What a run was told, its curves and its last pictures; of a fine-tuning run also what its graph does."""
+    config = _config(run)
+    finetuned = "system" in config
+    parts = [
         heading("The run"),
-        table(("option", "value"), _facts(run), "From config.yaml, which holds all of them.", words=True),
+        table(("option", "value"), _facts(config), "From config.yaml, which holds all of them.", words=True),
         heading("Curves"),
-        curves(run / "metrics.csv"),
+        curves(run / "metrics.csv", FINETUNE_CURVES if finetuned else CURVES),
         *picture_parts(run / "pictures"),
     ]
+    if finetuned:
+        from downstream.graph_page import graph_parts  # brings torch, which no other page waits for
+
+        parts += graph_parts(run, config)
+    return parts
 
 
-def _facts(run: Path) -> Iterator[tuple[str, str]]:
-    """The options that tell most, by their dotted names."""
+def _config(run: Path) -> Mapping[str, Any]:
     file = run / "config.yaml"
     try:
         config = yaml.safe_load(file.read_text()) if file.is_file() else {}
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise InputError(f"{file}: is no valid YAML; restore it from the run") from error
-    names = (
-        "videos", "model.backbone", "sample.size", "batch", "rounds", "steps", "warmup.steps", "weights", "optimiser",
-        "bootstrap.prior", "bootstrap.refine", "engine.precision", "seed",
-    )  # fmt: skip
-    for name in names:
+    return config if isinstance(config, Mapping) else {}
+
+
+FACTS = (
+    "system", "videos", "data", "labels", "stills", "hold", "model.backbone", "model.embedding.kind",
+    "model.embedding.backbone", "model.channels", "model.iterations", "model.gated", "sample.size", "sample.videos",
+    "sample.nodes", "batch", "rounds", "steps", "warmup.steps", "weights", "scratch", "optimiser", "bootstrap.prior",
+    "bootstrap.refine", "engine.precision", "seed",
+)  # fmt: skip
+"""The options that tell most, of either kind of run, by their dotted names."""
+
+
+def _facts(config: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    for name in FACTS:
         value: Any = config
         for key in name.split("."):
             value = value.get(key) if isinstance(value, Mapping) else None
-        if value is not None and not (name == "steps" and isinstance(config.get("rounds"), list)):
+        repeated = name == "steps" and isinstance(config.get("rounds"), list)
+        if value not in (None, []) and not repeated:
             yield name, _in_words(value)
 
 
@@ -117,8 +133,17 @@ CURVES = {
 }
 """Columns of metrics.csv that are drawn, in this order, with their titles."""
 
+FINETUNE_CURVES = {
+    "video": "loss on video, Eq. 12",
+    "still": "loss on still images, Eq. 12",
+    "iou": "J of the masks of a step",
+    "grad_norm": "norm of the gradient",
+    "lr": "learning rate",
+}
+"""The same of a fine-tuning run."""
 
-def curves(metrics: Path) -> str:
+
+def curves(metrics: Path, titles: Mapping[str, str]) -> str:
     """The curves of a run, one for each column that was recorded; dashed lines part the rounds.
 
     Raises:
@@ -128,8 +153,8 @@ def curves(metrics: Path) -> str:
     x = steps["step"]
     rounds = steps.get("round", [])
     marks = [x[i] for i in range(1, len(rounds)) if rounds[i] != rounds[i - 1]]
-    drawn = [name for name in CURVES if name in steps and not all(math.isnan(value) for value in steps[name])]
-    return charts(curve(CURVES[name], x, steps[name], marks) for name in drawn)
+    drawn = [name for name in titles if name in steps and not all(math.isnan(value) for value in steps[name])]
+    return charts(curve(titles[name], x, steps[name], marks) for name in drawn)
 
 
 def read_metrics(path: Path) -> dict[str, list[float]]:
@@ -151,6 +176,7 @@ def read_metrics(path: Path) -> dict[str, list[float]]:
 
 
 PICTURES = {
+    "": "Frames of a training step with their annotation, and with the masks that were found.",
     "labels": "Frames, the maps they are taught, P of the single frame, and the readout from r.",
     "tracking": "Tracking: a patch (green) followed through two frames and back; red is where it came out.",
     "warps": "A frame, its warped copy, and the frame brought onto it by kappa; then two distant frames alike.",
@@ -159,7 +185,7 @@ PICTURES = {
 
 def picture_parts(folder: Path) -> Iterator[str]:
     """The last picture of each kind that the run drew."""
-    latest = {file.stem.partition("_")[2]: file for file in sorted(folder.glob("*_*.png"))}
+    latest = {file.stem.partition("_")[2]: file for file in sorted(folder.glob("*.png"))}
     if latest:
         yield heading("Pictures")
     for name, file in latest.items():

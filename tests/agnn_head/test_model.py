@@ -173,6 +173,38 @@ def test_the_attention_map_is_a_row_of_the_softmax() -> None:
             model.attention_map(query, source, outside)
 
 
+def test_the_loop_attention_map_is_a_row_of_the_softmax() -> None:
+    model = small_model()
+    h = torch.rand(16, 4, 5, dtype=torch.float64)
+    rows = h.flatten(1).T
+    dense = torch.softmax((rows @ model.messages.loop.f.weight.T) @ (rows @ model.messages.loop.h.weight.T).T, 1)
+    seen = model.loop_attention_map(h, (3, 1))
+    torch.testing.assert_close(seen, dense[1 * 5 + 3].view(4, 5))
+    with pytest.raises(ValueError, match="outside the grid of 5 x 4"):
+        model.loop_attention_map(h, (5, 0))
+
+
+def test_gates_are_equation_8_of_each_pair() -> None:
+    model, states = small_model(), features(3).detach()
+    ours, linear = model.gates(states), model.messages.gate.linear
+    assert ours.shape == (2, 3, 3, 16)
+    for b, i, j in torch.cartesian_prod(torch.arange(2), torch.arange(3), torch.arange(3)).tolist():
+        h_i, h_j = states[b, i].flatten(1).T, states[b, j].flatten(1).T
+        if i == j:
+            loop = model.messages.loop
+            attention = torch.softmax((h_i @ loop.f.weight.T) @ (h_i @ loop.h.weight.T).T, 1)
+            message = loop.alpha * (attention @ (h_i @ loop.l.weight.T)) + h_i
+        else:
+            message = torch.softmax(h_i @ model.messages.line.weight @ h_j.T, 1) @ h_j
+        expected = torch.sigmoid((message @ linear.weight.T + linear.bias).mean(0))
+        torch.testing.assert_close(ours[b, i, j], expected)
+    assert (ours[:, 0, 1] - ours[:, 1, 0]).abs().max() > 1e-6  # the two directions of an edge differ
+
+
+def test_without_gates_every_message_is_trusted() -> None:
+    assert torch.equal(small_model(gated=False).gates(features(3)), torch.ones(2, 3, 3, 16, dtype=torch.float64))
+
+
 class LargestTensor(TorchDispatchMode):
     """Remembers how many elements the largest result of any operation has."""
 
