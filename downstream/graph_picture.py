@@ -127,7 +127,7 @@ def draw(graph: GraphView) -> np.ndarray:
     cells = graph.attention.shape[1:]
     mark = ((x + 0.5) * column / cells[1], (y + 0.5) * height / cells[0])
 
-    sheet.title("Frames", "the nodes of one graph, and a point on the object in the first of them")
+    sheet.title("Frames", "the nodes of one graph, and a point in the mask of the first")
     sheet.images(frames, mark)
     sheet.labels([f"frame {name}" for name in graph.names])
     sheet.title(

@@ -143,8 +143,12 @@ FINETUNE_CURVES = {
 """The same of a fine-tuning run."""
 
 
-def curves(metrics: Path, titles: Mapping[str, str]) -> str:
+def curves(metrics: Path, titles: Mapping[str, str] = CURVES) -> str:
     """The curves of a run, one for each column that was recorded; dashed lines part the rounds.
+
+    Args:
+        metrics: metrics.csv.
+        titles: Of the columns to draw, in their order.
 
     Raises:
         InputError: the file holds no step.
