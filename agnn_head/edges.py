@@ -37,23 +37,30 @@ class LoopEdge(nn.Module):
 class LineEdge(nn.Module):
     """e_ij = h_i W_c h_j^T, and the message softmax(e_ij) h_j that it carries to i (AGNN Eq. 5, 7).
 
-    Frames have no order, so e_ji = e_ij^T for every pair takes W_c = W_c^T: it is (A + A^T) / 2 of a free A.
+    Frames have no order, so e_ji = e_ij^T for every pair takes W_c = W_c^T: it is (I + (A + A^T) / 2) / sqrt(C) of a
+    free A.
 
-    A begins at the identity / sqrt(C): similar positions attend to each other from the first step. With the node
-    embedding's features, C independent rectified unit normals a position, two unrelated positions score 0.16 sqrt(C)
-    with a standard deviation of 0.47, two identical ones 0.5 sqrt(C): at C = 256, 5.4 above. Among 3600 positions a
-    perfect match thus takes 5 % of the weight, two hundred times its share if the softmax were flat, and far from all
-    of it. At the scale of 1 it would stand 87 above, one-hot and without gradient; at 1/C 0.3, flat.
+    A begins at 0: similar positions attend to each other from the first step. With the node embedding's features, C
+    independent rectified unit normals a position, two unrelated positions score 0.16 sqrt(C) with a standard deviation
+    of 0.47, two identical ones 0.5 sqrt(C): at C = 256, 5.4 above. Among 3600 positions a perfect match thus takes 5 %
+    of the weight, two hundred times its share if the softmax were flat, and far from all of it. At the scale of 1 it
+    would stand 87 above, one-hot and without gradient; at 1/C 0.3, flat.
+
+    The identity stays outside of A so that training starts from it and weight decay returns to it. Optimisers that
+    move all weights alike, as AdamW does, otherwise bury a diagonal of 1 / sqrt(C) within some hundred steps.
     """
+
+    identity: Tensor
 
     def __init__(self, channels: int) -> None:
         super().__init__()
-        self.free = nn.Parameter(torch.eye(channels) / channels**0.5)
+        self.free = nn.Parameter(torch.zeros(channels, channels))
+        self.register_buffer("identity", torch.eye(channels), persistent=False)
 
     @property
     def weight(self) -> Tensor:
         """W_c, (C, C), symmetric."""
-        return (self.free + self.free.T) / 2
+        return (self.identity + (self.free + self.free.T) / 2) / len(self.free) ** 0.5
 
     def query(self, state: Tensor) -> Tensor:
         """h_i W_c, (..., P, C): once for each node and round, whatever the number of its neighbours."""
