@@ -146,13 +146,11 @@ class AGNN(nn.Module):
     def _round(self, states: Sequence[Tensor]) -> list[Tensor]:
         """One exchange of messages between the N states (B, P, C); all hear what was said before the round.
 
-        For the backward pass a round keeps its states alone. What passed between them, N (N - 1) messages, is
-        computed again, one receiver at a time.
+        For the backward pass a round keeps states and messages. What the update makes of them, eight maps for each
+        node and cheap, is computed again.
         """
-        return [checkpoint(self._hear, i, states, use_reentrant=False) for i in range(len(states))]
-
-    def _hear(self, receiver: int, states: Sequence[Tensor]) -> Tensor:
-        return self.update(states[receiver], self.messages(receiver, states))
+        heard = [self.messages(i, states) for i in range(len(states))]
+        return [checkpoint(self.update, h, m, use_reentrant=False) for h, m in zip(states, heard, strict=True)]
 
 
 def _by_node(state_bnchw: Tensor) -> list[Tensor]:
