@@ -40,33 +40,32 @@ class Messages(nn.Module):
         self.line = LineEdge(channels)
         self.gate = Gate(channels) if gated else None
 
-    def forward(self, receiver: int, states: Sequence[Tensor]) -> Tensor:
-        """What node `receiver` hears, (B, P, C).
+    def hear(self, receiver: int, states: Sequence[Tensor]) -> list[Tensor]:
+        """The messages m_ji (B, P, C) of all other nodes j to node `receiver` (AGNN Eq. 7).
 
         Args:
             receiver: i.
             states: h_j (B, P, C) of all nodes, i among them.
         """
         query = self.line.query(states[receiver])
-        own = self.loop(states[receiver])
+        return [self.line.message(query, state) for sender, state in enumerate(states) if sender != receiver]
+
+    def collect(self, state_bpc: Tensor, heard: Sequence[Tensor]) -> Tensor:
+        """The gated sum (B, P, C) of what a node tells itself (Eq. 6) and of what it hears (AGNN Eq. 9)."""
+        own = self.loop(state_bpc)
         total = own if self.gate is None else self.gate(own) * own
-        for sender, state in enumerate(states):
-            if sender != receiver:
-                message = self.line.message(query, state)
-                # in place: what comes and goes between tensors that stay is memory that the allocator scatters
-                total = total.add_(message) if self.gate is None else total.addcmul_(self.gate(message), message)
+        for message in heard:
+            # in place: what comes and goes between tensors that stay is memory that the allocator scatters
+            total = total.add_(message) if self.gate is None else total.addcmul_(self.gate(message), message)
         return total
 
     def gates(self, receiver: int, states: Sequence[Tensor]) -> Tensor:
         """g_ji (B, N, C) of what node `receiver` hears from each node j, itself among them; ones without gates.
 
-        Args: as of `forward`.
+        Args: as of `hear`.
         """
         if self.gate is None:
             return torch.ones_like(torch.stack([state[:, 0] for state in states], 1))
-        query = self.line.query(states[receiver])
-        heard = [
-            self.loop(state) if sender == receiver else self.line.message(query, state)
-            for sender, state in enumerate(states)
-        ]
+        heard = self.hear(receiver, states)
+        heard.insert(receiver, self.loop(states[receiver]))
         return torch.cat([self.gate(message_bpc) for message_bpc in heard], 1)

@@ -146,11 +146,17 @@ class AGNN(nn.Module):
     def _round(self, states: Sequence[Tensor]) -> list[Tensor]:
         """One exchange of messages between the N states (B, P, C); all hear what was said before the round.
 
-        For the backward pass a round keeps states and messages. What the update makes of them, eight maps for each
-        node and cheap, is computed again.
+        For the backward pass a round keeps states, queries and messages. What a node makes of them, some ten maps and
+        cheap, is computed again.
         """
-        heard = [self.messages(i, states) for i in range(len(states))]
-        return [checkpoint(self.update, h, m, use_reentrant=False) for h, m in zip(states, heard, strict=True)]
+        # node by node: the backward pass takes the same way, and holds the gradients of one node's messages at a time
+        return [
+            checkpoint(self._take_in, h, *self.messages.hear(i, states), use_reentrant=False)
+            for i, h in enumerate(states)
+        ]
+
+    def _take_in(self, state_bpc: Tensor, *heard: Tensor) -> Tensor:
+        return self.update(state_bpc, self.messages.collect(state_bpc, heard))
 
 
 def _by_node(state_bnchw: Tensor) -> list[Tensor]:

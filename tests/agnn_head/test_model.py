@@ -240,7 +240,8 @@ def test_a_round_keeps_its_messages_and_a_few_maps_of_each_node_for_the_backward
         out = model.propagate(v, iterations=rounds)
     assert out.requires_grad
     kept = sum(x.untyped_storage().nbytes() for x in storages.values()) / (side * side * channels * v.itemsize)
-    assert kept <= rounds * (frames * (frames - 1) + 10 * frames) + 2
+    # the tenth is the normaliser of each softmax, one number for the eight channels of a message
+    assert kept <= 1.1 * rounds * (frames * (frames - 1) + 2 * frames) + 2
 
 
 def test_half_precision_is_close_and_trains() -> None:
