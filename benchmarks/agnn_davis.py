@@ -13,7 +13,6 @@ import argparse
 import json
 import statistics
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -65,7 +64,7 @@ def trained_and_scored(options: FinetuneOptions) -> dict[str, list[float]]:
     """Mean J and F of each sequence held out, computed once."""
     file = options.out / "scores.json"
     if not file.is_file():
-        finetune(replace(options))
+        finetune(options)
         dataset = open_dataset(options.data)
         model, _ = load_weights(options.out / "agnn.safetensors")
         scores = {}

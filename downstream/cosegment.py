@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from downstream.device import choose_device
+from downstream.graph_segment import trained_side
 from downstream.groups import Group, find_groups
 from mug.errors import InputError
 from mug.files import prepare_output
@@ -49,8 +50,9 @@ class CosegmentOptions:
     """Of PASCAL VOC: `train`, `val` or `test`."""
     nodes: int = 3
     """N', images to a graph; 1 segments each image by itself."""
-    size: int = 473
-    """Side of the square that every image is resized to for the network, in pixels."""
+    size: int | None = None
+    """Side of the square that every image is resized to for the network, in pixels; the one it was trained at when not
+    given."""
     batch: int = 4
     """Graphs at a time; more are faster on a GPU and need more memory."""
     memory: float = 4.0
@@ -68,7 +70,8 @@ def cosegment(options: CosegmentOptions) -> None:
     groups = find_groups(options.images, options.split)
     from agnn_head.checkpoint import load_weights
 
-    model, _ = load_weights(options.weights)
+    model, metadata = load_weights(options.weights)
+    side = options.size or trained_side(metadata)
     folders = [options.out / group.name for group in groups]
     for group, folder in zip(groups, folders, strict=True):  # all are looked at before the first is written to
         if folder.resolve() == group.images[0].parent.resolve():
@@ -76,7 +79,7 @@ def cosegment(options: CosegmentOptions) -> None:
         prepare_output(folder, options.overwrite)
     model = model.to(device).eval()
     for group, folder in zip(groups, folders, strict=True):
-        v_nchw, sizes = embed_group(group, model, options.size, device, options.memory)
+        v_nchw, sizes = embed_group(group, model, side, device, options.memory)
         logits = cosegment_group(v_nchw, model, options.nodes, options.batch, device)
         for path, size, logits_hw in zip(group.images, sizes, track(logits, group.name, len(group)), strict=True):
             write_mask(folder / f"{path.stem}.png", to_mask(logits_hw, size))
@@ -173,7 +176,8 @@ def _check_memory(group: Group, needed: int, memory: float) -> None:
 
 def _check(options: CosegmentOptions) -> None:
     for name, least in (("nodes", 1), ("size", 32), ("batch", 1)):
-        if getattr(options, name) < least:
+        value = getattr(options, name)
+        if value is not None and value < least:
             raise InputError(f"--{name} {getattr(options, name)}: must be at least {least}")
     if not options.memory > 0:
         raise InputError(f"--memory {options.memory}: must be above 0, in GiB")

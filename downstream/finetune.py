@@ -201,7 +201,8 @@ def training_sources(options: FinetuneOptions, folder: RunFolder, tell: bool) ->
     root = options.data
     if options.labels == "pseudo":
         teacher = options.weights if options.model.embedding.kind == "phi" else None
-        root = pseudo_annotations(root, folder.path / "pseudo", options.pseudo_frames, teacher)
+        workers = options.engine.threads
+        root = pseudo_annotations(root, folder.path / "pseudo", options.pseudo_frames, teacher, workers)
     sources = open_annotated(root)
     held = hold_out([source.name for source in sources], options.hold)
     sources = [source for source in sources if source.name not in held]

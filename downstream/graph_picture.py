@@ -11,7 +11,7 @@ import torch
 from PIL import Image, ImageDraw, ImageFont
 
 from agnn_head.model import AGNN
-from downstream.graph_segment import GraphConfig, square
+from downstream.graph_segment import PAPER_SIDE, GraphConfig, square
 from mug.errors import InputError
 from mug.overlay import blend
 from mug.video import Video
@@ -67,7 +67,7 @@ def view(video: Video, model: AGNN, config: GraphConfig) -> GraphView:
     count = min(config.nodes, MAX_NODES, len(video))
     chosen = [round(k * (len(video) - 1) / max(count - 1, 1)) for k in range(count)]
     frames = [video[index] for index in chosen]
-    seen = torch.stack([square(frame, config.side) for frame in frames])
+    seen = torch.stack([square(frame, config.side or PAPER_SIDE) for frame in frames])
     v_bnchw = model.embed(seen.to(next(model.parameters()).device).float() / 255)[None]
     before = model.propagate(v_bnchw, iterations=rounds - 1)
     logits = model.read(model.propagate(v_bnchw, before, 1), v_bnchw)

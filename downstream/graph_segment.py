@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import copy
+import json
 import math
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 import cv2
@@ -18,6 +19,9 @@ from agnn_head.model import AGNN
 from mug.errors import InputError
 from mug.video import Video
 
+PAPER_SIDE = 473
+"""Pixels (AGNN Sec. 3.3)."""
+
 
 @dataclass
 class GraphConfig:
@@ -25,8 +29,8 @@ class GraphConfig:
 
     nodes: int = 5
     """N', frames in a graph."""
-    side: int = 473
-    """Side of the square that frames are brought to, in pixels; best the one the head was trained at."""
+    side: int | None = None
+    """Side of the square that frames are brought to, in pixels; the one the head was trained at when not given."""
     iterations: int | None = None
     """K, rounds of messages; as in training when not given."""
     scales: list[float] = field(default_factory=lambda: [1.0])
@@ -38,12 +42,18 @@ class GraphConfig:
         """Raises `InputError` where a setting is out of range."""
         if self.nodes < 1:
             raise InputError(f"--graph.nodes {self.nodes}: must be at least 1")
-        if self.side < 32:
+        if self.side is not None and self.side < 32:
             raise InputError(f"--graph.side {self.side}: must be at least 32 pixels")
         if self.iterations is not None and self.iterations < 0:
             raise InputError(f"--graph.iterations {self.iterations}: must be at least 0")
         if not self.scales or min(self.scales) <= 0:
             raise InputError(f"--graph.scales {self.scales}: must be one or more numbers above 0")
+
+
+def trained_side(metadata: Mapping[str, str]) -> int:
+    """Side (px) of the frames that AGNN was trained on, by its weights' metadata; the paper's where they are silent."""
+    options = json.loads(metadata.get("options", "{}"))
+    return int(options.get("sample", {}).get("size", PAPER_SIDE))
 
 
 def subsets(frames: int, nodes: int) -> list[list[int]]:
@@ -75,13 +85,14 @@ def segment_by_graph(video: Video, model: AGNN, config: GraphConfig | None = Non
     """
     config = config or GraphConfig()
     config.check()
+    side = config.side or PAPER_SIDE
     graphs = subsets(len(video), config.nodes)
     # the k-th frames of all subsets follow one another: each reader goes through its part of the video once
     readers = [copy.copy(video) for _ in graphs[0]]
     height, width = video.size
     with tempfile.TemporaryFile() as waiting:
         for graph in graphs:
-            frames = [square(reader[index], config.side) for reader, index in zip(readers, graph, strict=False)]
+            frames = [square(reader[index], side) for reader, index in zip(readers, graph, strict=False)]
             for index, map_hw in zip(graph, foreground(model, torch.stack(frames), config), strict=True):
                 waiting.seek(index * map_hw.nbytes)
                 waiting.write(map_hw.tobytes())
@@ -108,8 +119,10 @@ def foreground(model: AGNN, frames_nchw: Tensor, config: GraphConfig) -> np.ndar
     frames = frames_nchw.to(device).float() / 255
     maps: list[Tensor] = []
     for scale in config.scales:
-        side = round(scale * config.side)
-        scaled = frames if side == config.side else F.interpolate(frames, (side, side), mode="bilinear", antialias=True)
+        side = round(scale * frames.shape[-1])
+        scaled = (
+            frames if side == frames.shape[-1] else F.interpolate(frames, (side, side), mode="bilinear", antialias=True)
+        )
         for mirrored in (False, True) if config.flip else (False,):
             seen = scaled.flip(-1) if mirrored else scaled
             map_n1hw = model(seen[None], iterations=config.iterations)[0].float().sigmoid()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
@@ -30,7 +29,9 @@ PLAUSIBLE = (0.003, 0.7)
 """Shares of a frame that an object may cover; frames whose mask covers less or more are left out."""
 
 
-def pseudo_annotations(videos: Path, out: Path, frames: int, weights: Path | None = None) -> Path:
+def pseudo_annotations(
+    videos: Path, out: Path, frames: int, weights: Path | None = None, workers: int | None = None
+) -> Path:
     """Segments an excerpt of each video in the adapted mode, and writes frames and masks.
 
     What is there already is kept, so that work which was stopped goes on.
@@ -40,6 +41,7 @@ def pseudo_annotations(videos: Path, out: Path, frames: int, weights: Path | Non
         out: Becomes a data set root: `JPEGImages/480p/<video>/` and `Annotations/480p/<video>/`.
         frames: Successive frames from the middle of each video.
         weights: MuG's; those that come with the package when not given.
+        workers: Processes; one for each core when None.
 
     Returns:
         `out`.
@@ -50,7 +52,7 @@ def pseudo_annotations(videos: Path, out: Path, frames: int, weights: Path | Non
     todo = [video for video in find_videos(videos) if not _masks(out, video).is_dir()]
     label = partial(_label, out=out, frames=frames, weights=weights)
     # a fresh interpreter each: a forked one inherits locks of torch's threads
-    with ProcessPoolExecutor(os.cpu_count(), get_context("spawn"), initializer=_one_thread) as pool:
+    with ProcessPoolExecutor(workers, get_context("spawn"), initializer=_one_thread) as pool:
         for _ in track(pool.map(label, todo), "labelling", len(todo)):
             pass
     for folder in [_masks(out, video) for video in find_videos(videos)]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from downstream.device import choose_device
-from downstream.graph_segment import GraphConfig, segment_by_graph
+from downstream.graph_segment import GraphConfig, segment_by_graph, trained_side
 from downstream.zero_shot import ZeroShotConfig, check_config, segment_video
 from mug.checkpoint import load_weights
 from mug.errors import InputError
@@ -81,11 +81,14 @@ def find_by(options: SegmentOptions, device: torch.device) -> Callable[[Video], 
         return lambda video: segment_video(video, mug, options)
     from agnn_head.checkpoint import load_weights as load_agnn
 
-    options.graph.check()
+    graph = options.graph
+    graph.check()
     if options.weights is None:
         raise InputError("--system agnn: no weights come with the package; give --weights of `mug finetune agnn`")
-    agnn = load_agnn(options.weights)[0].to(device).eval()
-    return lambda video: segment_by_graph(video, agnn, options.graph)
+    agnn, metadata = load_agnn(options.weights)
+    agnn = agnn.to(device).eval()
+    graph = replace(graph, side=graph.side or trained_side(metadata))
+    return lambda video: segment_by_graph(video, agnn, graph)
 
 
 def _folders(videos: Iterable[Video], options: SegmentOptions) -> list[Path]:

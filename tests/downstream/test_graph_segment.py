@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import tracemalloc
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -15,10 +16,12 @@ from torch import Tensor
 from agnn_head.checkpoint import save_weights
 from agnn_head.embedding import EmbeddingConfig
 from agnn_head.model import AGNN, AGNNConfig
-from downstream.graph_segment import GraphConfig, foreground, segment_by_graph, subsets
+from downstream import segment
+from downstream.graph_segment import GraphConfig, foreground, segment_by_graph, subsets, trained_side
 from mug.backbone import BackboneConfig
 from mug.cli import main
 from mug.errors import InputError
+from mug.overlay import OverlayWriter
 from mug.video import Video, open_video
 
 Squares = Callable[..., Path]
@@ -81,14 +84,14 @@ def test_maps_come_in_order_and_graphs_are_the_subsets() -> None:
 def test_memory_does_not_grow_with_the_video() -> None:
     def peak(frames: int) -> int:
         tracemalloc.start()
-        for _ in segment_by_graph(Levels(frames), Brightness(), GraphConfig(side=32)):  # type: ignore[arg-type]
+        for _ in segment_by_graph(Levels(frames), Brightness(), GraphConfig(side=256)):  # type: ignore[arg-type]
             pass
         size = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()
         return size
 
     peak(10)
-    # what grows are the lists of indices, some hundred bytes a frame; a map at the video's size is 6 kB
+    # what grows are the lists of indices, some hundred bytes a frame; the smallest map of a frame is 2 kB
     assert peak(600) - peak(60) < 540 * 600
 
 
@@ -130,6 +133,36 @@ def test_the_command_writes_a_mask_of_every_frame(
     (first, *_) = segment_by_graph(open_video(video), model, GraphConfig(side=64))
     soft = np.asarray(Image.open(tmp_path / "out/soft/square0/00000.png"))
     assert np.abs(soft - 255 * first).max() < 2  # weights are stored in half precision
+
+
+def test_frames_get_the_size_that_the_weights_were_trained_at(
+    moving_squares: Squares, model: AGNN, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save_weights(tmp_path / "agnn.safetensors", model, {"options": json.dumps({"sample": {"size": 80}})})
+    sides: list[int | None] = []
+
+    def watched(video: Video, _: AGNN, config: GraphConfig) -> Iterator[np.ndarray]:
+        sides.append(config.side)
+        return iter([np.zeros(video.size, np.float32)] * len(video))
+
+    monkeypatch.setattr(segment, "segment_by_graph", watched)
+    video = moving_squares(videos=1, frames=2) / "JPEGImages/480p/square0"
+    words = ["segment", str(video), "--system", "agnn", "--weights", str(tmp_path / "agnn.safetensors"), "--overwrite"]
+    for more in ([], ["--graph.side", "64"]):
+        assert main([*words, "--out", str(tmp_path / "out"), *more]) == 0
+    assert sides == [80, 64]
+    assert trained_side({}) == 473
+
+
+def test_a_video_file_is_read_at_several_places_at_once(tmp_path: Path) -> None:
+    with OverlayWriter(tmp_path / "levels.mp4", 12, (32, 48)) as writer:
+        for t in range(40):
+            writer.write(np.full((32, 48, 3), 6 * t, np.uint8), np.zeros((32, 48), np.uint8))
+    video = open_video(tmp_path / "levels.mp4")
+    assert video[3].mean() == pytest.approx(18, abs=4)  # its own place in the file must not matter
+    stand_in = Brightness()
+    list(segment_by_graph(video, stand_in, GraphConfig(nodes=4, side=32)))  # type: ignore[arg-type]
+    assert np.allclose(stand_in.seen, 6 * np.array(subsets(40, 4)), atol=4)
 
 
 def test_weights_have_to_be_given_and_to_be_agnns(
