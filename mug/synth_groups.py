@@ -200,8 +200,14 @@ def _posed(look: Body, rng: np.random.Generator, size: int) -> Body:
 
 
 def _background(rng: np.random.Generator, textures: _Textures, size: int) -> np.ndarray:
-    """(S, S, 3) float32, 0 to 255."""
-    return textures.cut(1.4 * size, 0.5 * size).read(pixel_grid((size, size)))
+    """(S, S, 3) float32, 0 to 255: out of focus and paler than the shapes, as behind the objects of a photograph.
+
+    So the shapes of an image stand out, and what is left to be learned is which of them the other images show too.
+    """
+    sharp = textures.cut(1.4 * size, 0.5 * size).read(pixel_grid((size, size)))
+    blurred = cv2.GaussianBlur(sharp, (0, 0), rng.uniform(0.015, 0.04) * size)
+    mean = blurred.mean((0, 1))
+    return mean + rng.uniform(0.4, 0.8) * (blurred - mean)
 
 
 def _check(options: SynthGroupsOptions) -> None:
