@@ -15,6 +15,7 @@ PACKAGES = {
     "numpy": "numpy",
     "PIL": "pillow",
     "sklearn": "scikit-learn",
+    "faiss": "faiss-cpu",
     "lightning": "lightning",
     "jsonargparse": "jsonargparse[signatures]",
     "docstring_parser": "jsonargparse[signatures]",

@@ -21,6 +21,7 @@ from mug.checkpoint import load_torchvision, save_weights
 from mug.errors import RunError
 from mug.model import Batch, MuG
 from mug.optimise import KeyBatches, boundaries, build_optimiser, learning_rate, set_learning_rate
+from mug.retrieval import retrieval
 from mug.runtime import (
     Checkpoints,
     MetricsLog,
@@ -48,9 +49,13 @@ PLACES = ("videos", "out", "labels", "index_cache", "initial")
 
 COLUMNS = (
     "step", "round", "lr", "total", "frame", "readout", "short", "short_error_px", "long", "inlier_share", "video",
-    "instance_accuracy", "warp", "warp_geometry", "warp_matching", "temperature", "grad_norm",
+    "instance_accuracy", "warp", "warp_geometry", "warp_matching", "temperature", "grad_norm", "retrieval_recall",
+    "retrieval_precision",
 )  # fmt: skip
-"""Of `metrics.csv`; a term that is switched off leaves its place empty."""
+"""Of `metrics.csv`; a term that is switched off, or a step that is not measured by retrieval, leaves a place empty."""
+
+RETRIEVAL_VIDEOS = 100
+"""Videos that retrieval looks at; with more, as many evenly chosen ones. They take about a minute on one core."""
 
 
 @dataclass
@@ -186,6 +191,8 @@ def train_round(run: Run, number: int, steps: range) -> None:
             rate = learning_rate_at(options, steps, step)
             values, batch = train_step(run, step, rate, batches)
             run.step = step + 1
+            if options.retrieval_every and run.step % options.retrieval_every == 0:
+                values |= measure_retrieval(run)
             log.write({"step": step, "round": number, "lr": rate, **values}, time.perf_counter() - began)
             if options.picture_every and run.step % options.picture_every == 0:
                 log.draw(run, batch)
@@ -193,6 +200,17 @@ def train_round(run: Run, number: int, steps: range) -> None:
                 write_weights(run, number)
             if run.step == steps.stop or run.step % options.save_every == 0:
                 save(run, number)
+
+
+def measure_retrieval(run: Run) -> dict[str, float]:
+    """How well clips of the training videos find each other by pooled r, measured by the first process."""
+    if not run.fabric.is_global_zero:
+        return {}
+    count = min(RETRIEVAL_VIDEOS, len(run.index))
+    chosen = [run.index[(2 * k + 1) * len(run.index) // (2 * count)].open() for k in range(count)]
+    with run.fabric.autocast():
+        found = retrieval(run.network, chosen)
+    return {"retrieval_recall": found.recall, "retrieval_precision": found.precision}
 
 
 def train_step(run: Run, step: int, rate: float, batches: Iterator[RawBatch]) -> tuple[dict[str, float], Batch]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import csv
+import math
 import os
 import subprocess
 import sys
@@ -94,6 +95,13 @@ def test_a_run_leaves_all_it_should_and_nothing_half_written(runs: tuple[Path, s
     assert metadata["training"].startswith("5 videos, 40 frames")
     assert metadata["steps"] == "5"
     assert {"date", "commit", "options", "round", "temperature"} <= metadata.keys()
+
+
+def test_retrieval_is_measured_as_often_as_asked(runs: tuple[Path, str]) -> None:
+    for name in ("retrieval_recall", "retrieval_precision"):
+        column = [row[name] for row in rows(runs[0] / "whole")]
+        assert [math.isnan(value) for value in column] == [True, False, True, False, True]
+        assert all(0 <= value <= 1 for value in column if not math.isnan(value))
 
 
 def test_metrics_say_what_was_trained(runs: tuple[Path, str]) -> None:
@@ -234,6 +242,7 @@ def change(**values: Any) -> Callable[[PretrainOptions], None]:
         (change(rounds=[3, 0]), "rounds:"),
         (change(save_every=0), "save_every: 0"),
         (change(picture_every=-1), "picture_every: -1"),
+        (change(retrieval_every=-1), "retrieval_every: -1"),
         (change(optimiser__lr=0.0), "optimiser.lr"),
         (change(bootstrap__alpha=1.5), "bootstrap.alpha"),
         (change(batch=6), "holds 5 usable videos and a batch takes 6"),

@@ -1,0 +1,118 @@
+"""Video retrieval: do clips of one video lie nearest to each other? A minute's measure of pretraining, without a label.
+
+It asks of unseen clips what the video granularity trains for (MuG Eq. 12 - 14): pooled r tells videos apart.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from mug.backbone import Features
+from mug.errors import InputError
+from mug.model import MuG
+from mug.precision import widen
+from mug.progress import track
+from mug.video import Video
+
+CLIPS = 4
+"""Clips that a video is cut into, of equal length."""
+FRAMES = 3
+"""Frames that are seen of a clip, evenly spread; each is augmented from the others."""
+SIZE = 192
+"""Pixels of the shorter side of a frame as phi sees it."""
+
+
+class Retrieval(NamedTuple):
+    """How well clips find their video, in fractions."""
+
+    recall: float
+    """Clips whose nearest neighbour is of their own video (recall at 1)."""
+    precision: float
+    """Of the CLIPS - 1 nearest neighbours of a clip, how many are of its video, on average."""
+    chance: float
+    """What random neighbours would reach in both."""
+    clips: int
+    """How many clips there are."""
+
+
+def retrieval(model: MuG, videos: Sequence[Video], size: int = SIZE) -> Retrieval:
+    """Finds the nearest neighbours of every clip among the clips of all videos.
+
+    Args:
+        model: Is asked in evaluation mode and left in the mode it was in.
+        videos: Two or more.
+        size: Pixels of the frames' shorter side.
+
+    Raises:
+        InputError: there are fewer than two videos of CLIPS frames, or a frame cannot be read.
+    """
+    usable = [video for video in videos if len(video) >= CLIPS]
+    if len(usable) < 2:
+        raise InputError(f"retrieval needs two videos of at least {CLIPS} frames; there are {len(usable)}")
+    trained = model.training
+    model.eval()
+    try:
+        clips = np.concatenate([describe(model, video, size) for video in track(usable, "describing clips")])
+    finally:
+        model.train(trained)
+    return retrieve(clips, np.repeat(np.arange(len(usable)), CLIPS))
+
+
+def retrieve(descriptors: np.ndarray, labels: np.ndarray) -> Retrieval:
+    """Looks up the nearest neighbours of each descriptor among the others.
+
+    Args:
+        descriptors: (M, C), of unit length; compared by inner product.
+        labels: (M,), which video each is of; CLIPS of every video.
+    """
+    import faiss
+    from threadpoolctl import threadpool_limits
+
+    vectors = np.ascontiguousarray(descriptors, dtype=np.float32)
+    index = faiss.IndexFlatIP(vectors.shape[1])
+    index.add(vectors)
+    with threadpool_limits(1):  # some hundred clips; and threads that it would leave behind do not outlive a fork
+        _, found = index.search(vectors, min(CLIPS, len(vectors)))
+    right = []
+    for own, row in enumerate(found):
+        # a clip finds itself, mostly first: not where another looks just the same
+        others = [neighbour for neighbour in row if neighbour != own][: CLIPS - 1]
+        right.append(labels[others] == labels[own])
+    hits = np.array(right)
+    chance = (CLIPS - 1) / (len(descriptors) - 1)
+    return Retrieval(float(hits[:, 0].mean()), float(hits.mean()), chance, len(descriptors))
+
+
+@torch.inference_mode()
+def describe(model: MuG, video: Video, size: int) -> np.ndarray:
+    """GAP(r) of each clip of a video: (CLIPS, 256) float32, of unit length (MuG Eq. 11, 13)."""
+    device = next(model.parameters()).device
+    rows = []
+    for clip in range(CLIPS):
+        start, stop = (len(video) * end // CLIPS for end in (clip, clip + 1))
+        chosen = sorted({start + (2 * k + 1) * (stop - start) // (2 * FRAMES) for k in range(FRAMES)})
+        seen = model.phi(torch.cat([_tensor(video[i], size) for i in chosen]).to(device))
+        rows.append(widen(_augmented(model, Features(*seen))).mean((0, 2, 3)))
+    described: np.ndarray = F.normalize(torch.stack(rows), dim=1).cpu().numpy()
+    return described
+
+
+def _augmented(model: MuG, seen: Features) -> Tensor:
+    """Gives r (N, 256, h, w) of the frames of a clip, each with the others for reference; alone, with itself."""
+    count = len(seen.match)
+    others = torch.tensor([[k for k in range(count) if k != n] or [n] for n in range(count)])
+    return model.aggregate(seen, Features(*(maps[others] for maps in seen)))
+
+
+def _tensor(frame: np.ndarray, size: int) -> Tensor:
+    scale = min(1.0, size / min(frame.shape[:2]))
+    height, width = (max(1, round(side * scale)) for side in frame.shape[:2])
+    small = cv2.resize(frame, (width, height), interpolation=cv2.INTER_AREA)
+    return torch.from_numpy(small).permute(2, 0, 1)[None].float() / 255
