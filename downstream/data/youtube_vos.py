@@ -43,7 +43,9 @@ class YouTubeVOS(Dataset):
                 raise InputError(f"{part}: has no folder Annotations; unpack that part of YouTube-VOS anew")
             for name in self._starts(part):
                 if not (part / "Annotations" / name).is_dir():
-                    raise InputError(f"{part / 'Annotations' / name}: is missing, though {part / META} names it")
+                    raise InputError(
+                        f"{part / 'Annotations' / name}: is missing, though {part / META} names it; unpack it anew"
+                    )
 
     @cached_property
     def _parts(self) -> list[Path]:
@@ -71,9 +73,7 @@ class YouTubeVOS(Dataset):
                 for name, objects in ((name, video["objects"]) for name, video in sorted(videos.items()))
             }
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-            raise InputError(
-                f"{path}: does not tell the frames of objects as YouTube-VOS does; unpack it anew"
-            ) from error
+            raise InputError(f"{path}: does not tell where objects are as YouTube-VOS does; unpack it anew") from error
         return {name: _by_frame(pairs) for name, pairs in firsts.items()}
 
     def sequences(self, split: str | None = None) -> list[str]:
@@ -102,7 +102,9 @@ class YouTubeVOS(Dataset):
         for name, objects in starts.items():
             if name not in frames:
                 missing = part / "Annotations" / sequence / f"{name}.png"
-                raise InputError(f"{missing}: is missing, though {META} says that an object begins there")
+                raise InputError(
+                    f"{missing}: is missing, though {META} says that an object begins there; unpack it anew"
+                )
             mask = frames[name].read()
             if np.isin(mask, objects).any():  # an object that the mask does not show cannot be carried on
                 given[name] = np.where(np.isin(mask, [*objects, VOID]), mask, 0).astype(np.uint8)

@@ -12,7 +12,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from mug.masks import PALETTE
+from downstream.data.dataset import Dataset
+from mug.masks import PALETTE, VOID, write_mask
 
 SIZE = 48, 64
 FRAMES = 7
@@ -99,7 +100,7 @@ def davis17_unsupervised(root: Path) -> Path:
         if index == FRAMES - 1:
             mask[:44] = 0  # the objects have gone; what is left is void, no object
         save(root / f"Annotations_unsupervised/480p/judo/{index:05d}.png", mask, indexed)
-    (root / "ImageSets" / "2017").mkdir(parents=True)
+    (root / "ImageSets" / "2017").mkdir(parents=True, exist_ok=True)
     (root / "ImageSets" / "2017" / "val.txt").write_text("judo\n")
     return root
 
@@ -108,7 +109,7 @@ def test_dev(root: Path) -> Path:
     for index in range(FRAMES):
         frame(root / f"JPEGImages/480p/aerobatics/{index:05d}.jpg", index)
     save(root / "Annotations/480p/aerobatics/00000.png", truth(0), indexed)
-    (root / "ImageSets" / "2017").mkdir(parents=True)
+    (root / "ImageSets" / "2017").mkdir(parents=True, exist_ok=True)
     (root / "ImageSets" / "2017" / "test-dev.txt").write_text("aerobatics\n")
     return root
 
@@ -219,3 +220,12 @@ def folder(root: Path) -> Path:
         for index in SPARSE:
             save(root / f"{name}/masks/{index:05d}.png", truth(index), indexed)
     return root
+
+
+def results_of(dataset: Dataset, split: str | None, out: Path, shift: int = 0) -> Path:
+    """Masks as a perfect method would give them (moved aside by `shift`), for all annotated frames."""
+    for sequence in dataset.sequences(split):
+        for name, annotation in dataset.frames(sequence).items():
+            mask = annotation.read()
+            write_mask(out / sequence / f"{name}.png", np.roll(np.where(mask == VOID, 0, mask), shift, axis=1))
+    return out
