@@ -19,14 +19,18 @@ def test_table_of_commands_is_complete(document: str) -> None:
     assert sorted(rows) == sorted(command.name for command in COMMANDS)
 
 
-@pytest.mark.parametrize("document", ["README.md", "CONTRIBUTING.md", "docs/how-to.md", "docs/reference.md"])
+@pytest.mark.parametrize(
+    "document", ["README.md", "CONTRIBUTING.md", "docs/how-to.md", "docs/reference.md", "docs/datasets.md"]
+)
 def test_examples_call_commands_that_exist(document: str) -> None:
     text = (ROOT / document).read_text()
     called = set(re.findall(r"^mug ([a-z-]+)", text, re.MULTILINE))
     assert called <= {command.name for command in COMMANDS}
 
 
-@pytest.mark.parametrize("document", ["README.md", "CONTRIBUTING.md", "docs/how-to.md", "docs/reference.md"])
+@pytest.mark.parametrize(
+    "document", ["README.md", "CONTRIBUTING.md", "docs/how-to.md", "docs/reference.md", "docs/datasets.md"]
+)
 def test_links_and_configs_exist(document: str) -> None:
     path = ROOT / document
     text = path.read_text()
