@@ -74,7 +74,10 @@ def open_videos(path: Path, kind: Kind | None = None, split: str | None = None) 
     """
     dataset = find_dataset(path, kind)
     if dataset is not None:
-        return dataset.videos(split)
+        videos = dataset.videos(split)
+        if not videos:
+            dataset.check()
+        return videos
     if split is not None:
         raise InputError(f"--split {split}: {path} is no dataset that is known; leave it out")
     return find_videos(path)

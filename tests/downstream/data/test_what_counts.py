@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -216,6 +217,16 @@ def test_segment_takes_the_videos_of_a_dataset(tmp_path: Path, weights: Path) ->
     assert [folder.name for folder in out.iterdir()] == ["cats01"]
     assert len(list((out / "cats01").iterdir())) == FRAMES
     assert score(root, out, "zero-shot", split="test", stability=False)["counts"]["frames"] == 3
+
+
+def test_segment_needs_no_masks(tmp_path: Path, weights: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    root, out = miniatures.fbms(tmp_path / "data"), tmp_path / "out"
+    shutil.rmtree(root / "Testset/cats01/GroundTruth")
+    assert [video.name for video in open_videos(root)] == ["cats01", "cars2"]
+    assert call("segment", tmp_path / "nowhere", "--weights", weights, "--out", out, "--dataset", "fbms") == 2
+    expected = f"mug: error: {tmp_path}/nowhere: holds no Testset/<sequence>/GroundTruth and no Annotations/<sequence>"
+    assert capsys.readouterr().err.startswith(expected)
+    assert not out.exists()
 
 
 def test_a_split_of_what_has_none_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
