@@ -19,15 +19,14 @@ import numpy as np
 
 from agnn_head.checkpoint import load_weights
 from downstream.annotated import hold_out
-from downstream.dataset import open_dataset
+from downstream.data.kinds import open_dataset
 from downstream.finetune import FinetuneOptions, finetune
 from downstream.graph_segment import GraphConfig, segment_by_graph
 from downstream.metrics.boundary import f_measure
 from downstream.metrics.region import jaccard
 from mug.files import atomic_path
-from mug.masks import VOID, read_mask
+from mug.masks import VOID
 from mug.options import parse
-from mug.video import open_video
 
 VARIANTS: Mapping[str, tuple[str, ...]] = {
     "AGNN on pretrained phi": (),
@@ -69,13 +68,13 @@ def trained_and_scored(options: FinetuneOptions) -> dict[str, list[float]]:
         model, _ = load_weights(options.out / "agnn.safetensors")
         scores = {}
         for name in hold_out(dataset.sequences(), options.hold):
-            video = open_video(options.data / "JPEGImages" / "480p" / name)
+            video = dataset.video(name)
             annotations = dataset.frames(name)
             values = []
             maps = segment_by_graph(video, model, GraphConfig(side=options.sample.size))
             for index, (frame, map_hw) in enumerate(zip(video.frame_names, maps, strict=True)):
                 if 0 < index < len(video) - 1:
-                    truth = read_mask(annotations[frame])
+                    truth = annotations[frame].read()
                     pair = map_hw > 0.5, (truth > 0) & (truth != VOID), truth == VOID
                     values.append((jaccard(*pair), f_measure(*pair)))
             scores[name] = [float(value) for value in np.mean(values, axis=0)]

@@ -26,7 +26,8 @@ import numpy as np
 from PIL import Image
 from scipy import ndimage
 
-from downstream.dataset import frame_files, open_dataset
+from downstream.data.dataset import frame_files
+from downstream.data.kinds import open_dataset
 from downstream.evaluate import score
 
 Dilation = Callable[[np.ndarray, np.ndarray], np.ndarray]
@@ -94,7 +95,7 @@ def main() -> None:
             total += len(files)
             for index in range(0, len(files), options.every):
                 frame, truth = files[index]
-                expected = straightforward(truth, results[frame], dilate)
+                expected = straightforward(truth.path, results[frame], dilate)
                 np.testing.assert_allclose((entry["J"]["frames"][index], entry["F"]["frames"][index]), expected)
                 count += 1
         share = total / count

@@ -15,13 +15,14 @@ from pathlib import Path
 
 import numpy as np
 
-from downstream.dataset import open_dataset
+from downstream.data.dataset import Annotation
+from downstream.data.kinds import open_dataset
 from downstream.device import choose_device
 from downstream.metrics.boundary import f_measure
 from downstream.metrics.region import jaccard
 from downstream.zero_shot import ZeroShotConfig, segment_video
 from mug.checkpoint import load_weights
-from mug.masks import VOID, read_mask
+from mug.masks import VOID
 from mug.priors import PRIORS
 from mug.progress import track
 from mug.refine import refine
@@ -70,14 +71,14 @@ def motion(video: Video) -> Iterator[np.ndarray]:
 
 
 def score(
-    video: Video, annotations: dict[str, Path], maps: Iterable[np.ndarray], kinds: list[str]
+    video: Video, annotations: dict[str, Annotation], maps: Iterable[np.ndarray], kinds: list[str]
 ) -> list[tuple[float, float]]:
     """Mean J and F under each refinement."""
     values = []
     for index, (name, frame, map_hw) in enumerate(zip(video.frame_names, video, maps, strict=True)):
         if not 0 < index < len(video) - 1:
             continue
-        truth = read_mask(annotations[name])
+        truth = annotations[name].read()
         pairs = [(refine(frame, map_hw, kind) > 0.5, truth == 1, truth == VOID) for kind in kinds]  # type: ignore[arg-type]
         values.append([(jaccard(*pair), f_measure(*pair)) for pair in pairs])
     return [(float(j), float(f)) for j, f in np.mean(values, axis=0)]

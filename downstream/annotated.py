@@ -10,10 +10,11 @@ from typing import Protocol
 
 import numpy as np
 
-from downstream.dataset import open_dataset
+from downstream.data.dataset import Annotation, Kind
+from downstream.data.kinds import find_dataset, open_dataset
 from downstream.groups import MASKS, Group, find_groups
 from mug.errors import InputError
-from mug.masks import VOID, read_mask
+from mug.masks import VOID
 from mug.video import FRAME_SUFFIXES, read_frame
 
 SALIENCY_LAYOUTS: tuple[tuple[str, str], ...] = (
@@ -55,7 +56,7 @@ class AnnotatedFiles:
 
     name: str
     images: Sequence[Path]
-    masks: Sequence[Path]
+    masks: Sequence[Annotation]
     alike: bool = True
 
     def __len__(self) -> int:
@@ -63,7 +64,7 @@ class AnnotatedFiles:
 
     def read(self, index: int, shorter: int) -> tuple[np.ndarray, np.ndarray]:
         """See `Annotated`."""
-        mask = read_mask(self.masks[index])
+        mask = self.masks[index].read()
         return read_frame(self.images[index], shorter), np.where(mask == VOID, VOID, mask > 0).astype(np.uint8)
 
 
@@ -86,14 +87,21 @@ class AnnotatedGroup:
         return self.group.image(self.chosen[index]), mask
 
 
-def open_annotated(root: Path) -> Sequence[Annotated]:
-    """What there is to train on: videos in DAVIS layout, or groups of images (of PASCAL VOC its training images).
+def open_annotated(root: Path, kind: Kind | None = None, split: str | None = None) -> Sequence[Annotated]:
+    """What there is to train on: annotated videos, or groups of images (of PASCAL VOC its training images).
+
+    Args:
+        root: Where it lies.
+        kind: Which dataset of videos it is; None recognises it.
+        split: The part of that dataset.
 
     Raises:
         InputError: there is nothing with masks.
     """
-    if (root / "Annotations").is_dir() and not (root / "SegmentationClass").is_dir():
-        return annotated_videos(root)
+    if find_dataset(root, kind) is not None:
+        return annotated_videos(root, kind, split)
+    if split is not None:
+        raise InputError(f"--split {split}: {root} is no dataset of videos; leave it out")
     found = []
     for group in find_groups(root, "train" if (root / "SegmentationClass").is_dir() else None):
         chosen = [index for index, mask in enumerate(group.masks) if mask is not None]
@@ -104,21 +112,21 @@ def open_annotated(root: Path) -> Sequence[Annotated]:
     return found
 
 
-def annotated_videos(root: Path) -> list[AnnotatedFiles]:
-    """The annotated frames of a data set in DAVIS layout, sequence by sequence.
+def annotated_videos(root: Path, kind: Kind | None = None, split: str | None = None) -> list[AnnotatedFiles]:
+    """The annotated frames of a dataset, sequence by sequence.
 
     Raises:
         InputError: there are none, or a mask has no frame.
     """
-    dataset = open_dataset(root)
-    folder = root / "JPEGImages"
-    folder = folder / dataset.annotations.name if dataset.annotations.name != "Annotations" else folder
+    dataset = open_dataset(root, kind)
     found = []
-    for name in dataset.sequences():
-        masks = dataset.frames(name)
-        frames = _images(folder / name)
+    for name in dataset.sequences(split):
+        masks, video = dataset.frames(name), dataset.video(name)
+        frames = {path.stem: path for path in video.files}
         if missing := sorted(masks.keys() - frames.keys()):
-            raise InputError(f"{masks[missing[0]]}: has no frame {folder / name / missing[0]}.jpg; add it or remove it")
+            raise InputError(
+                f"{masks[missing[0]].path}: has no frame {video.path / missing[0]}.jpg; add it or remove it"
+            )
         found.append(AnnotatedFiles(name, [frames[key] for key in masks], list(masks.values())))
     return found
 
@@ -142,7 +150,7 @@ def saliency_images(root: Path) -> AnnotatedFiles:
     for path in pictures:
         if path.stem not in truth:
             raise InputError(f"{path}: has no mask {root / masks / path.stem}.png; add it or remove the image")
-    return AnnotatedFiles(root.name, pictures, [truth[path.stem] for path in pictures], alike=False)
+    return AnnotatedFiles(root.name, pictures, [Annotation(truth[path.stem]) for path in pictures], alike=False)
 
 
 def hold_out(names: Iterable[str], count: int) -> list[str]:

@@ -17,7 +17,10 @@ from typing import Any, Literal, NamedTuple
 import cv2
 import numpy as np
 
-from downstream.dataset import INFO_FILE, Dataset, frame_files, open_dataset
+from downstream.class_means import add_class_means
+from downstream.data.dataset import Annotation, Dataset, Kind, frame_files
+from downstream.data.davis import INFO_FILE
+from downstream.data.kinds import open_dataset
 from downstream.metrics.boundary import f_measure
 from downstream.metrics.region import jaccard
 from downstream.metrics.sequence import statistics
@@ -27,7 +30,7 @@ from downstream.result_masks import check_folders, check_threshold, foreground, 
 from downstream.score_groups import print_groups, score_groups
 from mug.errors import InputError
 from mug.files import atomic_path, require_free_disk
-from mug.masks import VOID, read_mask
+from mug.masks import VOID
 from mug.progress import track
 
 Task = Literal["zero-shot", "one-shot"]
@@ -55,10 +58,10 @@ class EvaluateOptions:
     """What `mug evaluate` is asked to do."""
 
     task: Literal["zero-shot", "one-shot", "cosegmentation"]
-    """`zero-shot`: one foreground, whatever the ids (DAVIS-16). `one-shot`: each object of the first annotation by
-    itself (DAVIS-16 and DAVIS-17). `cosegmentation`: the object of each class of images, J alone."""
+    """`zero-shot`: one foreground, whatever the ids (DAVIS-16). `one-shot`: each object that is given by itself
+    (DAVIS-16, DAVIS-17, YouTube-VOS). `cosegmentation`: the object of each class of images, J alone."""
     gt: Path
-    """Dataset root in DAVIS layout: Annotations/480p/<sequence>/<frame>.png; for co-segmentation, folders
+    """Dataset root: DAVIS, YouTube-VOS, YouTube-Objects, FBMS-59, SegTrack v2 or your own; for co-segmentation, folders
     <class>/<image>.jpg with <class>/GroundTruth/<image>.png, or PASCAL VOC 2012."""
     pred: Path
     """Folder with the results: <sequence>/<frame>.png, or <class>/<image>.png."""
@@ -67,7 +70,10 @@ class EvaluateOptions:
     threshold: float | None = None
     """The results are soft maps, and foreground is what exceeds this share of 255 (zero-shot)."""
     split: str | None = None
-    """Only the sequences of this file in ImageSets (`val`, `2017/val`); of PASCAL VOC: `train`, `val` or `test`."""
+    """Only the sequences of this file in ImageSets (`val`, `2017/val`); of YouTube-VOS: `train`; of FBMS-59: `train` or
+    `test`; of PASCAL VOC: `train`, `val` or `test`."""
+    dataset: Kind | None = None
+    """Which dataset `gt` is; recognised by its layout when not given."""
     protocol: Literal["davis", "report"] = "davis"
     """`report`: as the AGNN report scores (Sec. 4.4): every frame, and consecutive-frame IoU (`T_iou`) instead of T."""
     stability: bool = True
@@ -83,7 +89,9 @@ def evaluate(options: EvaluateOptions) -> None:
     if options.out is not None:
         _check_out(options.out, options.overwrite)
     if options.protocol == "report":
-        scores = score_by_report(options.gt, options.pred, options.task, options.threshold, options.split)
+        scores = score_by_report(
+            options.gt, options.pred, options.task, options.threshold, options.split, options.dataset
+        )
         print_by_report(scores)
     elif options.task == "cosegmentation":
         scores = score_groups(options.gt, options.pred, options.split, options.threshold)
@@ -91,7 +99,14 @@ def evaluate(options: EvaluateOptions) -> None:
     else:
         workers = _cores() if options.workers is None else options.workers
         scores = score(
-            options.gt, options.pred, options.task, options.threshold, options.split, options.stability, workers=workers
+            options.gt,
+            options.pred,
+            options.task,
+            options.threshold,
+            options.split,
+            options.stability,
+            workers,
+            options.dataset,
         )
         _print(scores)
     if options.out is not None:
@@ -107,17 +122,22 @@ def score(
     split: str | None = None,
     stability: bool = True,
     workers: int = 1,
+    kind: Kind | None = None,
 ) -> dict[str, Any]:
-    """Scores a folder of results; the first and the last annotated frame of a sequence do not count.
+    """Scores a folder of results on the frames that count by the protocol of the dataset.
+
+    Of DAVIS these are all but the first and the last of a sequence; of other datasets all that are annotated, with
+    `one-shot` for each object those after the one it is given in.
 
     Args:
-        gt: Dataset root in DAVIS layout.
+        gt: Dataset root.
         pred: Folder of `<sequence>/<frame>.png`.
-        task: `zero-shot` scores the union of all objects, `one-shot` each object of a sequence's first annotation.
+        task: `zero-shot` scores the union of all objects, `one-shot` each object that is given.
         threshold: Share of 255 above which a soft map is foreground; None reads masks.
-        split: File in `ImageSets` that names the sequences; None takes all.
-        stability: Whether to measure T, which takes most of the time.
+        split: Part of the dataset; None takes all.
+        stability: Whether to measure T, which takes most of the time; it needs every frame annotated.
         workers: Processes. With more than one, a calling script needs its `if __name__ == "__main__"` guard.
+        kind: Which dataset it is; None recognises it.
 
     Returns:
         `J`, `F`, `J&F`, `T`, `T_all`, `sequences` and what was counted, in fractions. Means run over the objects of
@@ -132,14 +152,16 @@ def score(
     check_threshold(threshold)
     if workers < 1:
         raise InputError(f"--workers {workers}: must be at least 1")
-    dataset = open_dataset(gt)
-    names = dataset.sequences(split)
-    check_folders(dataset, names, pred)
-    jobs = [_job(dataset, name, pred, task, threshold, stability) for name in names]
+    dataset = open_dataset(gt, kind)
+    counted = dataset.scored(split, given=task == "one-shot")
+    check_folders(dataset, list(counted), pred)
+    stability &= dataset.dense
+    jobs = [_job(dataset, name, frames, pred, task, threshold, stability) for name, frames in counted.items()]
     results = dict(_run(jobs, workers))
-    return {"task": task, "gt": str(gt), "pred": str(pred), "split": split, "threshold": threshold} | _summary(
-        {name: results[name] for name in names}, dataset.steady()
-    )
+    about = {"task": task, "gt": str(gt), "dataset": dataset.kind, "pred": str(pred), "split": split}
+    summary = _summary({name: results[name] for name in counted}, dataset.steady())
+    add_class_means(summary, dataset.classes())
+    return about | {"threshold": threshold} | summary
 
 
 class _Job(NamedTuple):
@@ -147,34 +169,47 @@ class _Job(NamedTuple):
 
     name: str
     objects: list[int]
-    truth: list[Path]
+    starts: list[int]
+    """From which of the frames on each object counts."""
+    truth: list[Annotation]
     predictions: list[Path]
     threshold: float | None
     stability: bool
 
 
-def _job(dataset: Dataset, name: str, pred: Path, task: Task, threshold: float | None, stability: bool) -> _Job:
-    truth = dataset.frames(name)
-    counted = list(truth)[1:-1]
-    if not counted:
-        raise InputError(
-            f"{dataset.annotations / name}: has {len(truth)} annotated frames; the first and the last do not count, so "
-            "at least 3 are needed"
-        )
-    predictions = frame_files(pred / name)
+def _job(
+    dataset: Dataset,
+    name: str,
+    counted: Sequence[str],
+    pred: Path,
+    task: Task,
+    threshold: float | None,
+    stability: bool,
+) -> _Job:
+    truth, predictions = dataset.frames(name), frame_files(pred / name)
     if missing := [frame for frame in counted if frame not in predictions]:
         others = f" with {len(missing) - 1} more of this sequence" if len(missing) > 1 else ""
         first = pred / name / f"{missing[0]}.png"
-        raise InputError(f"{first}: is missing{others}; every annotated frame but the first and the last is needed")
-    objects = [ANY_OBJECT] if task == "zero-shot" else _objects(next(iter(truth.values())))
-    return _Job(name, objects, [truth[f] for f in counted], [predictions[f] for f in counted], threshold, stability)
+        raise InputError(f"{first}: is missing{others}; every annotated frame that counts is needed")
+    starts = {ANY_OBJECT: 0} if task == "zero-shot" else _starts(dataset, name, list(truth), counted)
+    files = [predictions[frame] for frame in counted]
+    return _Job(name, list(starts), list(starts.values()), [truth[f] for f in counted], files, threshold, stability)
 
 
-def _objects(first: Path) -> list[int]:
-    ids = [int(i) for i in np.unique(read_mask(first)) if i not in (0, VOID)]
-    if not ids:
+def _starts(dataset: Dataset, name: str, annotated: Sequence[str], counted: Sequence[str]) -> dict[int, int]:
+    """From which of the frames that count on each object counts: the first after the one it is given in."""
+    given = dataset.given(name)
+    places = {frame: annotated.index(frame) for frame in (*given, *counted)}
+    starts: dict[int, int] = {}
+    for frame, mask in given.items():
+        after = sum(places[other] <= places[frame] for other in counted)
+        for identity in np.unique(mask).tolist():
+            if identity not in (0, VOID) and after < len(counted):
+                starts.setdefault(identity, after)
+    if not starts:
+        first = dataset.frames(name)[annotated[0]].path
         raise InputError(f"{first}: the first annotation has no object; --task one-shot scores those it has")
-    return ids
+    return starts
 
 
 def _run(jobs: Sequence[_Job], workers: int) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -210,12 +245,14 @@ def score_sequence(job: _Job) -> dict[str, Any]:
     values = {measure: np.full((len(job.objects), len(job.truth)), np.nan) for measure in "JFT"}
     outlines: list[np.ndarray | None] = [None] * len(job.objects)
     ignored: set[int] = set()
-    for frame, (truth_path, path) in enumerate(zip(job.truth, job.predictions, strict=True)):
-        truth, prediction = read_pair(truth_path, path, job.threshold)
+    for frame, (annotation, path) in enumerate(zip(job.truth, job.predictions, strict=True)):
+        truth, prediction = read_pair(annotation, path, job.threshold)
         void = truth == VOID
         if job.objects != [ANY_OBJECT]:
             ignored |= set(np.flatnonzero(np.bincount(prediction.ravel())).tolist()) - {0, *job.objects}
-        for row, identity in enumerate(job.objects):
+        for row, (identity, start) in enumerate(zip(job.objects, job.starts, strict=True)):
+            if frame < start:
+                continue
             masks = _select(prediction, identity), _select(truth, identity), void if void.any() else None
             values["J"][row, frame] = jaccard(*masks)
             values["F"][row, frame] = f_measure(*masks)
@@ -223,10 +260,13 @@ def score_sequence(job: _Job) -> dict[str, Any]:
                 outline = describe(masks[0])
                 values["T"][row, frame] = instability(outlines[row], outline)
                 outlines[row] = outline
-    objects = [_object_scores({measure: values[measure][row] for measure in "JFT"}) for row in range(len(job.objects))]
+    objects = [
+        _object_scores({measure: values[measure][row, start:] for measure in "JFT"})
+        for row, start in enumerate(job.starts)
+    ]
     scores = _mean_scores(objects)
     for measure in "JF":
-        scores[measure]["frames"] = values[measure].mean(axis=0).tolist()
+        scores[measure]["frames"] = [mean(frame) for frame in values[measure].T]
     if len(objects) > 1:
         scores["objects"] = {str(identity): entry for identity, entry in zip(job.objects, objects, strict=True)}
     if ignored:
@@ -332,6 +372,8 @@ def _print(scores: dict[str, Any]) -> None:
     table.add_row(f"mean of {over}", *_cells(scores, scores["T_all"]["mean"]), style="bold")
     console = Console(highlight=False, soft_wrap=True)
     console.print(table)
+    if "classes" in scores:
+        console.print(f"J   {per_cent(scores['J']['class_mean'])}, mean of {len(scores['classes'])} classes")
     console.print(f"J&F {per_cent(scores['J&F']['mean'])}")
     if not math.isnan(scores["T_all"]["mean"]):
         share = f"{len(steady['sequences'])} of {counts['sequences']} sequences ({steady['list']})"

@@ -21,6 +21,7 @@ from agnn_head.loss import weighted_bce
 from agnn_head.model import AGNN, AGNNConfig
 from downstream.annotated import Annotated, hold_out, open_annotated, saliency_images
 from downstream.cut import best_cut, move_cut, overlap
+from downstream.data.dataset import Kind
 from downstream.pseudo import pseudo_annotations
 from downstream.samples import SampleOptions, Samples, collate, grid_target
 from mug.checkpoint import packaged_weights
@@ -68,10 +69,14 @@ class FinetuneOptions:
     system: Literal["agnn"]
     """What is trained: `agnn`."""
     data: Path
-    """A data set in DAVIS layout; PASCAL VOC or folders of image groups for co-segmentation; with `--labels pseudo` any
-    videos."""
+    """An annotated dataset of videos (DAVIS, YouTube-VOS, FBMS-59, ...); PASCAL VOC or folders of image groups for
+    co-segmentation; with `--labels pseudo` any videos."""
     out: Path
     """Folder of the run; a run that lies there already goes on where it stopped."""
+    dataset: Kind | None = None
+    """Which dataset of videos `data` is; recognised by its layout when not given."""
+    split: str | None = None
+    """The part of that dataset to train on (`2017/train`)."""
     weights: Path | None = None
     """What the embedding starts from: MuG's phi (the weights that come with the package when not given), or
     torchvision's DeepLabV3 where the model is built on it."""
@@ -203,7 +208,9 @@ def training_sources(options: FinetuneOptions, folder: RunFolder, tell: bool) ->
         teacher = options.weights if options.model.embedding.kind == "phi" else None
         workers = options.engine.threads
         root = pseudo_annotations(root, folder.path / "pseudo", options.pseudo_frames, teacher, workers)
-    sources = open_annotated(root)
+        sources = open_annotated(root)
+    else:
+        sources = open_annotated(root, options.dataset, options.split)
     held = hold_out([source.name for source in sources], options.hold)
     sources = [source for source in sources if source.name not in held]
     if not sources:

@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from agnn_head.checkpoint import load_weights
+from downstream.data.kinds import find_dataset, open_videos
 from downstream.graph_picture import graph_picture
 from downstream.graph_segment import GraphConfig
 from downstream.page import heading, paragraph, picture
-from mug.video import find_videos
 
 VIDEOS = 3
 NODES = 4
@@ -42,7 +42,8 @@ def graph_parts(run: Path, config: Mapping[str, Any]) -> Iterator[str]:
     held = run / "held_out.txt"
     kept_out = held.read_text().split() if held.is_file() else []
     side = config.get("sample", {}).get("size", GraphConfig.side)
-    videos = sorted(find_videos(data), key=lambda video: video.name not in kept_out)
+    found = open_videos(data, config.get("dataset"), config.get("split"))
+    videos = sorted(found, key=lambda video: video.name not in kept_out)
     for video in videos[:VIDEOS]:
         role = "kept out of training" if video.name in kept_out else "of the training"
         image = graph_picture(video, model, GraphConfig(nodes=NODES, side=side))
@@ -53,4 +54,4 @@ def _holds_videos(data: Path, config: Mapping[str, Any]) -> bool:
     """Whether these are videos: groups of images have a layout of their own."""
     if config.get("labels") == "pseudo":
         return data.exists()
-    return (data / "Annotations").is_dir() and not (data / "SegmentationClass").is_dir()
+    return find_dataset(data, config.get("dataset")) is not None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -9,6 +10,8 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
+from downstream.data.dataset import Dataset, Kind
+from downstream.data.kinds import find_dataset, open_dataset, open_videos
 from downstream.device import choose_device
 from downstream.features import phi_features
 from downstream.one_shot import PRESETS, Propagator
@@ -19,7 +22,7 @@ from mug.masks import VOID, read_mask, write_mask
 from mug.model import MuG
 from mug.overlay import OverlayWriter
 from mug.progress import track
-from mug.video import Video, find_videos
+from mug.video import Video
 
 TEMPERATURE_KEY = "one_shot_temperature"
 """Where weights say which temperature suits them; `mug calibrate` writes it."""
@@ -30,13 +33,18 @@ class PropagateOptions:
     """What `mug propagate` is asked to do."""
 
     videos: Path
-    """A video, or a dataset root in DAVIS layout, of which only each sequence's first annotation is read."""
+    """A video, or the root of a dataset (DAVIS, YouTube-VOS, FBMS-59, ...), of which no masks are read but those that
+    are given: each sequence's first, and that of each object that appears later."""
     out: Path
     """Folder for the results: OUT/<sequence>/<frame>.png."""
     weights: Path | None = None
     """Weights of MuG (.safetensors); those that come with the package when not given."""
     mask: Path | None = None
     """The mask of the first frame, for a single video."""
+    dataset: Kind | None = None
+    """Which dataset `videos` is; recognised by its layout when not given."""
+    split: str | None = None
+    """The part of that dataset (`2017/val`, `test-dev`, `valid`)."""
     preset: Literal["memory", "paper"] = "memory"
     """`paper` is MuG Eq. 17 to the letter; `memory` looks at more frames and carries soft labels."""
     size: int | None = None
@@ -53,7 +61,8 @@ class PropagateOptions:
 
 class _Job(NamedTuple):
     video: Video
-    mask: np.ndarray
+    given: dict[str, np.ndarray]
+    """Masks that are given, by their frame's name: the first, and those of frames in which more objects appear."""
     folder: Path
 
 
@@ -85,12 +94,24 @@ def suited_temperature(model: MuG, metadata: dict[str, str]) -> float:
 
 
 def _jobs(options: PropagateOptions) -> list[_Job]:
-    videos = find_videos(options.videos)
+    if options.mask is None and find_dataset(options.videos, options.dataset) is not None:
+        return list(_dataset_jobs(open_dataset(options.videos, options.dataset), options))
+    videos = open_videos(options.videos, options.dataset, options.split)
     if options.mask is not None and len(videos) > 1:
         raise InputError(f"{options.videos}: holds {len(videos)} videos; --mask goes with a single one")
+    masks = [first_mask(video, options.mask or annotation(video)) for video in videos]
     return [
-        _Job(video, first_mask(video, options.mask or annotation(video)), options.out / video.name) for video in videos
+        _Job(video, {video.frame_names[0]: mask}, options.out / video.name)
+        for video, mask in zip(videos, masks, strict=True)
     ]
+
+
+def _dataset_jobs(dataset: Dataset, options: PropagateOptions) -> Iterator[_Job]:
+    """The sequences of a dataset with the masks that it gives."""
+    for name in dataset.sequences(options.split):
+        video, annotations = dataset.video(name), dataset.frames(name)
+        given = {frame: check_mask(video, mask, annotations[frame].path) for frame, mask in dataset.given(name).items()}
+        yield _Job(video, given, options.out / name)
 
 
 def annotation(video: Video) -> Path:
@@ -116,7 +137,15 @@ def first_mask(video: Video, path: Path) -> np.ndarray:
     Raises:
         InputError: unreadable, of another size than the video, or without an object.
     """
-    mask = read_mask(path)
+    return check_mask(video, read_mask(path), path)
+
+
+def check_mask(video: Video, mask: np.ndarray, path: Path) -> np.ndarray:
+    """The mask, once it is clear that it can be given with a frame of the video.
+
+    Raises:
+        InputError: it is of another size than the video, or without an object.
+    """
     if mask.shape != tuple(video.size):
         (rows, columns), (height, width) = mask.shape, video.size
         raise InputError(f"{path}: is {columns}x{rows} pixels, its video {width}x{height}; give a mask of that size")
@@ -132,10 +161,11 @@ def _run(job: _Job, propagator: Propagator, overlay: bool) -> None:
         if overlay:
             movie = job.folder.with_name(f"{job.folder.name}.mp4")
             writer = stack.enter_context(OverlayWriter(movie, video.fps, video.size))
-        given: np.ndarray | None = job.mask
+        started = False
         for name, frame in zip(video.frame_names, track(video, video.name, len(video)), strict=True):
-            mask = propagator.step(frame, given)
-            given = None
+            started = started or name in job.given
+            # where the first mask is not of the first frame, there is nothing to find before it
+            mask = propagator.step(frame, job.given.get(name)) if started else np.zeros(video.size, np.uint8)
             write_mask(job.folder / f"{name}.png", mask)
             if writer is not None:
                 writer.write(frame, mask)

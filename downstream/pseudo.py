@@ -13,13 +13,14 @@ import numpy as np
 import torch
 from PIL import Image
 
+from downstream.data.kinds import open_videos
 from downstream.zero_shot import ZeroShotConfig, fit_size, segment_video
 from mug.checkpoint import load_weights
 from mug.errors import InputError
 from mug.files import atomic_path
 from mug.masks import VOID, write_mask
 from mug.progress import track
-from mug.video import FrameFolder, Video, find_videos
+from mug.video import FrameFolder, Video
 
 SHORTER = 480
 """Shorter side, in pixels, that frames are kept at."""
@@ -49,13 +50,13 @@ def pseudo_annotations(
     Raises:
         InputError: no video, or no object was found in any.
     """
-    todo = [video for video in find_videos(videos) if not _masks(out, video).is_dir()]
+    todo = [video for video in open_videos(videos) if not _masks(out, video).is_dir()]
     label = partial(_label, out=out, frames=frames, weights=weights)
     # a fresh interpreter each: a forked one inherits locks of torch's threads
     with ProcessPoolExecutor(workers, get_context("spawn"), initializer=_one_thread) as pool:
         for _ in track(pool.map(label, todo), "labelling", len(todo)):
             pass
-    for folder in [_masks(out, video) for video in find_videos(videos)]:
+    for folder in [_masks(out, video) for video in open_videos(videos)]:
         if not any(folder.iterdir()):
             print(f"{folder}: no object was found in this video; it is left out")
     if not any(out.glob("Annotations/480p/*/*.png")):

@@ -15,12 +15,13 @@ import numpy as np
 import yaml
 from PIL import Image
 
-from downstream.dataset import frame_files, sequence_folders
+from downstream.data.dataset import frame_files, sequence_folders
+from downstream.data.kinds import open_videos
 from downstream.page import charts, check_page, curve, heading, paragraph, picture, strip, table, write_page
 from mug.errors import InputError
 from mug.masks import read_mask, read_soft
 from mug.overlay import blend
-from mug.video import Video, find_videos
+from mug.video import Video
 
 SEQUENCES = 12
 """At most so many sequences are shown in pictures; tables hold all."""
@@ -222,10 +223,9 @@ def results_parts(source: Path, videos: Path | None) -> list[str]:
     folders = {name: Path(entry["pred"]) for name, entry in scores.items()}
     if not folders and source.is_dir() and sequence_folders(source):
         folders = {source.resolve().name: source}
-    videos = videos or next((Path(entry["gt"]) for entry in scores.values()), None)
     there = {name: folder for name, folder in folders.items() if folder.is_dir()}
     if there:
-        shown = list(overlays(there, scores, _videos_by_name(videos)))
+        shown = list(overlays(there, scores, _videos_by_name(videos, next(iter(scores.values()), {}))))
         parts += [heading("Masks"), *shown]
     elif folders:
         parts.append(paragraph("The masks that were scored are no longer where they lay.", "soft"))
@@ -367,7 +367,11 @@ def outlined(frame: np.ndarray, mask: np.ndarray) -> np.ndarray:
     return out
 
 
-def _videos_by_name(path: Path | None) -> dict[str, Video]:
-    if path is None or not path.exists():
+def _videos_by_name(path: Path | None, scored: Scores) -> dict[str, Video]:
+    """The videos that are given, else those of the dataset that was scored."""
+    if path is not None:
+        return {video.name: video for video in open_videos(path)} if path.exists() else {}
+    if "gt" not in scored or not Path(scored["gt"]).exists():
         return {}
-    return {video.name: video for video in find_videos(path)}
+    videos = open_videos(Path(scored["gt"]), scored.get("dataset"), scored.get("split"))
+    return {video.name: video for video in videos}

@@ -22,7 +22,8 @@ from typing import Any
 
 import numpy as np
 
-from downstream.dataset import Dataset, frame_files, open_dataset
+from downstream.data.dataset import Annotation, Dataset, Kind, frame_files
+from downstream.data.kinds import open_dataset
 from downstream.metrics.boundary import f_measure
 from downstream.metrics.region import jaccard
 from downstream.result_masks import check_folders, check_threshold, foreground, mean, per_cent, read_pair
@@ -35,15 +36,18 @@ TOLERANCE = 0.008
 """Distance at which two outlines still agree, as a share of the image's longer side."""
 
 
-def score_by_report(gt: Path, pred: Path, task: str, threshold: float | None, split: str | None) -> dict[str, Any]:
+def score_by_report(
+    gt: Path, pred: Path, task: str, threshold: float | None, split: str | None, kind: Kind | None = None
+) -> dict[str, Any]:
     """Scores a folder of results as the AGNN report does, Sec. 4.4.
 
     Args:
-        gt: Dataset root in DAVIS layout.
+        gt: Dataset root.
         pred: Folder of `<sequence>/<frame>.png`, one for each annotated frame.
         task: Has to be `zero-shot`: the report knows one foreground.
         threshold: Share of 255 above which a soft map is foreground; None reads masks.
-        split: File in `ImageSets` that names the sequences; None takes all.
+        split: Part of the dataset; None takes all.
+        kind: Which dataset it is; None recognises it.
 
     Returns:
         `J`, `F` and `T_iou`, averaged over the frames (the pairs of successive frames) of each sequence and then over
@@ -56,7 +60,7 @@ def score_by_report(gt: Path, pred: Path, task: str, threshold: float | None, sp
     if task != "zero-shot":
         raise InputError(f"--protocol report: scores one foreground; use it with --task zero-shot, not {task}")
     check_threshold(threshold)
-    dataset = open_dataset(gt)
+    dataset = open_dataset(gt, kind)
     names = dataset.sequences(split)
     check_folders(dataset, names, pred)
     pairs = {name: _pairs(dataset, name, pred) for name in names}
@@ -65,6 +69,7 @@ def score_by_report(gt: Path, pred: Path, task: str, threshold: float | None, sp
         "task": task,
         "protocol": "report",
         "gt": str(gt),
+        "dataset": dataset.kind,
         "pred": str(pred),
         "split": split,
         "threshold": threshold,
@@ -83,21 +88,21 @@ def tolerance(height: int, width: int) -> int:
     return math.ceil(TOLERANCE * max(height, width))
 
 
-def _pairs(dataset: Dataset, name: str, pred: Path) -> list[tuple[Path, Path]]:
+def _pairs(dataset: Dataset, name: str, pred: Path) -> list[tuple[Annotation, Path]]:
     """Each annotation of a sequence and the result for it."""
     truth, predictions = dataset.frames(name), frame_files(pred / name)
     if missing := [frame for frame in truth if frame not in predictions]:
         others = f" with {len(missing) - 1} more of this sequence" if len(missing) > 1 else ""
         first = pred / name / f"{missing[0]}.png"
         raise InputError(f"{first}: is missing{others}; --protocol report counts every annotated frame")
-    return [(path, predictions[frame]) for frame, path in truth.items()]
+    return [(annotation, predictions[frame]) for frame, annotation in truth.items()]
 
 
-def _score_sequence(pairs: Sequence[tuple[Path, Path]], threshold: float | None) -> dict[str, Any]:
+def _score_sequence(pairs: Sequence[tuple[Annotation, Path]], threshold: float | None) -> dict[str, Any]:
     values: dict[str, list[float]] = {key: [] for key in MEASURES}
     before: np.ndarray | None = None
-    for truth_path, path in pairs:
-        truth, prediction = read_pair(truth_path, path, threshold)
+    for annotation, path in pairs:
+        truth, prediction = read_pair(annotation, path, threshold)
         found, shown, void = foreground(prediction), foreground(truth), truth == VOID
         values["J"].append(jaccard(found, shown, void))
         values["F"].append(f_measure(found, shown, void, tolerance(*truth.shape)))

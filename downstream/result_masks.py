@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from downstream.dataset import Dataset, sequence_folders
+from downstream.data.dataset import Annotation, Dataset, sequence_folders
 from mug.errors import InputError
 from mug.masks import MAX_LEVELS, VOID, read_mask, read_soft
 
@@ -31,18 +31,18 @@ def check_folders(dataset: Dataset, names: Sequence[str], pred: Path) -> None:
         raise InputError(f"{pred / missing[0]}: no results for {count} {missing[0]}; every sequence is scored")
 
 
-def read_pair(truth_path: Path, path: Path, threshold: float | None) -> tuple[np.ndarray, np.ndarray]:
+def read_pair(annotation: Annotation, path: Path, threshold: float | None) -> tuple[np.ndarray, np.ndarray]:
     """An annotation and the result for it, HW uint8 ids of one size.
 
     Args:
-        truth_path: The annotation.
+        annotation: The annotation.
         path: The result: a mask, or a soft map where `threshold` is given.
         threshold: Share of 255 above which a soft map is foreground.
 
     Raises:
         InputError: one is unreadable, the result is of another size, or not a mask.
     """
-    truth, prediction = read_mask(truth_path), _prediction(path, threshold)
+    truth, prediction = annotation.read(), _prediction(path, threshold)
     if prediction.shape != truth.shape:
         sizes = [f"{mask.shape[1]}x{mask.shape[0]}" for mask in (prediction, truth)]
         raise InputError(f"{path}: is {sizes[0]} where its annotation is {sizes[1]}; write results at that size")

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from downstream.dataset import sequence_folders
+from downstream.data.dataset import sequence_folders
 from downstream.groups import Group, find_groups
 from downstream.metrics.region import jaccard
 from downstream.result_masks import mean, per_cent

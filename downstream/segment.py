@@ -11,6 +11,8 @@ from typing import Literal
 import numpy as np
 import torch
 
+from downstream.data.dataset import Kind
+from downstream.data.kinds import open_videos
 from downstream.device import choose_device
 from downstream.graph_segment import GraphConfig, segment_by_graph, trained_side
 from downstream.zero_shot import ZeroShotConfig, check_config, segment_video
@@ -21,7 +23,7 @@ from mug.masks import write_mask, write_soft
 from mug.overlay import OverlayWriter
 from mug.progress import track
 from mug.refine import Refinement, refine, require_crf
-from mug.video import Video, find_videos
+from mug.video import Video
 
 ASIDE = ("raw", "soft")
 """Folders of OUT that hold what else is kept, sequence by sequence; no video may be called so."""
@@ -32,9 +34,13 @@ class SegmentOptions(ZeroShotConfig):
     """What `mug segment` is asked to do."""
 
     videos: Path = field(kw_only=True)
-    """A video, a folder of videos, or a dataset root in DAVIS layout; no annotation is read."""
+    """A video, a folder of videos, or the root of a dataset (DAVIS, YouTube-VOS, FBMS-59, ...); no mask is read."""
     out: Path = field(kw_only=True)
     """Folder for the results: OUT/<sequence>/<frame>.png."""
+    dataset: Kind | None = None
+    """Which dataset `videos` is; recognised by its layout when not given."""
+    split: str | None = None
+    """The part of that dataset (`2017/val`, `test`)."""
     system: Literal["mug", "agnn"] = "mug"
     """What finds the object: MuG by itself, or AGNN as `mug finetune agnn` trained it."""
     weights: Path | None = None
@@ -60,7 +66,7 @@ def segment(options: SegmentOptions) -> None:
     device = choose_device(options.device)
     if options.refine == "crf":
         require_crf()
-    videos = find_videos(options.videos)
+    videos = open_videos(options.videos, options.dataset, options.split)
     finder = find_by(options, device)
     _check_overlays(videos, options)
     for folder in _folders(videos, options):  # every folder is looked at before the first is written to

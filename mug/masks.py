@@ -64,6 +64,22 @@ def read_mask(path: Path, lone_void: bool = False) -> np.ndarray:
     return np.array(mask)
 
 
+def read_binary(path: Path) -> np.ndarray:
+    """Reads a mask of one object as HW uint8 with 0 and 1, also where its 0 and 255 were blurred or stored with loss.
+
+    Object is what is brighter than the middle grey; of indexed images, and of grey ones that stay below 2, what is not
+    0.
+
+    Raises:
+        InputError: unreadable or 16-bit.
+    """
+    image = _open(path)
+    indexed = image.mode in ("1", "P", "PA")
+    levels = np.asarray(image)[..., 0] if image.mode == "PA" else np.asarray(image if indexed else image.convert("L"))
+    threshold = 0 if indexed or levels.max(initial=0) < 2 else 127
+    return (levels > threshold).astype(np.uint8)
+
+
 def read_soft(path: Path) -> np.ndarray:
     """Reads a soft map as HW uint8, 0 surely background to 255 surely foreground.
 

@@ -11,6 +11,7 @@ import pytest
 from mug.cli import COMMANDS
 
 ROOT = Path(__file__).resolve().parents[2]
+DOCUMENTS = ["README.md", "CONTRIBUTING.md", "docs/how-to.md", "docs/reference.md", "docs/datasets.md"]
 
 
 @pytest.mark.parametrize("document", ["README.md", "docs/reference.md"])
@@ -19,14 +20,14 @@ def test_table_of_commands_is_complete(document: str) -> None:
     assert sorted(rows) == sorted(command.name for command in COMMANDS)
 
 
-@pytest.mark.parametrize("document", ["README.md", "CONTRIBUTING.md", "docs/how-to.md", "docs/reference.md"])
+@pytest.mark.parametrize("document", DOCUMENTS)
 def test_examples_call_commands_that_exist(document: str) -> None:
     text = (ROOT / document).read_text()
     called = set(re.findall(r"^mug ([a-z-]+)", text, re.MULTILINE))
     assert called <= {command.name for command in COMMANDS}
 
 
-@pytest.mark.parametrize("document", ["README.md", "CONTRIBUTING.md", "docs/how-to.md", "docs/reference.md"])
+@pytest.mark.parametrize("document", DOCUMENTS)
 def test_links_and_configs_exist(document: str) -> None:
     path = ROOT / document
     text = path.read_text()

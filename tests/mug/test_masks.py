@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from mug.errors import InputError
-from mug.masks import PALETTE, read_mask, read_soft, write_mask, write_soft
+from mug.masks import PALETTE, read_binary, read_mask, read_soft, write_mask, write_soft
 
 IDS = np.array([[0, 1, 2], [3, 2, 21]], dtype=np.uint8)
 BINARY = np.array([[0, 255, 0], [255, 255, 0]], dtype=np.uint8)
@@ -124,3 +124,21 @@ def test_real_masks(real_data: Path) -> None:
     for path in sorted(davis.iterdir())[:3]:
         mask = read_mask(path)
         assert mask.shape == (480, 854) and set(np.unique(mask)) == {0, 1}
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "LA", "RGB", "P", "jpg", "0/1"])
+def test_masks_of_one_object_in_every_encoding(tmp_path: Path, mode: str) -> None:
+    path = tmp_path / f"m.{'jpg' if mode == 'jpg' else 'png'}"
+    shown = np.zeros((32, 48), np.uint8)
+    shown[9:23, 5:31] = 1
+    image = Image.fromarray(shown if mode in ("P", "0/1") else shown * 255)
+    if mode == "P":
+        image.putpalette(PALETTE.tobytes())  # whose first colour is darker than the middle grey
+    elif mode not in ("jpg", "0/1"):
+        image = image.convert(mode)
+    image.save(path)
+    if mode == "jpg":
+        assert len(np.unique(np.asarray(Image.open(path)))) > 2
+    read = read_binary(path)
+    assert read.dtype == np.uint8
+    np.testing.assert_array_equal(read, shown)

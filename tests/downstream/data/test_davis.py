@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from downstream.dataset import open_dataset
+from downstream.data.kinds import open_dataset
 from mug.errors import InputError
 
 Squares = Callable[..., Path]
@@ -87,8 +87,12 @@ def test_marks_that_make_no_sense_are_refused(moving_squares: Squares, text: str
 def test_missing_folders_are_named(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="nowhere: no such folder"):
         open_dataset(tmp_path / "nowhere")
-    with pytest.raises(InputError, match="has no folder Annotations/480p"):
+    with pytest.raises(
+        InputError, match=r"is no dataset that is known; say which with --dataset \(davis16, davis17, .*vos"
+    ):
         open_dataset(tmp_path)
+    with pytest.raises(InputError, match=r"has no folder Annotations/480p; give the root of a dataset in DAVIS"):
+        open_dataset(tmp_path, "davis17")
     (tmp_path / "Annotations" / "480p" / "empty").mkdir(parents=True)
     with pytest.raises(InputError, match=r"480p: holds no <sequence>/<frame>\.png"):
         open_dataset(tmp_path).sequences()

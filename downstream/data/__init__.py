@@ -1,0 +1,1 @@
+"""Annotated data sets behind one interface, each with its own layout and encoding."""

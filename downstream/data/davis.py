@@ -1,0 +1,210 @@
+"""DAVIS-2016 and DAVIS-2017, and whatever else lies as they do.
+
+`ROOT/JPEGImages/480p/<sequence>/00000.jpg` with `ROOT/Annotations/480p/<sequence>/00000.png`; the level `480p` may be
+`Full-Resolution`, `1080p` or missing. `ROOT/ImageSets` holds lists of sequences. Of test-dev the first masks alone are
+published; the annotations for the unsupervised task lie in `Annotations_unsupervised`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
+
+import numpy as np
+
+from downstream.data.dataset import (
+    Annotation,
+    Dataset,
+    ForegroundAnnotation,
+    Kind,
+    first_masks_alone,
+    frame_files,
+    open_frames,
+    sequence_folders,
+    some,
+)
+from downstream.data.splits import read_split
+from mug.errors import InputError
+from mug.masks import read_mask
+from mug.video import FrameFolder, Video, find_videos
+from mug.video import frame_files as image_files
+
+LEVELS = ("480p", "Full-Resolution", "1080p")
+"""Resolutions that DAVIS is published in; where several are there, the first is taken."""
+INFO_FILE = "db_info.yml"
+
+
+@dataclass(frozen=True)
+class UnsupervisedAnnotation(Annotation):
+    """A mask in which 255 is void even where nothing else is shown."""
+
+    def read(self) -> np.ndarray:
+        """See `Annotation`."""
+        return read_mask(self.path, lone_void=True)
+
+
+class Davis17(Dataset):
+    """DAVIS-2017 with the annotations of the semi-supervised task: several objects, the first masks given.
+
+    The first and the last annotated frame of a sequence do not count, whatever the task.
+    """
+
+    kind: ClassVar[Kind] = "davis17"
+    title = "DAVIS-2017"
+    dense = True
+    masks: ClassVar[str] = "Annotations"
+    lists: ClassVar[tuple[str, ...]] = ()
+    """Folders of `ImageSets` that are meant where several have a list. The lists of 2016 lie beside those of 2017 with
+    the same names: there the user has to say which."""
+
+    @classmethod
+    def lies_in(cls, root: Path) -> bool:
+        """See `Dataset`; PASCAL VOC has folders of these names too, and its own beside them."""
+        there = any((root / folder).is_dir() for folder in ("Annotations", "JPEGImages"))
+        return there and not (root / "SegmentationClass").is_dir()
+
+    def check(self) -> None:
+        """See `Dataset`."""
+        _ = self.annotations
+
+    @property
+    def annotations(self) -> Path:
+        """The folder that holds the sequences.
+
+        Raises:
+            InputError: it is missing.
+        """
+        folder = self.root / self.masks
+        if not folder.is_dir():
+            raise InputError(
+                f"{self.root}: has no folder {self.masks}/{LEVELS[0]}; give the root of a dataset in DAVIS layout"
+            )
+        return _level(folder)
+
+    def sequences(self, split: str | None = None) -> list[str]:
+        """See `Dataset`; `split` is a file in `ImageSets`."""
+        annotated = sequence_folders(self.annotations)
+        if not annotated:
+            raise InputError(f"{self.annotations}: holds no <sequence>/<frame>.png; give the root of a DAVIS layout")
+        if split is None:
+            return annotated
+        path, chosen = read_split(self.root, split, self.lists)
+        if missing := [name for name in chosen if name not in annotated]:
+            raise InputError(f"{self.annotations}: has no annotations of {some(missing)}, which {path} names")
+        return chosen
+
+    def frames(self, sequence: str) -> dict[str, Annotation]:
+        """See `Dataset`."""
+        return {name: self._annotation(path) for name, path in frame_files(self.annotations / sequence).items()}
+
+    def _annotation(self, path: Path) -> Annotation:
+        return Annotation(path)
+
+    def video(self, sequence: str) -> FrameFolder:
+        """See `Dataset`."""
+        return open_frames(self._images() / sequence, sequence)
+
+    def videos(self, split: str | None = None) -> Sequence[Video]:
+        """See `Dataset`; no annotation is needed."""
+        if split is None:
+            return find_videos(self._images())
+        return [self.video(name) for name in read_split(self.root, split, self.lists)[1]]
+
+    def _images(self) -> Path:
+        folder = self.root / "JPEGImages"
+        if (self.root / self.masks).is_dir() and self.annotations.name in LEVELS:
+            level = folder / self.annotations.name
+            if level.is_dir() or not folder.is_dir():
+                return level
+        return _level(folder)
+
+    def given(self, sequence: str) -> dict[str, np.ndarray]:
+        """See `Dataset`.
+
+        Raises:
+            InputError: also where the first frame has no annotation, so that another would be taken for it.
+        """
+        first = next(iter(self.frames(sequence)), None)
+        folder = self._images() / sequence
+        images = image_files(folder) if folder.is_dir() else []
+        if first is None or (images and images[0].stem != first):
+            missing = self.annotations / sequence / (f"{images[0].stem}.png" if images else "00000.png")
+            raise InputError(f"{missing}: no such mask; O-VOS needs the first frame's annotation")
+        return super().given(sequence)
+
+    def scored(self, split: str | None, given: bool) -> dict[str, list[str]]:
+        """See `Dataset`; here without the first and the last frame (Perazzi et al. 2016)."""
+        frames = {name: list(self.frames(name)) for name in self.sequences(split)}
+        if all(len(names) == 1 for names in frames.values()):
+            raise first_masks_alone(self.annotations)
+        for name, names in frames.items():
+            if len(names) < 3:
+                raise InputError(
+                    f"{self.annotations / name}: has {len(names)} annotated frames; the first and the last do not "
+                    "count, so at least 3 are needed"
+                )
+        return {name: names[1:-1] for name, names in frames.items()}
+
+    def steady(self) -> set[str] | None:
+        """The sequences marked `eval_t` in the data set's `db_info.yml`; None if it has no such file.
+
+        Raises:
+            InputError: the file cannot be understood.
+        """
+        import yaml
+
+        folders = (self.root, self.root / self.masks, self.annotations)
+        path = next((folder / INFO_FILE for folder in folders if (folder / INFO_FILE).is_file()), None)
+        if path is None:
+            return None
+        try:
+            entries = yaml.safe_load(path.read_text())["sequences"]
+            return {str(entry["name"]) for entry in entries if entry.get("eval_t", False) is True}
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, yaml.YAMLError) as error:
+            raise InputError(
+                f"{path}: is no list of `sequences` with `name` and `eval_t` as DAVIS has it; mend or remove it"
+            ) from error
+
+
+class Davis16(Davis17):
+    """DAVIS-2016: one foreground. Its own release has masks of 0 and 255; those of DAVIS-2017 are united."""
+
+    kind = "davis16"
+    title = "DAVIS-2016"
+    lists = ("480p", "2016", "1080p")
+
+    @classmethod
+    def lies_in(cls, root: Path) -> bool:
+        """See `Dataset`; its release has lists for each resolution, that of 2017 for each year."""
+        lists = root / "ImageSets"
+        return super().lies_in(root) and (lists / "480p").is_dir() and not (lists / "2017").is_dir()
+
+    def _annotation(self, path: Path) -> Annotation:
+        return ForegroundAnnotation(path)
+
+
+class Davis17Unsupervised(Davis17):
+    """DAVIS-2017 with the annotations of the unsupervised task: more objects, void regions; every frame counts."""
+
+    kind = "davis17-unsupervised"
+    title = "DAVIS-2017 unsupervised"
+    masks = "Annotations_unsupervised"
+    lists = ("2017", "2019")
+
+    @classmethod
+    def lies_in(cls, root: Path) -> bool:
+        """See `Dataset`; where both kinds of annotations are there, those of the semi-supervised task are meant."""
+        return (root / cls.masks).is_dir() and not (root / "Annotations").is_dir()
+
+    def _annotation(self, path: Path) -> Annotation:
+        return UnsupervisedAnnotation(path)
+
+    def scored(self, split: str | None, given: bool) -> dict[str, list[str]]:
+        """See `Dataset`; all frames count (Caelles et al. 2019)."""
+        return Dataset.scored(self, split, given)
+
+
+def _level(folder: Path) -> Path:
+    return next((folder / level for level in LEVELS if (folder / level).is_dir()), folder)

@@ -1,0 +1,83 @@
+"""Which data set lies in a folder."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from downstream.data.dataset import Dataset, Kind
+from downstream.data.davis import Davis16, Davis17, Davis17Unsupervised
+from downstream.data.fbms import FBMS
+from downstream.data.folder import Folder
+from downstream.data.segtrack import SegTrack
+from downstream.data.youtube_objects import YouTubeObjects
+from downstream.data.youtube_vos import YouTubeVOS
+from mug.errors import InputError
+from mug.video import Video, find_videos
+
+# in the order in which they are recognised: a folder `Annotations` is DAVIS only if it is nothing more particular
+KINDS: tuple[type[Dataset], ...] = (
+    YouTubeVOS,
+    YouTubeObjects,
+    FBMS,
+    SegTrack,
+    Davis17Unsupervised,
+    Davis16,
+    Davis17,
+    Folder,
+)
+
+
+def find_dataset(path: Path, kind: Kind | None = None) -> Dataset | None:
+    """The dataset that lies at a path, unchecked; None where nothing lies there that is known as one.
+
+    Args:
+        path: Its folder.
+        kind: Which one it is; None recognises it by its layout.
+    """
+    path = Path(path)
+    if kind is not None:
+        return next(found for found in KINDS if found.kind == kind)(path)
+    return next((found(path) for found in KINDS if path.is_dir() and found.lies_in(path)), None)
+
+
+def open_dataset(root: Path, kind: Kind | None = None) -> Dataset:
+    """Opens an annotated dataset and checks its layout.
+
+    Args:
+        root: Its folder.
+        kind: Which one it is; None recognises it by its layout.
+
+    Raises:
+        InputError: nothing known lies there, or the first thing that is wrong with it.
+    """
+    if not Path(root).is_dir():
+        raise InputError(f"{root}: no such folder; give the root of a dataset")
+    dataset = find_dataset(root, kind)
+    if dataset is None:
+        known = ", ".join(sorted(found.kind for found in KINDS))
+        raise InputError(f"{root}: is no dataset that is known; say which with --dataset ({known})")
+    dataset.check()
+    return dataset
+
+
+def open_videos(path: Path, kind: Kind | None = None, split: str | None = None) -> Sequence[Video]:
+    """All videos at a path, named as their sequences: of a dataset, a folder of videos, or one video.
+
+    Args:
+        path: Where they lie.
+        kind: Which dataset it is; None recognises it by its layout.
+        split: The part of a dataset.
+
+    Raises:
+        InputError: there is none, or it cannot be read.
+    """
+    dataset = find_dataset(path, kind)
+    if dataset is not None:
+        videos = dataset.videos(split)
+        if not videos:
+            dataset.check()
+        return videos
+    if split is not None:
+        raise InputError(f"--split {split}: {path} is no dataset that is known; leave it out")
+    return find_videos(path)

@@ -1,0 +1,105 @@
+"""SegTrack v2 (Li et al. 2013): `ROOT/JPEGImages/<sequence>/<frame>` with `ROOT/GroundTruth/<sequence>/<frame>`.
+
+Where a sequence has several objects, a folder `1`, `2`, ... for each lies between. Frames and masks are PNG or BMP
+files of one name, though not always of one suffix; masks are 0 and 255, many of them in RGB.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from downstream.data.dataset import Annotation, Dataset, frame_files, open_frames, some, subfolders
+from downstream.data.splits import read_split
+from mug.errors import InputError
+from mug.masks import read_binary
+from mug.video import FRAME_SUFFIXES, FrameFolder
+from mug.video import frame_files as image_files
+
+
+@dataclass(frozen=True)
+class ObjectMasks(Annotation):
+    """A file for each object of a frame.
+
+    Attributes:
+        objects: The files, in the order of the objects' ids.
+    """
+
+    objects: tuple[Path, ...]
+
+    def read(self) -> np.ndarray:
+        """See `Annotation`; where objects overlap the later one is seen.
+
+        Raises:
+            InputError: also where the files differ in size.
+        """
+        mask = read_binary(self.objects[0])
+        for identity, path in enumerate(self.objects[1:], start=2):
+            shown = read_binary(path)
+            if shown.shape != mask.shape:
+                raise InputError(f"{path}: is of another size than {self.objects[0]}; unpack the sequence anew")
+            mask[shown == 1] = identity
+        return mask
+
+
+class SegTrack(Dataset):
+    """SegTrack v2: 14 sequences, 24 objects, all frames annotated."""
+
+    kind = "segtrack"
+    title = "SegTrack v2"
+    dense = True
+
+    @classmethod
+    def lies_in(cls, root: Path) -> bool:
+        """See `Dataset`; a group of images has a folder `GroundTruth` too, and its images beside it."""
+        return bool(subfolders(root / "GroundTruth")) and not image_files(root)
+
+    @property
+    def annotations(self) -> Path:
+        """See `Dataset`."""
+        return self.root / "GroundTruth"
+
+    def check(self) -> None:
+        """See `Dataset`."""
+        for folder in ("GroundTruth", "JPEGImages"):
+            if not (self.root / folder).is_dir():
+                raise InputError(f"{self.root}: has no folder {folder}; give the root of SegTrack v2")
+        if not subfolders(self.annotations):
+            raise InputError(f"{self.annotations}: holds no sequence; unpack SegTrack v2 anew")
+        for name in self.sequences():
+            self.frames(name)
+
+    def sequences(self, split: str | None = None) -> list[str]:
+        """See `Dataset`; `split` is a list in `ImageSets`, such as `all`."""
+        there = [folder.name for folder in subfolders(self.annotations)]
+        if split is None:
+            return there
+        path, names = read_split(self.root, split)
+        chosen = [self._folder_of(name) for name in names]
+        if missing := [name for name in chosen if name not in there]:
+            raise InputError(f"{self.annotations}: has no masks of {some(missing)}, which {path} names")
+        return chosen
+
+    def _folder_of(self, name: str) -> str:
+        """Where a sequence lies: the first line of its own list says it, should the folder have another name."""
+        own = self.root / "ImageSets" / f"{name}.txt"
+        if (self.annotations / name).is_dir() or not own.is_file():
+            return name
+        return own.read_text().split("\n", 1)[0].strip().rstrip("/") or name
+
+    def frames(self, sequence: str) -> dict[str, Annotation]:
+        """See `Dataset`."""
+        folder = self.annotations / sequence
+        objects = [frame_files(path, FRAME_SUFFIXES) for path in subfolders(folder) or [folder]]
+        if not objects[0]:
+            raise InputError(f"{folder}: holds no mask; unpack the sequence anew")
+        for number, files in enumerate(objects, start=1):
+            if missing := [name for name in objects[0] if name not in files]:
+                raise InputError(f"{folder / str(number)}: has no mask of frame {missing[0]}; unpack the sequence anew")
+        return {name: ObjectMasks(path, tuple(files[name] for files in objects)) for name, path in objects[0].items()}
+
+    def video(self, sequence: str) -> FrameFolder:
+        """See `Dataset`."""
+        return open_frames(self.root / "JPEGImages" / sequence, sequence)

@@ -1,0 +1,45 @@
+"""Lists of sequences in `ImageSets`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from mug.errors import InputError
+
+
+def read_split(root: Path, split: str, folders: Sequence[str] = ()) -> tuple[Path, list[str]]:
+    """The sequences that a file in `ROOT/ImageSets` names.
+
+    Args:
+        root: The data set.
+        split: Name of the file without `.txt` (`val`), with its folder where several have it (`2017/val`).
+        folders: Folders in `ImageSets` whose list is taken where several have one, the first before the second.
+
+    Returns:
+        The file, and its names in order.
+
+    Raises:
+        InputError: there is no such file, or several, or it names nothing.
+    """
+    path = _find(root / "ImageSets", split, folders)
+    # a name a line; or, as in DAVIS-16, an image and an annotation a line; SegTrack v2 marks some names with a star
+    first = [line.split()[0].rstrip("/") for line in path.read_text().splitlines() if line.strip()]
+    names = [(entry.split("/")[-2] if "/" in entry else entry).lstrip("*") for entry in first]
+    if not names:
+        raise InputError(f"{path}: names no sequence; write one name a line")
+    return path, list(dict.fromkeys(names))
+
+
+def _find(folder: Path, split: str, preferred: Sequence[str]) -> Path:
+    found = sorted(folder.rglob(f"{split}.txt"))
+    if not found:
+        known = sorted({path.stem for path in folder.rglob("*.txt")})
+        raise InputError(f"{folder}: has no {split}.txt" + (f"; there are {', '.join(known)}" if known else ""))
+    if len(found) == 1:
+        return found[0]
+    for name in preferred:
+        if (folder / name / f"{split}.txt") in found:
+            return folder / name / f"{split}.txt"
+    choices = ", ".join(str(path.relative_to(folder).with_suffix("")) for path in found)
+    raise InputError(f"--split {split}: could be any of {choices}; name one of them")

@@ -1,0 +1,129 @@
+"""YouTube-VOS: `ROOT/{train,valid,test}/{JPEGImages,Annotations}/<video>/00000.{jpg,png}` and `meta.json` in each.
+
+Of train every fifth frame is annotated; of valid and test only the frames in which objects appear, which is not always
+the first one. `meta.json` says for every object in which frames it is.
+"""
+
+from __future__ import annotations
+
+import json
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+
+from downstream.data.dataset import Annotation, Dataset, first_masks_alone, frame_files, open_frames
+from mug.errors import InputError
+from mug.files import natural_key
+from mug.masks import VOID
+from mug.video import FrameFolder
+
+PARTS = ("train", "valid", "test")
+META = "meta.json"
+
+Starts = dict[str, list[int]]
+"""The objects that begin in a frame, by its name, in the order of frames."""
+
+
+class YouTubeVOS(Dataset):
+    """YouTube-VOS, as a whole or one of its parts. Every object counts from the frame after the one it is given in."""
+
+    kind = "youtube-vos"
+    title = "YouTube-VOS"
+
+    @classmethod
+    def lies_in(cls, root: Path) -> bool:
+        """See `Dataset`."""
+        return any((folder / META).is_file() for folder in (root, *(root / part for part in PARTS)))
+
+    def check(self) -> None:
+        """See `Dataset`."""
+        for part in self._parts:
+            if not (part / "Annotations").is_dir():
+                raise InputError(f"{part}: has no folder Annotations; unpack that part of YouTube-VOS anew")
+            for name in self._starts(part):
+                if not (part / "Annotations" / name).is_dir():
+                    raise InputError(
+                        f"{part / 'Annotations' / name}: is missing, though {part / META} names it; unpack it anew"
+                    )
+
+    @cached_property
+    def _parts(self) -> list[Path]:
+        if (self.root / META).is_file():
+            return [self.root]
+        parts = [self.root / part for part in PARTS if (self.root / part).is_dir()]
+        if not parts:
+            raise InputError(f"{self.root}: has neither {META} nor folders train, valid or test; give YouTube-VOS")
+        return parts
+
+    @cached_property
+    def _videos(self) -> dict[str, tuple[Path, Starts]]:
+        """The part that each sequence lies in, and where its objects begin."""
+        found = ((part, name, starts) for part in self._parts for name, starts in self._starts(part).items())
+        return {name: (part, starts) for part, name, starts in found}
+
+    def _starts(self, part: Path) -> dict[str, Starts]:
+        path = part / META
+        if not path.is_file():
+            raise InputError(f"{path}: is missing; it says where objects begin, unpack that part of YouTube-VOS anew")
+        try:
+            videos = json.loads(path.read_text())["videos"]
+            firsts = {
+                name: [(min(entry["frames"], key=natural_key), int(identity)) for identity, entry in objects.items()]
+                for name, objects in ((name, video["objects"]) for name, video in sorted(videos.items()))
+            }
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+            raise InputError(f"{path}: does not tell where objects are as YouTube-VOS does; unpack it anew") from error
+        return {name: _by_frame(pairs) for name, pairs in firsts.items()}
+
+    def sequences(self, split: str | None = None) -> list[str]:
+        """See `Dataset`; `split` is `train`, `valid` or `test`."""
+        parts = {part.resolve().name for part in self._parts}
+        if split is not None and split not in parts:
+            raise InputError(f"--split {split}: {self.root} has no such part; there are {', '.join(sorted(parts))}")
+        chosen = [name for name, (part, _) in self._videos.items() if split in (None, part.resolve().name)]
+        if not chosen:
+            raise InputError(f"{self.root}: {META} names no video; unpack YouTube-VOS anew")
+        return chosen
+
+    def frames(self, sequence: str) -> dict[str, Annotation]:
+        """See `Dataset`."""
+        files = frame_files(self._videos[sequence][0] / "Annotations" / sequence)
+        return {name: Annotation(path) for name, path in files.items()}
+
+    def video(self, sequence: str) -> FrameFolder:
+        """See `Dataset`."""
+        return open_frames(self._videos[sequence][0] / "JPEGImages" / sequence, sequence)
+
+    def given(self, sequence: str) -> dict[str, np.ndarray]:
+        """See `Dataset`; objects appear later too, each in the frame that `meta.json` names first."""
+        part, starts = self._videos[sequence]
+        frames, given = self.frames(sequence), {}
+        for name, objects in starts.items():
+            if name not in frames:
+                missing = part / "Annotations" / sequence / f"{name}.png"
+                raise InputError(
+                    f"{missing}: is missing, though {META} says that an object begins there; unpack it anew"
+                )
+            mask = frames[name].read()
+            if np.isin(mask, objects).any():  # an object that the mask does not show cannot be carried on
+                given[name] = np.where(np.isin(mask, [*objects, VOID]), mask, 0).astype(np.uint8)
+        return given
+
+    def scored(self, split: str | None, given: bool) -> dict[str, list[str]]:
+        """See `Dataset`.
+
+        Raises:
+            InputError: also for valid and test, of which no other masks are published than those to start from.
+        """
+        left = super().scored(split, given)
+        if all(self.frames(name).keys() <= self._videos[name][1].keys() for name in left):
+            raise first_masks_alone(self.annotations)
+        return left
+
+
+def _by_frame(pairs: list[tuple[str, int]]) -> Starts:
+    starts: Starts = {}
+    for frame, identity in sorted(pairs, key=lambda pair: (natural_key(pair[0]), pair[1])):
+        starts.setdefault(frame, []).append(identity)
+    return starts
