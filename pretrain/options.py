@@ -103,7 +103,8 @@ class PretrainOptions:
 
 
 FREE_KEYS = (
-    "out", "num_workers", "save_every", "picture_every", "retrieval_every", "index_cache", "bootstrap.cache", "engine.threads"
+    "out", "num_workers", "save_every", "picture_every", "retrieval_every", "index_cache", "bootstrap.cache",
+    "engine.threads",
 )  # fmt: skip
 """What may change when a run goes on: nothing here moves a loss."""
 
@@ -129,8 +130,9 @@ def check(options: PretrainOptions) -> None:
         if value < 1:
             raise InputError(f"{name}: {value} is too few; give 1 or more")
     for name, value in (
-        ("picture_every", options.picture_every), ("retrieval_every", options.retrieval_every), ("num_workers", options.num_workers),
-        ("schedule.warmup", options.schedule.warmup), ("warmup.steps", options.warmup.steps),
+        ("picture_every", options.picture_every), ("retrieval_every", options.retrieval_every),
+        ("num_workers", options.num_workers), ("schedule.warmup", options.schedule.warmup),
+        ("warmup.steps", options.warmup.steps),
     ):  # fmt: skip
         if value < 0:
             raise InputError(f"{name}: {value} is negative; give 0 or more")

@@ -132,7 +132,7 @@ def _map(task: partial[int], videos: Sequence[Video], workers: int) -> Iterator[
 def _one_thread() -> None:
     os.environ["OMP_NUM_THREADS"] = "1"  # for torch, which only some priors import
     import cv2
-    from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
+    from threadpoolctl import threadpool_limits
 
     cv2.setNumThreads(1)
     threadpool_limits(1)
