@@ -77,11 +77,13 @@ class Propagator:
             propagated = self._assign(values, frame, shown.shape[:2])
         if mask is None:
             assert propagated is not None
-            self._recent.append(_Memory(features, self._remembered(values, propagated)))
+            self._recent.append(_Memory(features, self._remembered(values, propagated, shown.shape[:2])))
             return propagated
-        return self._take(features, mask, propagated)
+        return self._take(features, mask, propagated, shown.shape[:2])
 
-    def _take(self, features: Tensor, mask: np.ndarray, propagated: np.ndarray | None) -> np.ndarray:
+    def _take(
+        self, features: Tensor, mask: np.ndarray, propagated: np.ndarray | None, shown: tuple[int, ...]
+    ) -> np.ndarray:
         """Remembers a frame with the mask that came with it, and gives the frame's complete mask."""
         given = [int(i) for i in np.unique(mask) if i not in (0, VOID)]
         if not given and propagated is None:
@@ -91,7 +93,7 @@ class Propagator:
             others = np.where(np.isin(propagated, given) & (mask != VOID), 0, propagated)
             merged = np.where(np.isin(mask, given), mask, others).astype(np.uint8)
         self._ids += [i for i in given if i not in self._ids]
-        memory = _Memory(features, self._to_grid(merged, features))
+        memory = _Memory(features, self._to_grid(merged, features, shown))
         # what was remembered of these objects, and of the places where they were not yet known, is out of date
         self._recent.clear()
         self._recent.extend([memory] * (self._config.first_copies if self._config.keep_first else 1))
@@ -143,9 +145,9 @@ class Propagator:
             return radius
         return max(1, round(radius * min(query_chw.shape[1:])))
 
-    def _remembered(self, labels_lhw: Tensor, mask: np.ndarray) -> Tensor:
+    def _remembered(self, labels_lhw: Tensor, mask: np.ndarray, shown: tuple[int, ...]) -> Tensor:
         if self._config.labels == "mask":
-            return self._to_grid(mask, labels_lhw)
+            return self._to_grid(mask, labels_lhw, shown)
         if self._config.labels == "hard":
             return F.one_hot(labels_lhw.argmax(0), len(labels_lhw)).permute(2, 0, 1).to(labels_lhw)
         if self._config.sharpen == 1:
@@ -153,7 +155,9 @@ class Propagator:
         sharp = labels_lhw**self._config.sharpen
         return sharp / sharp.sum(0, keepdim=True).clamp_min(1e-6)
 
-    def _to_grid(self, mask: np.ndarray, like: Tensor) -> Tensor:
+    def _to_grid(self, mask: np.ndarray, like: Tensor, shown: tuple[int, ...]) -> Tensor:
+        if self._config.first_labels == "bilinear":
+            mask = _nearest(mask, shown)
         return labels_to_grid(mask, self._ids, like.shape[-2:], self._config.first_labels).to(like.device)
 
     def _assign(self, labels_lhw: Tensor, frame: np.ndarray, shown: tuple[int, ...]) -> np.ndarray:
@@ -168,10 +172,8 @@ class Propagator:
         if config.refine != "none":
             shares = labels.clamp(0, 1).cpu().numpy()
             labels = torch.from_numpy(np.stack([refine(frame, share, config.refine) for share in shares]))
-        index = labels.argmax(0)
-        if index.shape != size:
-            index = F.interpolate(index[None, None].float(), size, mode="nearest-exact")[0, 0].long()
-        return np.array(self._ids, np.uint8)[index.cpu().numpy()]
+        mask = np.array(self._ids, np.uint8)[labels.argmax(0).cpu().numpy()]
+        return mask if mask.shape == size else _nearest(mask, size)
 
 
 class _Memory(NamedTuple):
@@ -209,7 +211,7 @@ def fit_frame(frame: np.ndarray, config: PropagationConfig) -> np.ndarray:
     if (height, width) == frame.shape[:2]:
         return frame
     if config.resample == "cubic":
-        return np.asarray(Image.fromarray(frame).resize((width, height), Image.Resampling.BICUBIC))
+        return np.array(Image.fromarray(frame).resize((width, height), Image.Resampling.BICUBIC))
     shrinks = config.resample == "area" and height <= frame.shape[0] and width <= frame.shape[1]
     return cv2.resize(frame, (width, height), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
 
@@ -242,6 +244,10 @@ def stretched(labels_lhw: Tensor) -> Tensor:
     """Each object's map (h, w) of a distribution (L, h, w), brought to [0, 1] over the frame; a constant one is 0."""
     low, high = labels_lhw.amin((1, 2), keepdim=True), labels_lhw.amax((1, 2), keepdim=True)
     return (labels_lhw - low) / (high - low).clamp_min(1e-12)
+
+
+def _nearest(mask: np.ndarray, size: tuple[int, ...]) -> np.ndarray:
+    return np.array(Image.fromarray(mask).resize((size[1], size[0]), Image.Resampling.NEAREST))
 
 
 def _size(image: np.ndarray) -> str:
