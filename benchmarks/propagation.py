@@ -15,7 +15,6 @@ import argparse
 import multiprocessing
 import resource
 import time
-from dataclasses import replace
 
 import numpy as np
 import torch
@@ -38,6 +37,7 @@ class Timed:
         self.seconds = 0.0
 
     def __call__(self, frame: Tensor) -> Tensor:
+        """An extractor: (1, 3, H, W) -> (1, C, h, w)."""
         if self.filling:
             return F.normalize(torch.randn(self.shape, device=self.device), dim=1)
         start = _processor_time(self.device)
@@ -63,7 +63,7 @@ def _measure(objects: int, options: argparse.Namespace, answer: multiprocessing.
     shape = (1, channels, *(-(-side // stride) for side in shown.shape[:2]))
     before = _peak(options.device)
     extract = Timed(network, shape, options.device)
-    propagator = Propagator(extract, replace(config), options.device)
+    propagator = Propagator(extract, config, options.device)
     propagator.step(frames[0], mask)
     for _ in range(config.frames):
         propagator.step(frames[1])
@@ -113,16 +113,15 @@ def main() -> None:
     threads, config = torch.get_num_threads(), PRESETS[options.preset]
     print(
         f"{options.backbone}, features {rows[0][4]}, preset {options.preset} ({config.frames} frames"
-        f"{' and the first' if config.keep_first else ''}), {options.width}x{options.height}, torch {torch.__version__}, "
-        f"{options.device}, {threads} threads"
+        f"{' and the first' if config.keep_first else ''}), {options.width}x{options.height}, "
+        f"torch {torch.__version__}, {options.device}, {threads} threads"
     )
     print(f"{'objects':>8s}{'frames/s':>10s}{'network':>12s}{'the rest':>12s}{'memory':>12s}")
     for objects, (rate, network, rest, memory, _) in zip(OBJECTS, rows, strict=True):
         print(f"{objects:8d}{rate:10.3f}{network:10.2f} s{rest:10.2f} s{memory:8.0f} MiB")
     one, ten = rows
-    print(
-        f"ten objects cost {(ten[1] + ten[2]) / (one[1] + one[2]):.2f} times one, without the network {ten[2] / one[2]:.2f}"
-    )
+    ratio, rest = (ten[1] + ten[2]) / (one[1] + one[2]), ten[2] / one[2]
+    print(f"ten objects cost {ratio:.2f} times one, without the network {rest:.2f}")
 
 
 if __name__ == "__main__":

@@ -57,8 +57,8 @@ class PropagationConfig:
 
     # --- labels ---
     first_labels: Literal["area", "bilinear", "nearest"] = "area"
-    """How a given mask reaches the grid: the share of the cell that an object covers, or the label at the cell's centre,
-    interpolated (in the mask at the size that features are extracted at) or not."""
+    """How a given mask reaches the grid: the share of the cell that an object covers, or the label at the cell's
+    centre, interpolated (in the mask at the size that features are extracted at) or not."""
     labels: Literal["soft", "hard", "mask"] = "soft"
     """What is remembered of a frame: its distribution over objects, the object that each cell was assigned, or its
     result mask, brought to the grid like a given one."""
