@@ -264,6 +264,8 @@ def test_names_that_the_authors_gave_are_translated(tmp_path: Path) -> None:
 
 
 class Malicious:
+    """A pickle of it prints when it is read."""
+
     def __reduce__(self) -> tuple[Any, tuple[str]]:
         return (print, ("code ran",))
 

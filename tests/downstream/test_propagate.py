@@ -105,10 +105,12 @@ def test_temperature_of_calibrated_and_of_other_weights() -> None:
     assert suited_temperature(model, {}) == pytest.approx(float(model.temperature.detach()))
 
 
-def test_a_long_video_file_is_decoded_as_it_is_needed(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, weights: Path
-) -> None:
+def test_a_long_video_file_is_decoded_as_it_is_needed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     length = 300
+    (tmp_path / "quick_features.py").write_text(
+        "import torch.nn.functional as F\n\n\ndef colours():\n    return lambda frame: F.avg_pool2d(frame, 8) - 0.5\n"
+    )
+    monkeypatch.chdir(tmp_path)
     with OverlayWriter(tmp_path / "long.mp4", 24.0, (48, 64)) as writer:
         for t in range(length):
             frame = np.full((48, 64, 3), 40, np.uint8)
@@ -129,7 +131,7 @@ def test_a_long_video_file_is_decoded_as_it_is_needed(
 
     to_rgb = mug.video._to_rgb
     monkeypatch.setattr(mug.video, "_to_rgb", watched)
-    arguments = ("--mask", tmp_path / "first.png", "--weights", weights, "--out", tmp_path / "out")
+    arguments = ("--mask", "first.png", "--backbone", "quick_features:colours", "--out", tmp_path / "out")
     assert propagate(tmp_path / "long.mp4", *arguments) == 0
     assert len(list((tmp_path / "out" / "long").iterdir())) == length
     assert most <= 4, "no frame is held once it is segmented"

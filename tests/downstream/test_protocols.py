@@ -32,7 +32,7 @@ Reference = Callable[[list[Tensor], np.ndarray, tuple[int, int]], list[np.ndarra
 
 @cache
 def moving_features(frames: int, grid: tuple[int, int]) -> tuple[list[Tensor], np.ndarray]:
-    """Smooth random features over which three objects with features of their own move; cells of the first frame's ids."""
+    """Smooth random features over which three objects with features of their own move, and the first frame's ids."""
     generator = torch.Generator().manual_seed(7)
 
     def smooth(*size: int) -> Tensor:
