@@ -19,14 +19,18 @@ def test_table_of_commands_is_complete(document: str) -> None:
     assert sorted(rows) == sorted(command.name for command in COMMANDS)
 
 
-@pytest.mark.parametrize("document", ["README.md", "CONTRIBUTING.md", "docs/how-to.md", "docs/reference.md"])
+@pytest.mark.parametrize(
+    "document", ["README.md", "CONTRIBUTING.md", "docs/how-to.md", "docs/reference.md", "docs/protocols.md"]
+)
 def test_examples_call_commands_that_exist(document: str) -> None:
     text = (ROOT / document).read_text()
     called = set(re.findall(r"^mug ([a-z-]+)", text, re.MULTILINE))
     assert called <= {command.name for command in COMMANDS}
 
 
-@pytest.mark.parametrize("document", ["README.md", "CONTRIBUTING.md", "docs/how-to.md", "docs/reference.md"])
+@pytest.mark.parametrize(
+    "document", ["README.md", "CONTRIBUTING.md", "docs/how-to.md", "docs/reference.md", "docs/protocols.md"]
+)
 def test_links_and_configs_exist(document: str) -> None:
     path = ROOT / document
     text = path.read_text()
@@ -41,5 +45,5 @@ def test_command_is_installed_under_its_name() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     assert project["name"] == "mug-vos"
     assert project["scripts"] == {"mug": "mug.cli:main"}
-    assert set(project["optional-dependencies"]) == {"crf", "dev"}
+    assert set(project["optional-dependencies"]) == {"crf", "dev", "timm"}
     assert not any("pydensecrf" in requirement for requirement in project["dependencies"])
