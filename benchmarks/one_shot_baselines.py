@@ -22,8 +22,9 @@ from downstream.device import choose_device
 from downstream.features import Extractor, lab_features, phi_features, untrained_phi
 from downstream.metrics.boundary import f_measure
 from downstream.metrics.region import jaccard
-from downstream.one_shot import PRESETS, Propagator
+from downstream.one_shot import Propagator
 from downstream.propagate import annotation, first_mask
+from downstream.protocols import PRESETS
 from mug.backbone import BackboneConfig
 from mug.checkpoint import load_weights
 from mug.masks import VOID, read_mask
@@ -39,7 +40,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("root", type=Path, help="dataset in DAVIS layout, all frames annotated")
     parser.add_argument("--weights", type=Path, nargs="*", default=[], help="weights of MuG (.safetensors)")
-    parser.add_argument("--preset", choices=sorted(PRESETS), default="memory")
+    parser.add_argument("--preset", choices=sorted(PRESETS), default="mug")
     parser.add_argument("--size", type=int, default=None, help="pixels of the shorter side; the preset's by default")
     parser.add_argument("--every", type=int, default=1, help="one frame in so many only: to explore, not to report")
     parser.add_argument("--device", default="auto")

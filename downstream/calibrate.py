@@ -10,12 +10,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from downstream.backbones import OURS, TEMPERATURE_KEY, open_backbone
 from downstream.device import choose_device
 from downstream.features import Extractor, phi_features
 from downstream.metrics.region import jaccard
-from downstream.one_shot import PRESETS, PropagationConfig, Propagator
-from downstream.propagate import TEMPERATURE_KEY
+from downstream.one_shot import Propagator
+from downstream.protocols import PRESETS, Preset, PropagationConfig
 from mug.checkpoint import load_weights, save_weights
+from mug.errors import InputError
 from mug.masks import VOID
 from mug.progress import track
 from mug.synth import synthetic_video
@@ -38,22 +40,34 @@ class CalibrateOptions:
     """What `mug calibrate` is asked to do."""
 
     weights: Path
-    """Weights of MuG (.safetensors), into whose metadata the temperature is written."""
+    """Weights of MuG (.safetensors), into whose metadata the temperature is written; or of another backbone."""
+    backbone: str = OURS
+    """What the weights are of, as `mug propagate` takes it; for others than `mug` the temperature is only printed."""
+    preset: Preset = "mug"
+    """The protocol that the temperature is for; what is written into weights is always that of `mug`."""
     device: str = "auto"
     """`cpu`, `cuda` or `auto`: a GPU where there is one."""
 
 
 def calibrate(options: CalibrateOptions) -> None:
-    """Chooses the temperature of O-VOS for weights and writes it into them."""
+    """Chooses the temperature of O-VOS for weights; MuG's own keep it."""
     device = choose_device(options.device)
-    model, metadata = load_weights(options.weights)
-    extract = phi_features(model.phi.to(device).eval())
-    config = replace(PRESETS["memory"], size=None)
+    ours = options.backbone == OURS
+    if ours and options.preset != "mug":
+        raise InputError(f"--preset {options.preset}: weights of MuG keep the temperature of `mug`; leave it out")
+    config = replace(PRESETS[options.preset], size=None)
+    if ours:
+        model, metadata = load_weights(options.weights)
+        extract = phi_features(model.phi.to(device).eval())
+    else:
+        extract = open_backbone(options.backbone, options.weights, device, config.stride).extract
     scores = score_temperatures(extract, config, calibration_clips(), device=device)
     best = best_temperature(scores)
-    save_weights(options.weights, model.cpu(), {**metadata, TEMPERATURE_KEY: f"{best:g}"})
+    if ours:
+        save_weights(options.weights, model.cpu(), {**metadata, TEMPERATURE_KEY: f"{best:g}"})
+    verdict = "written" if ours else f"--temperature {best:g}"
     for temperature, score in scores.items():
-        print(f"{temperature:8g}  J {100 * score:5.1f}{'  <- written' if temperature == best else ''}")
+        print(f"{temperature:8g}  J {100 * score:5.1f}{f'  <- {verdict}' if temperature == best else ''}")
 
 
 def calibration_clips() -> list[Clip]:

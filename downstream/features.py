@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from mug.backbone import BackboneConfig, Phi
 
 Extractor = Callable[[Tensor], Tensor]
-"""A frame (1, 3, H, W) in [0, 1] -> what of it is compared: (1, C, h, w), L2-normalised over channels."""
+"""A frame (1, 3, H, W), RGB in [0, 1] -> what of it is compared: (1, C, h, w)."""
 
 LAB_CELL = 8
 """Pixels of the frame to a cell of the colour patches."""

@@ -2,59 +2,23 @@
 
 from __future__ import annotations
 
+import math
 from collections import deque
-from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
 import cv2
 import numpy as np
 import torch
 import torch.nn.functional as F
+from PIL import Image
 from torch import Tensor
 
 from downstream.features import Extractor
+from downstream.protocols import PropagationConfig
 from mug.affinity import topk_attend
 from mug.errors import InputError
 from mug.masks import VOID
 from mug.refine import refine
-
-
-@dataclass
-class PropagationConfig:
-    """How labels travel from the frames already segmented to the next one."""
-
-    frames: int = 7
-    """How many of the most recent frames are remembered."""
-    keep_first: bool = True
-    """Whether frames whose mask was given stay in the memory for good."""
-    radius: float | None = 0.2
-    """How far a cell looks in x and in y, as a share of the frame's shorter side; None: anywhere."""
-    first_radius: float | None = 0.2
-    """The same for the frames whose mask was given, which may be long past."""
-    top_k: int | None = 5
-    """The softmax spans only this many most similar cells of the whole memory; None: all of them."""
-    temperature: float = 0.05
-    """Divides the similarities before the softmax; it has to suit the spread of the features."""
-    labels: Literal["soft", "hard"] = "soft"
-    """Whether a frame's label is remembered as its distribution over objects or as the one it was assigned."""
-    sharpen: float = 1.6
-    """Power that soft labels are raised to before they are remembered: at 1 small objects fade from frame to frame,
-    high powers turn into hard labels."""
-    upsample: bool = True
-    """Whether the distribution is upsampled before the argmax (smooth outlines) or the argmax after it (cells)."""
-    size: int | None = None
-    """Pixels of the frame's shorter side, as features are extracted from it; None: the frame's own size."""
-    refine: Literal["none", "guided"] = "none"
-    """Whether the upsampled distribution is pulled to the frame's edges by a guided filter."""
-
-
-PRESETS: dict[str, PropagationConfig] = {
-    # Eq. 17 to the letter: the frame before, a softmax over all of it, one label a cell
-    "paper": PropagationConfig(
-        frames=1, keep_first=False, radius=None, first_radius=None, top_k=None, labels="hard", upsample=False
-    ),
-    "memory": PropagationConfig(size=480),
-}
 
 
 class Propagator:
@@ -62,7 +26,8 @@ class Propagator:
 
     Example:
         >>> from downstream.features import lab_features
-        >>> propagator = Propagator(lab_features, PRESETS["memory"])
+        >>> from downstream.protocols import PRESETS
+        >>> propagator = Propagator(lab_features, PRESETS["mug"])
         >>> frame = np.zeros((32, 48, 3), np.uint8)
         >>> mask = np.zeros((32, 48), np.uint8)
         >>> frame[8:24, 8:24], mask[8:24, 8:24] = 200, 3
@@ -101,21 +66,24 @@ class Propagator:
         """
         if mask is not None and mask.shape != frame.shape[:2]:
             raise InputError(f"the mask is {_size(mask)} pixels, its frame {_size(frame)}: give them the same size")
-        features = self._features(frame)
         if mask is None and self._ids == [0]:
             raise InputError("the first frame shows no object: give its mask, with ids from 1")
+        shown = fit_frame(frame, self._config)
+        features = self._features(shown)
         if self._ids == [0]:
             propagated = None
         else:
             values = self._propagate(features)
-            propagated = self._assign(values, frame)
+            propagated = self._assign(values, frame, shown.shape[:2])
         if mask is None:
             assert propagated is not None
-            self._recent.append(_Memory(features, self._remembered(values)))
+            self._recent.append(_Memory(features, self._remembered(values, propagated, shown.shape[:2])))
             return propagated
-        return self._take(features, mask, propagated)
+        return self._take(features, mask, propagated, shown.shape[:2])
 
-    def _take(self, features: Tensor, mask: np.ndarray, propagated: np.ndarray | None) -> np.ndarray:
+    def _take(
+        self, features: Tensor, mask: np.ndarray, propagated: np.ndarray | None, shown: tuple[int, ...]
+    ) -> np.ndarray:
         """Remembers a frame with the mask that came with it, and gives the frame's complete mask."""
         given = [int(i) for i in np.unique(mask) if i not in (0, VOID)]
         if not given and propagated is None:
@@ -125,61 +93,87 @@ class Propagator:
             others = np.where(np.isin(propagated, given) & (mask != VOID), 0, propagated)
             merged = np.where(np.isin(mask, given), mask, others).astype(np.uint8)
         self._ids += [i for i in given if i not in self._ids]
-        memory = _Memory(features, labels_to_grid(merged, self._ids, features.shape[-2:]).to(features.device))
+        memory = _Memory(features, self._to_grid(merged, features, shown))
         # what was remembered of these objects, and of the places where they were not yet known, is out of date
         self._recent.clear()
-        self._recent.append(memory)
+        self._recent.extend([memory] * (self._config.first_copies if self._config.keep_first else 1))
         self._anchors = [anchor.without(given, self._ids) for anchor in self._anchors if anchor.objects - set(given)]
         if self._config.keep_first:
             self._anchors.append(_Anchor(memory, frozenset(given)))
         return np.where(merged == VOID, 0, merged).astype(np.uint8)
 
     def _features(self, frame: np.ndarray) -> Tensor:
-        scale = 1.0 if self._config.size is None else self._config.size / min(frame.shape[:2])
-        if scale != 1.0:
-            height, width = (max(1, round(side * scale)) for side in frame.shape[:2])
-            shrinks = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
-            frame = cv2.resize(frame, (width, height), interpolation=shrinks)
         frame_b3hw = torch.from_numpy(np.ascontiguousarray(frame)).to(self._device).permute(2, 0, 1)[None].float() / 255
-        return self._extract(frame_b3hw)[0]
+        features = self._extract(frame_b3hw)
+        if features.ndim != 4 or len(features) != 1:
+            raise InputError(
+                f"the backbone gave features of shape {tuple(features.shape)}; it has to give (1, C, h, w)"
+            )
+        return (F.normalize(features, dim=1) if self._config.unit else features)[0]
 
     def _propagate(self, query_chw: Tensor) -> Tensor:
         """Eq. 17: the labels (L, h, w) that the memory's cells vote for."""
-        recent = [m for m in self._recent if all(m is not a.memory for a in self._anchors)]
-        memory = [a.memory for a in self._anchors] + recent
-        shares = [self._config.first_radius] * len(self._anchors) + [self._config.radius] * len(recent)
-        shorter = min(query_chw.shape[1:])
-        radius = [None if share is None else max(1, round(share * shorter)) for share in shares]
+        config = self._config
+        memory = [a.memory for a in self._anchors] + list(self._recent)
+        radius = [self._cells(config.first_radius, query_chw)] * len(self._anchors)
+        radius += [self._cells(config.radius, query_chw)] * len(self._recent)
         values = [F.pad(m.labels, (0, 0, 0, 0, 0, len(self._ids) - len(m.labels))) for m in memory]
-        labels = topk_attend(
-            query_chw,
-            torch.stack([m.features for m in memory]),
-            torch.stack(values),
-            k=self._config.top_k,
-            radius=radius,
-            temperature=self._config.temperature,
-        )
+
+        def vote(chosen: slice) -> Tensor:
+            return topk_attend(
+                query_chw,
+                torch.stack([m.features for m in memory[chosen]]),
+                torch.stack(values[chosen]),
+                k=config.top_k,
+                radius=radius[chosen],
+                temperature=config.temperature,
+                window=config.window,
+                renormalise=config.votes == "joint",
+            )
+
+        if config.votes == "joint":
+            labels = vote(slice(None))
+        else:
+            labels = torch.stack([vote(slice(i, i + 1)) for i in range(len(memory))]).mean(0)
+        if config.stretch == "memory":
+            return stretched(labels)
         # void has no vote; what it leaves to the others is brought back to one, or it would fade from frame to frame
         return labels / labels.sum(0, keepdim=True).clamp_min(1e-6)
 
-    def _remembered(self, labels_lhw: Tensor) -> Tensor:
-        if self._config.labels == "soft":
-            sharp = labels_lhw**self._config.sharpen
-            return sharp / sharp.sum(0, keepdim=True).clamp_min(1e-6)
-        return F.one_hot(labels_lhw.argmax(0), len(labels_lhw)).permute(2, 0, 1).to(labels_lhw)
+    def _cells(self, radius: float | None, query_chw: Tensor) -> float | None:
+        if radius is None or self._config.radius_in == "cells":
+            return radius
+        return max(1, round(radius * min(query_chw.shape[1:])))
 
-    def _assign(self, labels_lhw: Tensor, frame: np.ndarray) -> np.ndarray:
+    def _remembered(self, labels_lhw: Tensor, mask: np.ndarray, shown: tuple[int, ...]) -> Tensor:
+        if self._config.labels == "mask":
+            return self._to_grid(mask, labels_lhw, shown)
+        if self._config.labels == "hard":
+            return F.one_hot(labels_lhw.argmax(0), len(labels_lhw)).permute(2, 0, 1).to(labels_lhw)
+        if self._config.sharpen == 1:
+            return labels_lhw
+        sharp = labels_lhw**self._config.sharpen
+        return sharp / sharp.sum(0, keepdim=True).clamp_min(1e-6)
+
+    def _to_grid(self, mask: np.ndarray, like: Tensor, shown: tuple[int, ...]) -> Tensor:
+        if self._config.first_labels == "bilinear":
+            mask = _nearest(mask, shown)
+        return labels_to_grid(mask, self._ids, like.shape[-2:], self._config.first_labels).to(like.device)
+
+    def _assign(self, labels_lhw: Tensor, frame: np.ndarray, shown: tuple[int, ...]) -> np.ndarray:
         """The frame's mask at its own resolution."""
-        size = frame.shape[:2]
-        ids = np.array(self._ids, np.uint8)
-        if not self._config.upsample:
-            cells = labels_lhw.argmax(0)[None, None].float()
-            return ids[F.interpolate(cells, size, mode="nearest-exact")[0, 0].long().cpu().numpy()]
-        labels = F.interpolate(labels_lhw[None], size, mode="bilinear", align_corners=False)[0]
-        if self._config.refine == "none":
-            return ids[labels.argmax(0).cpu().numpy()]
-        shares = labels.clamp(0, 1).cpu().numpy()
-        return ids[np.stack([refine(frame, share, self._config.refine) for share in shares]).argmax(0)]
+        config, size = self._config, frame.shape[:2]
+        labels = labels_lhw
+        if config.argmax_at != "cells":
+            target = size if config.argmax_at == "frame" else shown
+            labels = F.interpolate(labels[None], target, mode="bilinear", align_corners=False)[0]
+        if config.stretch == "result":
+            labels = stretched(labels)
+        if config.refine != "none":
+            shares = labels.clamp(0, 1).cpu().numpy()
+            labels = torch.from_numpy(np.stack([refine(frame, share, config.refine) for share in shares]))
+        mask = np.array(self._ids, np.uint8)[labels.argmax(0).cpu().numpy()]
+        return mask if mask.shape == size else _nearest(mask, size)
 
 
 class _Memory(NamedTuple):
@@ -201,19 +195,59 @@ class _Anchor(NamedTuple):
         return _Anchor(_Memory(self.memory.features, self.memory.labels * keep[:, None, None]), objects)
 
 
-def labels_to_grid(mask: np.ndarray, ids: list[int], grid: tuple[int, ...]) -> Tensor:
-    """The share of every cell that each object covers.
+def fit_frame(frame: np.ndarray, config: PropagationConfig) -> np.ndarray:
+    """A frame, HWC uint8, at the size that features are extracted from it."""
+    if config.size is None:
+        return frame
+    shorter, longer = sorted(frame.shape[:2])
+    proportional = config.size * longer / shorter / config.multiple
+    long_side = {
+        "nearest": max(1, round(proportional)) * config.multiple,
+        "down": max(1, math.floor(proportional)) * config.multiple,
+        "up": math.ceil(proportional) * config.multiple,
+        "square": config.size,
+    }[config.longer]
+    height, width = (config.size, long_side) if frame.shape[0] == shorter else (long_side, config.size)
+    if (height, width) == frame.shape[:2]:
+        return frame
+    if config.resample == "cubic":
+        return np.array(Image.fromarray(frame).resize((width, height), Image.Resampling.BICUBIC))
+    shrinks = config.resample == "area" and height <= frame.shape[0] and width <= frame.shape[1]
+    return cv2.resize(frame, (width, height), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
+
+
+def labels_to_grid(
+    mask: np.ndarray, ids: list[int], grid: tuple[int, ...], how: Literal["area", "bilinear", "nearest"] = "area"
+) -> Tensor:
+    """What each object has of every cell.
 
     Args:
         mask: HW uint8; pixels of ids that are not asked for (void) count for no object.
         ids: The objects, background included.
         grid: (h, w) cells.
+        how: The share of the cell that the object covers (`area`), or its label at the cell's centre, interpolated
+            between the four pixels around it (`bilinear`) or not (`nearest`).
 
     Returns:
         (len(ids), h, w) float32; a cell without void sums to one.
     """
-    one_hot = torch.from_numpy(np.stack([mask == i for i in ids]).astype(np.float32))
-    return F.adaptive_avg_pool2d(one_hot[None], (grid[0], grid[1]))[0]
+    one_hot = torch.from_numpy(np.stack([mask == i for i in ids]).astype(np.float32))[None]
+    size = (grid[0], grid[1])
+    if how == "area":
+        return F.adaptive_avg_pool2d(one_hot, size)[0]
+    if how == "nearest":
+        return F.interpolate(one_hot, size, mode="nearest-exact")[0]
+    return F.interpolate(one_hot, size, mode="bilinear", align_corners=False)[0]
+
+
+def stretched(labels_lhw: Tensor) -> Tensor:
+    """Each object's map (h, w) of a distribution (L, h, w), brought to [0, 1] over the frame; a constant one is 0."""
+    low, high = labels_lhw.amin((1, 2), keepdim=True), labels_lhw.amax((1, 2), keepdim=True)
+    return (labels_lhw - low) / (high - low).clamp_min(1e-12)
+
+
+def _nearest(mask: np.ndarray, size: tuple[int, ...]) -> np.ndarray:
+    return np.array(Image.fromarray(mask).resize((size[1], size[0]), Image.Resampling.NEAREST))
 
 
 def _size(image: np.ndarray) -> str:

@@ -6,26 +6,22 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
+from downstream.backbones import OURS, Backbone, open_backbone
 from downstream.data.dataset import Dataset, Kind
 from downstream.data.kinds import find_dataset, open_dataset, open_videos
 from downstream.device import choose_device
-from downstream.features import phi_features
-from downstream.one_shot import PRESETS, Propagator
-from mug.checkpoint import load_weights
+from downstream.one_shot import Propagator
+from downstream.protocols import LEFT_TO_THE_WEIGHTS, PRESETS, Preset
 from mug.errors import InputError
 from mug.files import prepare_output
 from mug.masks import VOID, read_mask, write_mask
-from mug.model import MuG
 from mug.overlay import OverlayWriter
 from mug.progress import track
 from mug.video import Video
-
-TEMPERATURE_KEY = "one_shot_temperature"
-"""Where weights say which temperature suits them; `mug calibrate` writes it."""
 
 
 @dataclass
@@ -37,20 +33,25 @@ class PropagateOptions:
     are given: each sequence's first, and that of each object that appears later."""
     out: Path
     """Folder for the results: OUT/<sequence>/<frame>.png."""
+    backbone: str = OURS
+    """What frames are compared by: `mug`; `torchvision:NAME[:LAYER]` or `timm:NAME[:LAYER]`, as in
+    `torchvision:resnet18:layer3`; or a function of your own, `your_module:your_function`."""
     weights: Path | None = None
-    """Weights of MuG (.safetensors); those that come with the package when not given."""
+    """Weights of the backbone; of MuG, those that come with the package when not given."""
     mask: Path | None = None
     """The mask of the first frame, for a single video."""
     dataset: Kind | None = None
     """Which dataset `videos` is; recognised by its layout when not given."""
     split: str | None = None
     """The part of that dataset (`2017/val`, `test-dev`, `valid`)."""
-    preset: Literal["memory", "paper"] = "memory"
-    """`paper` is MuG Eq. 17 to the letter; `memory` looks at more frames and carries soft labels."""
+    preset: Preset = "mug"
+    """The protocol: `mug` is ours, `paper` is MuG Eq. 17 to the letter, the others are the published ones of that name
+    (docs/protocols.md)."""
     size: int | None = None
-    """Pixels of the frame's shorter side as phi sees it; the preset's when not given."""
+    """Pixels of the frame's shorter side as the backbone sees it; the preset's when not given."""
     temperature: float | None = None
-    """Of the softmax over similarities; when not given, what the weights say suits them."""
+    """Of the softmax over similarities; when not given, the published one, or for `mug` and `paper` what the weights
+    say suits them."""
     overlay: bool = False
     """Write OUT/<sequence>.mp4 too, with the masks drawn over the frames."""
     overwrite: bool = False
@@ -74,23 +75,24 @@ def propagate(options: PropagateOptions) -> None:
         raise InputError(f"--size {options.size}: must be at least 32 pixels")
     device = choose_device(options.device)
     jobs = _jobs(options)
-    model, metadata = load_weights(options.weights)
     config = PRESETS[options.preset]
+    backbone = open_backbone(options.backbone, options.weights, device, config.stride)
     config = replace(
         config,
         size=options.size or config.size,
-        temperature=options.temperature or suited_temperature(model, metadata),
+        temperature=options.temperature or preset_temperature(options.preset, backbone),
     )
-    extract = phi_features(model.phi.to(device).eval())
     for job in jobs:  # every folder is looked at before the first is written to
         prepare_output(job.folder, options.overwrite)
     for job in jobs:
-        _run(job, Propagator(extract, config, device), options.overlay)
+        _run(job, Propagator(backbone.extract, config, device), options.overlay)
 
 
-def suited_temperature(model: MuG, metadata: dict[str, str]) -> float:
-    """The temperature that fits the features: the calibrated one, else that learned with the matching head."""
-    return float(metadata.get(TEMPERATURE_KEY, model.temperature.detach()))
+def preset_temperature(preset: Preset, backbone: Backbone) -> float:
+    """A published protocol's own temperature; for ours the one that suits the weights, where it is known."""
+    if preset in LEFT_TO_THE_WEIGHTS and backbone.temperature is not None:
+        return backbone.temperature
+    return PRESETS[preset].temperature
 
 
 def _jobs(options: PropagateOptions) -> list[_Job]:

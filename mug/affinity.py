@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -54,8 +55,10 @@ def topk_attend(
     memory: Tensor,
     values: Tensor,
     k: int | None,
-    radius: int | Sequence[int | None] | None,
+    radius: float | Sequence[float | None] | None,
     temperature: float,
+    window: Literal["square", "circle"] = "square",
+    renormalise: bool = True,
 ) -> Tensor:
     """Carries `values` from remembered frames to the query frame (MuG Eq. 17 over a memory).
 
@@ -70,6 +73,9 @@ def topk_attend(
         radius: A query at (x, y) sees the cells with |dx| <= radius and |dy| <= radius; None sees all. One for every
             frame, or a list with one for each.
         temperature: Divides the inner products before the softmax.
+        window: `circle` sees the cells with dx^2 + dy^2 <= radius^2 instead.
+        renormalise: Whether the weights of the k sum to one; else the softmax runs over the whole window and the k
+            keep the weights that it gives them.
 
     Returns:
         (L, h, w), of the type of `values`.
@@ -86,11 +92,12 @@ def topk_attend(
         return attend(q, s, v, temperature)[0].T.reshape(-1, height, width)
     query_hwc = query.movedim(0, -1) / temperature
     values_ml = values.movedim(1, -1).flatten(0, 2)
-    stretches = _by_radius(memory, radii)
+    stretches = _by_radius(memory, radii, window == "circle")
     rows = []
     for y in range(0, height, TILE):
         band = query_hwc[y : y + TILE]
-        tiles = [_read_tile(band[:, x : x + TILE], y, x, stretches, values_ml, k) for x in range(0, width, TILE)]
+        corners = range(0, width, TILE)
+        tiles = [_read_tile(band[:, x : x + TILE], y, x, stretches, values_ml, k, renormalise) for x in corners]
         rows.append(torch.cat(tiles, 1))
     return torch.cat(rows).movedim(-1, 0)
 
@@ -99,30 +106,41 @@ def topk_attend(
 class _Stretch:
     """The remembered frames that share a radius."""
 
-    radius: int | None
+    radius: float | None
+    circle: bool
     features_cthw: Tensor
     position_thw: Tensor
     """Where each cell lies among all cells of all frames of the memory."""
 
 
-def _by_radius(memory_tchw: Tensor, radii: list[int | None]) -> list[_Stretch]:
+def _by_radius(memory_tchw: Tensor, radii: list[float | None], circle: bool) -> list[_Stretch]:
     frames, _, height, width = memory_tchw.shape
     position = torch.arange(frames * height * width, device=memory_tchw.device).view(frames, height, width)
     stretches = []
     for radius in dict.fromkeys(radii):
         chosen = [t for t, r in enumerate(radii) if r == radius]
-        stretches.append(_Stretch(radius, memory_tchw[chosen].movedim(1, 0).contiguous(), position[chosen]))
+        stretches.append(_Stretch(radius, circle, memory_tchw[chosen].movedim(1, 0).contiguous(), position[chosen]))
     return stretches
 
 
-def _read_tile(tile_hwc: Tensor, y: int, x: int, stretches: list[_Stretch], values_ml: Tensor, k: int | None) -> Tensor:
-    logits, positions = [], []
+def _read_tile(
+    tile_hwc: Tensor,
+    y: int,
+    x: int,
+    stretches: list[_Stretch],
+    values_ml: Tensor,
+    k: int | None,
+    renormalise: bool,
+) -> Tensor:
+    logits, positions, totals = [], [], []
     for stretch in stretches:
         logits_qthw, position_thw = _window_logits(tile_hwc, y, x, stretch)
         if k is None:
             best, index = logits_qthw.flatten(1), None
         else:
             best, index = _top(logits_qthw, k)
+            if not renormalise:
+                totals.append(logits_qthw.flatten(1).logsumexp(1))
         logits.append(best)
         positions.append(position_thw.flatten()[index] if index is not None else position_thw.flatten())
     if k is None:
@@ -131,7 +149,8 @@ def _read_tile(tile_hwc: Tensor, y: int, x: int, stretches: list[_Stretch], valu
         best = torch.cat(logits, 1)
         best, index = best.topk(min(k, best.shape[1]))
         chosen = torch.cat(positions, 1).gather(1, index)
-        out = torch.einsum("qk,qkl->ql", best.softmax(1).to(values_ml.dtype), values_ml[chosen])
+        weight = best.softmax(1) if renormalise else (best - torch.stack(totals, 1).logsumexp(1, keepdim=True)).exp()
+        out = torch.einsum("qk,qkl->ql", weight.to(values_ml.dtype), values_ml[chosen])
     return out.view(*tile_hwc.shape[:2], -1)
 
 
@@ -141,14 +160,18 @@ def _window_logits(tile_hwc: Tensor, y: int, x: int, stretch: _Stretch) -> tuple
     features, position = stretch.features_cthw, stretch.position_thw
     if stretch.radius is None:
         return (tile_hwc.flatten(0, 1) @ features.flatten(1)).view(-1, *position.shape), position
-    top, left = max(y - stretch.radius, 0), max(x - stretch.radius, 0)
-    seen = (..., slice(top, y + rows + stretch.radius), slice(left, x + columns + stretch.radius))
+    reach = int(stretch.radius)
+    top, left = max(y - reach, 0), max(x - reach, 0)
+    seen = (..., slice(top, y + rows + reach), slice(left, x + columns + reach))
     features, position = features[seen], position[seen]
     logits = tile_hwc.flatten(0, 1) @ features.reshape(channels, -1)
     steps = torch.arange(max(position.shape[1:]), device=position.device)
-    far_y = (steps[:rows, None] + (y - top) - steps[: position.shape[1]]).abs() > stretch.radius
-    far_x = (steps[:columns, None] + (x - left) - steps[: position.shape[2]]).abs() > stretch.radius
-    far = far_y[:, None, :, None] | far_x[None, :, None, :]
+    away_y = (steps[:rows, None] + (y - top) - steps[: position.shape[1]]).abs()[:, None, :, None]
+    away_x = (steps[:columns, None] + (x - left) - steps[: position.shape[2]]).abs()[None, :, None, :]
+    if stretch.circle:
+        far = away_y**2 + away_x**2 > stretch.radius**2
+    else:
+        far = (away_y > stretch.radius) | (away_x > stretch.radius)
     outside = torch.zeros(far.shape, dtype=logits.dtype, device=far.device).masked_fill_(far, -torch.inf)
     logits = logits.view(rows * columns, *position.shape)
     return logits.add_(outside.view(rows * columns, 1, *position.shape[1:])), position

@@ -13,10 +13,11 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from downstream.features import lab_features
-from downstream.one_shot import PRESETS, PropagationConfig, Propagator, labels_to_grid
+from downstream.one_shot import Propagator, labels_to_grid
+from downstream.protocols import PRESETS, PropagationConfig
 from mug.errors import InputError
 
-MEMORY = replace(PRESETS["memory"], size=None)  # the frames here are small
+MEMORY = replace(PRESETS["mug"], size=None)  # the frames here are small
 CELL = 8
 GRID = (5, 7)
 
@@ -83,7 +84,7 @@ def dense_labels(features: list[Tensor], first: np.ndarray, ids: list[int], conf
 )
 def test_equation_17(config: PropagationConfig) -> None:
     extract, features = random_extractor(6)
-    config = replace(config, upsample=False)
+    config = replace(config, argmax_at="cells")
     propagator = Propagator(extract, config)
     mask = random_mask()
     expected = dense_labels(features, mask, [0, 1, 2], config)
@@ -215,7 +216,7 @@ def remembered(steps: int, mask_every: int | None) -> int:
         alive.append(weakref.ref(features.untyped_storage()))
         return features
 
-    propagator = Propagator(extract, PropagationConfig(frames=3))
+    propagator = Propagator(extract, PropagationConfig(frames=3, unit=False))
     for t in range(steps):
         given = t == 0 or (mask_every is not None and t % mask_every == 0)
         propagator.step(blank_frame(), random_mask(t, (0, 1, 2)) if given else None)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import weakref
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,12 +12,15 @@ import pytest
 import torch
 from PIL import Image
 
-from downstream.one_shot import PRESETS
-from downstream.propagate import suited_temperature
+import mug.video
+from downstream.backbones import suited_temperature
+from downstream.protocols import PRESETS
 from mug.backbone import BackboneConfig
 from mug.checkpoint import save_weights
 from mug.cli import main
+from mug.masks import write_mask
 from mug.model import ModelConfig, MuG
+from mug.overlay import OverlayWriter
 
 FRAMES = Path("JPEGImages") / "480p"
 LABELS = Path("Annotations") / "480p"
@@ -84,7 +88,9 @@ def test_a_single_video_with_its_mask(moving_squares: Callable[..., Path], weigh
     shutil.copytree(root / FRAMES / "square0", video)
     first = root / LABELS / "square0" / "00000.png"
     out = root.parent / "out"
-    assert propagate(video, "--mask", first, "--weights", weights, "--out", out, "--preset", preset) == 0
+    # of CorrFlow alone the temperature is made for features that are not normalised
+    suited = ["--temperature", 0.01] if preset == "corrflow" else []
+    assert propagate(video, "--mask", first, "--weights", weights, "--out", out, "--preset", preset, *suited) == 0
     assert [path.name for path in sorted((out / "clip").iterdir())] == [f"{t:05d}.png" for t in range(4)]
     truth = read(root / LABELS / "square0" / "00001.png") == 1
     result = read(out / "clip" / "00001.png") == 1
@@ -97,6 +103,46 @@ def test_temperature_of_calibrated_and_of_other_weights() -> None:
     model = tiny_model()
     assert suited_temperature(model, {"one_shot_temperature": "0.0035"}) == 0.0035
     assert suited_temperature(model, {}) == pytest.approx(float(model.temperature.detach()))
+
+
+def test_a_long_video_file_is_decoded_as_it_is_needed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    length = 300
+    (tmp_path / "quick_features.py").write_text(
+        "import torch.nn.functional as F\n\n\ndef colours():\n    return lambda frame: F.avg_pool2d(frame, 8) - 0.5\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    with OverlayWriter(tmp_path / "long.mp4", 24.0, (48, 64)) as writer:
+        for t in range(length):
+            frame = np.full((48, 64, 3), 40, np.uint8)
+            frame[12:28, t % 40 : t % 40 + 16] = 220
+            writer.write(frame, np.zeros((48, 64), np.uint8))
+    mask = np.zeros((48, 64), np.uint8)
+    mask[12:28, :16] = 1
+    write_mask(tmp_path / "first.png", mask)
+    alive: weakref.WeakSet[Decoded] = weakref.WeakSet()
+    most, decoded = 0, 0
+
+    def watched(frame: object) -> Decoded:
+        nonlocal most, decoded
+        array = to_rgb(frame).view(Decoded)
+        alive.add(array)
+        most, decoded = max(most, len(alive)), decoded + 1
+        return array
+
+    to_rgb = mug.video._to_rgb
+    monkeypatch.setattr(mug.video, "_to_rgb", watched)
+    arguments = ("--mask", "first.png", "--backbone", "quick_features:colours", "--out", tmp_path / "out")
+    assert propagate(tmp_path / "long.mp4", *arguments) == 0
+    assert len(list((tmp_path / "out" / "long").iterdir())) == length
+    assert most <= 4, "no frame is held once it is segmented"
+    assert decoded <= length + 4, "and none is decoded twice, but the first"
+
+
+class Decoded(np.ndarray):
+    """An array that can be told from others by identity."""
+
+    __hash__ = object.__hash__
+    __eq__ = object.__eq__  # type: ignore[assignment]
 
 
 def test_results_are_replaced_only_on_request(

@@ -11,7 +11,14 @@ import pytest
 from mug.cli import COMMANDS
 
 ROOT = Path(__file__).resolve().parents[2]
-DOCUMENTS = ["README.md", "CONTRIBUTING.md", "docs/how-to.md", "docs/reference.md", "docs/datasets.md"]
+DOCUMENTS = [
+    "README.md",
+    "CONTRIBUTING.md",
+    "docs/how-to.md",
+    "docs/reference.md",
+    "docs/datasets.md",
+    "docs/protocols.md",
+]
 
 
 @pytest.mark.parametrize("document", ["README.md", "docs/reference.md"])
@@ -42,5 +49,5 @@ def test_command_is_installed_under_its_name() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     assert project["name"] == "mug-vos"
     assert project["scripts"] == {"mug": "mug.cli:main"}
-    assert set(project["optional-dependencies"]) == {"crf", "dev"}
+    assert set(project["optional-dependencies"]) == {"crf", "dev", "timm"}
     assert not any("pydensecrf" in requirement for requirement in project["dependencies"])
