@@ -29,7 +29,7 @@ from torch import Tensor, nn
 from mug.priors import PRIORS, Prior
 
 if TYPE_CHECKING:
-    from downstream.zero_shot import Sight
+    from downstream.sight import Sight
 
 CERTAINTY = 0.01
 """Probabilities are held within [CERTAINTY, 1 - CERTAINTY] wherever their log odds are added."""

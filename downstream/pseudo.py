@@ -14,7 +14,8 @@ import torch
 from PIL import Image
 
 from downstream.data.kinds import open_videos
-from downstream.zero_shot import ZeroShotConfig, fit_size, segment_video
+from downstream.sight import fit_size
+from downstream.zero_shot import ZeroShotConfig, segment_video
 from mug.checkpoint import load_weights
 from mug.errors import InputError
 from mug.files import atomic_path

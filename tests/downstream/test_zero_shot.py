@@ -25,9 +25,13 @@ from downstream.adapt import (
     watch,
     without_clutter,
 )
-from downstream.zero_shot import Sight, ZeroShotConfig, fit_size, reference_indices, segment_video
+from downstream.features import lab_features
+from downstream.metrics.region import jaccard
+from downstream.sight import MugSight, fit_size, reference_indices
+from downstream.zero_shot import ZeroShotConfig, segment_video, segment_video_by
 from mug.backbone import BackboneConfig, Features
 from mug.errors import InputError
+from mug.masks import read_mask
 from mug.model import ModelConfig, MuG
 from mug.video import open_video
 
@@ -194,7 +198,7 @@ def test_principal_directions_are_white():
 
 def test_long_videos_are_worked_off_in_stretches(moving_squares, model):
     video = open_video(_square(moving_squares, 7))
-    sight = Sight(video, model, 48, 2)
+    sight = MugSight(video, model, 48, 2)
     maps = list(adapt(sight, AdaptConfig(stretch=3, steps=5)))
     assert len(maps) == 7
     watched = watch(sight, range(2, 4), _flat_prior)
@@ -207,7 +211,7 @@ def _flat_prior(video, indices):
 
 
 def test_a_flat_prior_gives_no_nan(moving_squares, model):
-    sight = Sight(open_video(_square(moving_squares, 3)), model, 48, 2)
+    sight = MugSight(open_video(_square(moving_squares, 3)), model, 48, 2)
     maps = np.stack(list(adapt(sight, AdaptConfig(steps=5), _flat_prior)))
     assert np.isfinite(maps).all()
 
@@ -233,3 +237,18 @@ def test_settings_out_of_range_are_named(moving_squares, model, change, says):
     video = open_video(_square(moving_squares, 2))
     with pytest.raises(InputError, match=says):
         list(segment_video(video, model, ZeroShotConfig(**change)))
+
+
+def test_any_backbone_finds_what_moves(moving_squares):
+    root = moving_squares(videos=1, frames=8, height=72, width=96)
+    video = open_video(root / "JPEGImages" / "480p" / "square0")
+    maps = list(segment_video_by(video, lab_features, torch.device("cpu"), ZeroShotConfig(size=72)))
+    for map_hw, path in zip(maps, sorted((root / "Annotations/480p/square0").iterdir()), strict=True):
+        assert map_hw.shape == video.size
+        assert jaccard(map_hw > 0.5, read_mask(path) > 0) > 0.5
+
+
+def test_the_papers_mode_is_mugs_own(moving_squares):
+    video = open_video(_square(moving_squares, 3))
+    with pytest.raises(InputError, match="--mode paper"):
+        next(segment_video_by(video, lab_features, torch.device("cpu"), ZeroShotConfig(mode="paper")))
