@@ -9,12 +9,14 @@ from torch import Tensor, nn
 class ConvGRU(nn.Module):
     """h' = (1 - z) h + z tanh(W m + U (r h)), with 1x1 kernels: each position by itself (AGNN Eq. 10).
 
-    Update gate z = sigmoid(W_z m + U_z h), reset gate r = sigmoid(W_r m + U_r h), each with a bias.
+    Update gate z = sigmoid(W_z m + U_z h), reset gate r = sigmoid(W_r m + U_r h), each with a bias. That of z begins at
+    -1: the graph starts close to no graph, and learns what to take in instead of learning first to keep what it had.
     """
 
     def __init__(self, channels: int) -> None:
         super().__init__()
         self.message = nn.Linear(channels, 3 * channels)
+        nn.init.constant_(self.message.bias[:channels], -1.0)
         self.state = nn.Linear(channels, 2 * channels, bias=False)
         self.reset = nn.Linear(channels, channels, bias=False)
 

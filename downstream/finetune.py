@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
@@ -94,6 +95,9 @@ class FinetuneOptions:
     """The network."""
     sample: SampleOptions = field(default_factory=SampleOptions)
     """What a step sees."""
+    carry: int = 0
+    """Most graphs that a node's state may have come through, drawn anew each step, before the one that is learned
+    from. Co-segmentation carries states from graph to graph (Sec. 4.2.1): one that it never met in training drifts."""
     freeze_norm: bool = True
     """Whether the trunk keeps its batch norm as it was pretrained; with `--scratch` it learns it."""
     trunk_rate: float = 0.1
@@ -133,7 +137,7 @@ def check(options: FinetuneOptions) -> None:
     for name in ("steps", "save_every", "pseudo_frames"):
         if getattr(options, name) < 1:
             raise InputError(f"{name}: {getattr(options, name)} is too few; give 1 or more")
-    for name in ("hold", "num_workers", "trunk_rate", "head_rate"):
+    for name in ("hold", "num_workers", "trunk_rate", "head_rate", "carry"):
         if getattr(options, name) < 0:
             raise InputError(f"{name}: {getattr(options, name)} is negative; give 0 or more")
 
@@ -253,13 +257,14 @@ class Trainee(nn.Module):
             norm.eval()
         return self
 
-    def forward(self, frames_bnchw: Tensor, masks_bnhw: Tensor, still: bool) -> dict[str, Tensor]:
+    def forward(self, frames_bnchw: Tensor, masks_bnhw: Tensor, still: bool, carried: int = 0) -> dict[str, Tensor]:
         """The loss (AGNN Eq. 12) of still images by the embedding's own output, or of videos by the whole graph.
 
         Args:
             frames_bnchw: uint8 (B, N', 3, S, S).
             masks_bnhw: uint8 (B, N', S, S), 255 void.
             still: Which of the two.
+            carried: Graphs that the state of the first node comes through before; without gradient.
 
         Returns:
             `loss`; without gradient `iou` and the `logits` (B * N', 1, h, w).
@@ -269,13 +274,28 @@ class Trainee(nn.Module):
         if still:
             logits = network.auxiliary(network.embed(frames.flatten(0, 1)))
         else:
-            logits = network(frames).flatten(0, 1)
+            v_bnchw = network.embed(frames.flatten(0, 1)).unflatten(0, frames.shape[:2])
+            own_b1chw = carry(network, v_bnchw, carried) if carried else v_bnchw[:, :1]
+            state_bnchw = torch.cat([own_b1chw, v_bnchw[:, 1:]], 1)
+            logits = network.read(network.propagate(v_bnchw, state_bnchw), v_bnchw).flatten(0, 1)
         target = grid_target(masks_bnhw.flatten(0, 1), (logits.shape[-2], logits.shape[-1]))
         # what this kind of step does not use takes part with a gradient of zero: other processes wait for it
         unused = torch.stack([p.sum() for p in self.parameters() if p.requires_grad]).sum() * 0
         loss = weighted_bce(logits, target) + unused
         logits = logits.detach()
         return {"loss": loss, "iou": overlap(logits[:, 0] > 0, target), "logits": logits}
+
+
+@torch.no_grad()
+def carry(network: AGNN, v_bnchw: Tensor, graphs: int) -> Tensor:
+    """State (B, 1, C, h, w) of the first node after so many graphs, in each of which the others begin anew.
+
+    Without gradient: what is learned is to go on from such a state.
+    """
+    own_b1chw = v_bnchw[:, :1]
+    for _ in range(graphs):
+        own_b1chw = network.propagate(v_bnchw, torch.cat([own_b1chw, v_bnchw[:, 1:]], 1))[:, :1]
+    return own_b1chw
 
 
 def train(run: Run) -> None:
@@ -323,7 +343,8 @@ def train_step(run: Run, step: int, rate: float, batch: dict[str, Any]) -> tuple
     fabric = run.fabric
     set_learning_rate(run.optimiser, rate)
     still = run.samples.shows_stills(step)
-    out = run.model(batch["frames"].to(fabric.device), batch["masks"].to(fabric.device), still)
+    carried = int(np.random.default_rng([run.options.seed, step, 0]).integers(run.options.carry + 1))
+    out = run.model(batch["frames"].to(fabric.device), batch["masks"].to(fabric.device), still, carried)
     fabric.backward(out["loss"])
     limit = run.options.optimiser.clip or math.inf
     norm: Any = fabric.clip_gradients(run.model, run.optimiser, max_norm=limit, error_if_nonfinite=False)
