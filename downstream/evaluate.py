@@ -25,6 +25,7 @@ from downstream.metrics.temporal import describe, instability
 from downstream.report_protocol import print_by_report, score_by_report
 from downstream.result_masks import check_folders, check_threshold, foreground, mean, per_cent, read_pair
 from downstream.score_groups import print_groups, score_groups
+from downstream.unsupervised import print_unsupervised, score_unsupervised
 from mug.errors import InputError
 from mug.files import atomic_path, require_free_disk
 from mug.masks import VOID, read_mask
@@ -54,9 +55,10 @@ ANY_OBJECT = 0
 class EvaluateOptions:
     """What `mug evaluate` is asked to do."""
 
-    task: Literal["zero-shot", "one-shot", "cosegmentation"]
+    task: Literal["zero-shot", "one-shot", "unsupervised", "cosegmentation"]
     """`zero-shot`: one foreground, whatever the ids (DAVIS-16). `one-shot`: each object of the first annotation by
-    itself (DAVIS-16 and DAVIS-17). `cosegmentation`: the object of each class of images, J alone."""
+    itself (DAVIS-16 and DAVIS-17). `unsupervised`: each object with the proposal that suits it best over the video, at
+    most 20 (DAVIS-17). `cosegmentation`: the object of each class of images, J alone."""
     gt: Path
     """Dataset root in DAVIS layout: Annotations/480p/<sequence>/<frame>.png; for co-segmentation, folders
     <class>/<image>.jpg with <class>/GroundTruth/<image>.png, or PASCAL VOC 2012."""
@@ -85,6 +87,9 @@ def evaluate(options: EvaluateOptions) -> None:
     if options.protocol == "report":
         scores = score_by_report(options.gt, options.pred, options.task, options.threshold, options.split)
         print_by_report(scores)
+    elif options.task == "unsupervised":
+        scores = score_unsupervised(options.gt, options.pred, options.split, options.threshold)
+        print_unsupervised(scores)
     elif options.task == "cosegmentation":
         scores = score_groups(options.gt, options.pred, options.split, options.threshold)
         print_groups(scores)

@@ -1,4 +1,4 @@
-"""`mug segment`: finds and outlines the main object of a video, without a mask given (Z-VOS)."""
+"""`mug segment`: finds and outlines the main object of a video, or its objects, without a mask given (Z-VOS)."""
 
 from __future__ import annotations
 
@@ -12,7 +12,11 @@ import numpy as np
 import torch
 
 from downstream.device import choose_device
+from downstream.features import phi_features
 from downstream.graph_segment import GraphConfig, segment_by_graph, trained_side
+from downstream.instances import Carrier, InstanceConfig, Instances
+from downstream.one_shot import PRESETS, Propagator
+from downstream.propagate import suited_temperature
 from downstream.zero_shot import ZeroShotConfig, check_config, segment_video
 from mug.checkpoint import load_weights
 from mug.errors import InputError
@@ -41,6 +45,10 @@ class SegmentOptions(ZeroShotConfig):
     """Weights of the system (.safetensors); MuG's that come with the package when not given."""
     graph: GraphConfig = field(default_factory=GraphConfig)
     """How AGNN looks at a video."""
+    instances: bool = False
+    """Tell the objects apart: an id for each, the surest first, that stays with it through the video."""
+    instance: InstanceConfig = field(default_factory=InstanceConfig)
+    """How objects are told apart."""
     refine: Refinement = "none"
     """Sharpens the map by its frame before it is cut at 0.5: `guided` (fast), `crf` (extra `crf`) or `none`."""
     raw: bool = False
@@ -56,17 +64,20 @@ class SegmentOptions(ZeroShotConfig):
 
 
 def segment(options: SegmentOptions) -> None:
-    """Segments the main object of each video (Z-VOS)."""
+    """Segments the main object of each video, or with `--instances` its objects (Z-VOS)."""
     device = choose_device(options.device)
     if options.refine == "crf":
         require_crf()
     videos = find_videos(options.videos)
     finder = find_by(options, device)
+    split = Instances(options.instance, device, carrier_by(options, device)) if options.instances else None
     _check_overlays(videos, options)
     for folder in _folders(videos, options):  # every folder is looked at before the first is written to
         prepare_output(folder, options.overwrite)
     for video in videos:
-        _run(video, finder(video), options)
+        maps = _refined(video, finder(video), options)
+        masks = split(video, maps) if split else (_mask(map_hw) for map_hw in maps)
+        _write(video, masks, options)
 
 
 def find_by(options: SegmentOptions, device: torch.device) -> Callable[[Video], Iterator[np.ndarray]]:
@@ -91,6 +102,27 @@ def find_by(options: SegmentOptions, device: torch.device) -> Callable[[Video], 
     return lambda video: segment_by_graph(video, agnn, graph)
 
 
+def carrier_by(options: SegmentOptions, device: torch.device) -> Carrier | None:
+    """O-VOS by the matching features of MuG's weights, where the options ask for it.
+
+    Raises:
+        InputError: weights that cannot be used.
+    """
+    if not options.instance.propagate:
+        return None
+    # AGNN's weights have no matching head of their own
+    model, metadata = load_weights(options.weights if options.system == "mug" else None)
+    config = replace(PRESETS["memory"], temperature=suited_temperature(model, metadata))
+    extract = phi_features(model.phi.to(device).eval())
+
+    def carry(video: Video, first: np.ndarray) -> Iterator[np.ndarray]:
+        propagator = Propagator(extract, config, device)
+        for index, frame in enumerate(video):
+            yield propagator.step(frame, None if index else first)
+
+    return carry
+
+
 def _folders(videos: Iterable[Video], options: SegmentOptions) -> list[Path]:
     roots = [options.out, *(options.out / aside for aside in ASIDE if getattr(options, aside))]
     names = [video.name for video in videos]
@@ -109,21 +141,25 @@ def _movie(video: Video, options: SegmentOptions) -> Path:
     return options.out / f"{video.name}.mp4"
 
 
-def _run(video: Video, found: Iterator[np.ndarray], options: SegmentOptions) -> None:
+def _refined(video: Video, found: Iterator[np.ndarray], options: SegmentOptions) -> Iterator[np.ndarray]:
+    """The refined object-level maps; what else of them is kept is written on the way."""
     maps = track(found, video.name, len(video))
+    for name, frame, map_hw in zip(video.frame_names, video, maps, strict=True):
+        refined = refine(frame, map_hw, options.refine)
+        if options.raw:
+            write_mask(options.out / "raw" / video.name / f"{name}.png", _mask(map_hw))
+        if options.soft:
+            write_soft(options.out / "soft" / video.name / f"{name}.png", np.rint(refined * 255).astype(np.uint8))
+        yield refined
+
+
+def _write(video: Video, masks: Iterator[np.ndarray], options: SegmentOptions) -> None:
     with ExitStack() as stack:
         writer = None
         if options.overlay:
             writer = stack.enter_context(OverlayWriter(_movie(video, options), video.fps, video.size))
-        for name, frame, map_hw in zip(video.frame_names, video, maps, strict=True):
-            refined = refine(frame, map_hw, options.refine)
-            mask = _mask(refined)
+        for name, frame, mask in zip(video.frame_names, video, masks, strict=True):
             write_mask(options.out / video.name / f"{name}.png", mask)
-            if options.raw:
-                write_mask(options.out / "raw" / video.name / f"{name}.png", _mask(map_hw))
-            if options.soft:
-                soft = np.rint(refined * 255).astype(np.uint8)
-                write_soft(options.out / "soft" / video.name / f"{name}.png", soft)
             if writer is not None:
                 writer.write(frame, mask)
 
