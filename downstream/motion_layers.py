@@ -97,8 +97,11 @@ def layers(motion: Motion, where: np.ndarray) -> list[np.ndarray]:
 def together(motion: Motion, region: np.ndarray) -> np.ndarray:
     """(H, W) bool: what moves as most of a region (H, W) bool does, to any of the other frames.
 
-    An affine motion is fitted to the region by RANSAC; where none can be fitted, the region itself is given.
+    An affine motion is fitted to the region by RANSAC; where none can be fitted, the region itself is given. In a frame
+    alone everything moves together.
     """
+    if not motion.flows:
+        return np.ones_like(region)
     y, x = np.nonzero(region)
     if len(y) < 20:
         return region

@@ -158,13 +158,12 @@ def print_unsupervised(scores: dict[str, Any]) -> None:
 
     table = Table(title="unsupervised, per cent", box=SIMPLE)
     table.add_column("sequence", no_wrap=True)
-    for heading in ("objects", "J&F", "J mean", "recall", "decay", "F mean", "recall", "decay"):
+    for heading in ("J&F", "J mean", "recall", "decay", "F mean", "recall", "decay"):
         table.add_column(heading, justify="right", no_wrap=True)
     for name, entry in scores["sequences"].items():
-        table.add_row(name, str(len(entry["objects"])), *_cells(entry))
+        table.add_row(name, *_cells(entry))
     table.add_section()
-    count = scores["counts"]["objects"]
-    table.add_row("mean of objects", str(count), *_cells(scores), style="bold")
+    table.add_row(f"mean of {scores['counts']['objects']} objects", *_cells(scores), style="bold")
     Console(highlight=False, soft_wrap=True).print(table)
 
 
