@@ -156,7 +156,7 @@ def print_unsupervised(scores: dict[str, Any]) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    table = Table(title="unsupervised, per cent", box=SIMPLE)
+    table = Table(title="unsupervised, per cent", box=SIMPLE, collapse_padding=True)
     table.add_column("sequence", no_wrap=True)
     for heading in ("J&F", "J mean", "recall", "decay", "F mean", "recall", "decay"):
         table.add_column(heading, justify="right", no_wrap=True)
