@@ -28,6 +28,7 @@ from downstream.metrics.temporal import describe, instability
 from downstream.report_protocol import print_by_report, score_by_report
 from downstream.result_masks import check_folders, check_threshold, foreground, mean, per_cent, read_pair
 from downstream.score_groups import print_groups, score_groups
+from downstream.unsupervised import print_unsupervised, score_unsupervised
 from mug.errors import InputError
 from mug.files import atomic_path, require_free_disk
 from mug.masks import VOID
@@ -57,9 +58,10 @@ ANY_OBJECT = 0
 class EvaluateOptions:
     """What `mug evaluate` is asked to do."""
 
-    task: Literal["zero-shot", "one-shot", "cosegmentation"]
+    task: Literal["zero-shot", "one-shot", "unsupervised", "cosegmentation"]
     """`zero-shot`: one foreground, whatever the ids (DAVIS-16). `one-shot`: each object that is given by itself
-    (DAVIS-16, DAVIS-17, YouTube-VOS). `cosegmentation`: the object of each class of images, J alone."""
+    (DAVIS-16, DAVIS-17, YouTube-VOS). `unsupervised`: each object with the proposal that suits it best over the video,
+    of at most 20 (DAVIS-17). `cosegmentation`: the object of each class of images, J alone."""
     gt: Path
     """Dataset root: DAVIS, YouTube-VOS, YouTube-Objects, FBMS-59, SegTrack v2 or your own; for co-segmentation, folders
     <class>/<image>.jpg with <class>/GroundTruth/<image>.png, or PASCAL VOC 2012."""
@@ -93,6 +95,9 @@ def evaluate(options: EvaluateOptions) -> None:
             options.gt, options.pred, options.task, options.threshold, options.split, options.dataset
         )
         print_by_report(scores)
+    elif options.task == "unsupervised":
+        scores = score_unsupervised(options.gt, options.pred, options.split, options.threshold, options.dataset)
+        print_unsupervised(scores)
     elif options.task == "cosegmentation":
         scores = score_groups(options.gt, options.pred, options.split, options.threshold)
         print_groups(scores)

@@ -1,4 +1,4 @@
-"""`mug segment`: finds and outlines the main object of a video, without a mask given (Z-VOS)."""
+"""`mug segment`: finds and outlines the main object of a video, or its objects, without a mask given (Z-VOS)."""
 
 from __future__ import annotations
 
@@ -11,11 +11,15 @@ from typing import Literal
 import numpy as np
 import torch
 
+from downstream.backbones import OURS, open_backbone
 from downstream.data.dataset import Kind
 from downstream.data.kinds import open_videos
 from downstream.device import choose_device
 from downstream.graph_segment import GraphConfig, segment_by_graph, trained_side
-from downstream.zero_shot import ZeroShotConfig, check_config, segment_video
+from downstream.instances import Carrier, InstanceConfig, Instances
+from downstream.one_shot import Propagator
+from downstream.protocols import PRESETS
+from downstream.zero_shot import ZeroShotConfig, check_config, segment_video, segment_video_by
 from mug.checkpoint import load_weights
 from mug.errors import InputError
 from mug.files import prepare_output
@@ -43,10 +47,17 @@ class SegmentOptions(ZeroShotConfig):
     """The part of that dataset (`2017/val`, `test`)."""
     system: Literal["mug", "agnn"] = "mug"
     """What finds the object: MuG by itself, or AGNN as `mug finetune agnn` trained it."""
+    backbone: str = OURS
+    """What the adapted mode reads of a frame, and instances are carried by: `mug`, or another as `mug propagate` takes
+    them (`torchvision:resnet18:layer3`)."""
     weights: Path | None = None
-    """Weights of the system (.safetensors); MuG's that come with the package when not given."""
+    """Weights of the system or the backbone; MuG's that come with the package when not given."""
     graph: GraphConfig = field(default_factory=GraphConfig)
     """How AGNN looks at a video."""
+    instances: bool = False
+    """Tell the objects apart: an id for each, the surest first, that stays with it through the video."""
+    instance: InstanceConfig = field(default_factory=InstanceConfig)
+    """How objects are told apart."""
     refine: Refinement = "none"
     """Sharpens the map by its frame before it is cut at 0.5: `guided` (fast), `crf` (extra `crf`) or `none`."""
     raw: bool = False
@@ -62,17 +73,20 @@ class SegmentOptions(ZeroShotConfig):
 
 
 def segment(options: SegmentOptions) -> None:
-    """Segments the main object of each video (Z-VOS)."""
+    """Segments the main object of each video, or with `--instances` its objects (Z-VOS)."""
     device = choose_device(options.device)
     if options.refine == "crf":
         require_crf()
     videos = open_videos(options.videos, options.dataset, options.split)
     finder = find_by(options, device)
+    split = Instances(options.instance, device, carrier_by(options, device)) if options.instances else None
     _check_overlays(videos, options)
     for folder in _folders(videos, options):  # every folder is looked at before the first is written to
         prepare_output(folder, options.overwrite)
     for video in videos:
-        _run(video, finder(video), options)
+        maps = _refined(video, finder(video), options)
+        masks = split(video, maps) if split else (_mask(map_hw) for map_hw in maps)
+        _write(video, masks, options)
 
 
 def find_by(options: SegmentOptions, device: torch.device) -> Callable[[Video], Iterator[np.ndarray]]:
@@ -81,6 +95,8 @@ def find_by(options: SegmentOptions, device: torch.device) -> Callable[[Video], 
     Raises:
         InputError: weights or settings that cannot be used.
     """
+    if options.backbone != OURS:
+        return find_by_backbone(options, device)
     if options.system == "mug":
         check_config(options)
         mug = load_weights(options.weights)[0].to(device).eval()
@@ -95,6 +111,41 @@ def find_by(options: SegmentOptions, device: torch.device) -> Callable[[Video], 
     agnn = agnn.to(device).eval()
     graph = replace(graph, side=graph.side or trained_side(metadata))
     return lambda video: segment_by_graph(video, agnn, graph)
+
+
+def find_by_backbone(options: SegmentOptions, device: torch.device) -> Callable[[Video], Iterator[np.ndarray]]:
+    """The same by MuG's adapted mode on the features of another backbone.
+
+    Raises:
+        InputError: a backbone, weights or settings that cannot be used.
+    """
+    if options.system != "mug":
+        raise InputError(f"--backbone {options.backbone}: goes with --system mug; AGNN brings its own")
+    check_config(options)
+    extract, _ = open_backbone(options.backbone, options.weights, device, PRESETS["mug"].stride)
+    return lambda video: segment_video_by(video, extract, device, options)
+
+
+def carrier_by(options: SegmentOptions, device: torch.device) -> Carrier | None:
+    """O-VOS by the backbone's features, where the options ask for it.
+
+    Raises:
+        InputError: weights that cannot be used.
+    """
+    if not options.instance.propagate:
+        return None
+    # AGNN's weights have no matching head of their own
+    weights = options.weights if options.system == "mug" else None
+    config = PRESETS["mug"]
+    extract, temperature = open_backbone(options.backbone, weights, device, config.stride)
+    config = replace(config, temperature=temperature or config.temperature)
+
+    def carry(video: Video, first: np.ndarray) -> Iterator[np.ndarray]:
+        propagator = Propagator(extract, config, device)
+        for index, frame in enumerate(video):
+            yield propagator.step(frame, None if index else first)
+
+    return carry
 
 
 def _folders(videos: Iterable[Video], options: SegmentOptions) -> list[Path]:
@@ -115,21 +166,25 @@ def _movie(video: Video, options: SegmentOptions) -> Path:
     return options.out / f"{video.name}.mp4"
 
 
-def _run(video: Video, found: Iterator[np.ndarray], options: SegmentOptions) -> None:
+def _refined(video: Video, found: Iterator[np.ndarray], options: SegmentOptions) -> Iterator[np.ndarray]:
+    """The refined object-level maps; what else of them is kept is written on the way."""
     maps = track(found, video.name, len(video))
+    for name, frame, map_hw in zip(video.frame_names, video, maps, strict=True):
+        refined = refine(frame, map_hw, options.refine)
+        if options.raw:
+            write_mask(options.out / "raw" / video.name / f"{name}.png", _mask(map_hw))
+        if options.soft:
+            write_soft(options.out / "soft" / video.name / f"{name}.png", np.rint(refined * 255).astype(np.uint8))
+        yield refined
+
+
+def _write(video: Video, masks: Iterator[np.ndarray], options: SegmentOptions) -> None:
     with ExitStack() as stack:
         writer = None
         if options.overlay:
             writer = stack.enter_context(OverlayWriter(_movie(video, options), video.fps, video.size))
-        for name, frame, map_hw in zip(video.frame_names, video, maps, strict=True):
-            refined = refine(frame, map_hw, options.refine)
-            mask = _mask(refined)
+        for name, frame, mask in zip(video.frame_names, video, masks, strict=True):
             write_mask(options.out / video.name / f"{name}.png", mask)
-            if options.raw:
-                write_mask(options.out / "raw" / video.name / f"{name}.png", _mask(map_hw))
-            if options.soft:
-                soft = np.rint(refined * 255).astype(np.uint8)
-                write_soft(options.out / "soft" / video.name / f"{name}.png", soft)
             if writer is not None:
                 writer.write(frame, mask)
 

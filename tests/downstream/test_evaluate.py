@@ -348,7 +348,7 @@ def test_the_command_refuses_in_one_line(truth: Path, tmp_path: Path, capsys: py
     assert call("--task", "zero-shot", "--gt", truth, "--pred", tmp_path / "none") == 2
     assert len(capsys.readouterr().err.splitlines()) == 1
     assert call("--task", "panoptic", "--gt", truth, "--pred", tmp_path) == 2
-    assert "zero-shot, one-shot, cosegmentation" in capsys.readouterr().err
+    assert "zero-shot, one-shot, unsupervised, cosegmentation" in capsys.readouterr().err
 
 
 CONFORMANCE = ("car-shadow", "drift-chicane", "motocross-jump")

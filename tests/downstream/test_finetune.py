@@ -20,7 +20,7 @@ from agnn_head.embedding import EmbeddingConfig
 from agnn_head.model import AGNN, AGNNConfig
 from downstream import finetune as command
 from downstream.annotated import hold_out
-from downstream.finetune import Trainee
+from downstream.finetune import Trainee, carry
 from mug.backbone import BackboneConfig
 from mug.checkpoint import load_weights as load_mug
 from mug.checkpoint import save_weights as save_mug
@@ -169,6 +169,39 @@ def test_frozen_batch_norm_stays_and_the_rest_of_the_trunk_learns(
     assert not Trainee(trained, freeze_norm=True).train().network.embedding.trunk.resnet.bn1.training
 
 
+@pytest.mark.parametrize("graphs", [0, 1, 2])
+def test_a_carried_state_has_come_through_graphs_of_its_own(graphs: int) -> None:
+    torch.manual_seed(0)
+    network = AGNN(AGNNConfig(EmbeddingConfig(backbone=BACKBONE, rates=(1, 2, 3)), channels=8, iterations=2)).eval()
+    v = torch.rand(2, 3, 8, 4, 4, requires_grad=True)
+    own = v[:, 0]
+    for _ in range(graphs):
+        own = network.propagate(torch.stack([v[:, 0], v[:, 1], v[:, 2]], 1), torch.stack([own, v[:, 1], v[:, 2]], 1))[
+            :, 0
+        ]
+    carried = carry(network, v, graphs)
+    assert torch.equal(carried[:, 0], own)
+    assert carried.shape == (2, 1, 8, 4, 4)
+    assert graphs == 0 or not carried.requires_grad
+
+
+def test_what_is_carried_is_learned_from() -> None:
+    """The first node's logits go on from its carried state; all nodes' embeddings still have a gradient."""
+    torch.manual_seed(0)
+    network = AGNN(AGNNConfig(EmbeddingConfig(backbone=BACKBONE, rates=(1, 2, 3)), channels=8, iterations=1)).eval()
+    trainee = Trainee(network, freeze_norm=False).eval()
+    frames = torch.randint(0, 255, (1, 3, 3, 32, 32), dtype=torch.uint8)
+    masks = torch.randint(0, 2, (1, 3, 32, 32), dtype=torch.uint8)
+    v = network.embed(frames[0].float() / 255)[None]
+    once = network.propagate(v)
+    again = network.propagate(v, torch.cat([once[:, :1], v[:, 1:]], 1))
+    out = trainee(frames, masks, False, carried=1)
+    torch.testing.assert_close(out["logits"], network.read(again, v)[0], atol=1e-5, rtol=1e-5)
+    assert not torch.allclose(out["logits"], network(frames.float() / 255)[0], atol=1e-5)
+    out["loss"].backward()
+    assert network.embedding.aspp.project[0].weight.grad.abs().sum() > 0
+
+
 def test_it_learns() -> None:
     torch.manual_seed(0)
     network = AGNN(AGNNConfig(EmbeddingConfig(backbone=BACKBONE, rates=(1, 2, 3)), channels=8, iterations=1))
@@ -194,6 +227,7 @@ def test_it_learns() -> None:
         (("--steps", "0"), "steps: 0 is too few"),
         (("--hold", "9"), "--hold 9: leaves nothing"),
         (("--hold", "-1"), "hold: -1 is negative"),
+        (("--carry", "-1"), "carry: -1 is negative"),
         (("--sample.videos", "3", "--engine.devices", "2"), "sample.videos: 3 cannot be shared"),
         (("--model.embedding.backbone.depth", "34"), "its phi has depth 18, not 34"),
         (("--model.embedding.kind", "deeplab"), "give torchvision's DeepLabV3"),

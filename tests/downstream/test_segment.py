@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import torchvision
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
@@ -262,3 +263,27 @@ def test_a_missing_crf_is_said_before_the_work(
     assert segment(root, "--weights", weights, "--out", out, "--refine", "crf") == 2
     assert "mug-vos[crf]" in complaint(capsys)
     assert not out.exists()
+
+
+def test_the_adapted_mode_reads_any_backbone(moving_squares: Squares, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    torch.save(torchvision.models.resnet18().state_dict(), tmp_path / "resnet18.pth")
+    video = moving_squares(videos=1, frames=3) / FRAMES / "square0"
+    words = (video, "--backbone", "torchvision:resnet18:layer1", "--weights", tmp_path / "resnet18.pth")
+    assert segment(*words, "--mode", "adapted", "--out", tmp_path / "out") == 0
+    assert sorted(path.name for path in (tmp_path / "out/square0").iterdir()) == [f"{n:05d}.png" for n in range(3)]
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [(("--system", "agnn"), "goes with --system mug"), (("--mode", "paper"), "goes with --mode adapted")],
+)
+def test_another_backbone_has_no_head_of_its_own(
+    words: tuple[str, str], expected: str, moving_squares: Squares, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    torch.save(torchvision.models.resnet18().state_dict(), tmp_path / "resnet18.pth")
+    video = moving_squares(videos=1, frames=3) / FRAMES / "square0"
+    backbone = ("--backbone", "torchvision:resnet18:layer1", "--weights", tmp_path / "resnet18.pth")
+    assert segment(video, *backbone, *words, "--out", tmp_path / "out") == 2
+    assert expected in complaint(capsys)
+    assert not list((tmp_path / "out").rglob("*.png"))
