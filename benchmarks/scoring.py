@@ -27,7 +27,7 @@ from PIL import Image
 from scipy import ndimage
 
 from downstream.dataset import frame_files, open_dataset
-from downstream.evaluate import score
+from downstream.score_davis import score
 
 Dilation = Callable[[np.ndarray, np.ndarray], np.ndarray]
 

@@ -23,6 +23,9 @@ BLOCK = 64
 TABLE = 2**20
 """Numbers in the tables of the costs that are warped at once; a single one may be larger."""
 
+Shapes = tuple[int, np.ndarray, np.ndarray]
+"""A pair of successive outlines, and which one it is."""
+
 
 def instability(shapes: Sequence[np.ndarray | None]) -> np.ndarray:
     """What it costs to turn each outline into the next, the measure T of DAVIS (Perazzi et al. 2016, Section 5.1).
@@ -46,14 +49,16 @@ def instability(shapes: Sequence[np.ndarray | None]) -> np.ndarray:
     return values
 
 
-def _groups(pairs: list[tuple[int, np.ndarray, np.ndarray]]) -> Iterator[list[tuple[int, np.ndarray, np.ndarray]]]:
+def _groups(pairs: list[Shapes]) -> Iterator[list[Shapes]]:
     """Parts a list of pairs so that the tables of each part, all as large as its largest, fit into `TABLE`."""
-    group: list[tuple[int, np.ndarray, np.ndarray]] = []
+    group: list[Shapes] = []
+    rows = columns = 0
     for pair in pairs:
-        rows, columns = (max(len(entry[side]) for entry in [*group, pair]) for side in (1, 2))
+        _, a, b = pair
+        rows, columns = max(rows, len(a)), max(columns, len(b))
         if group and (len(group) + 1) * (rows + 1) * (rows + columns) > TABLE:
             yield group
-            group = []
+            group, rows, columns = [], len(a), len(b)
         group.append(pair)
     if group:
         yield group
@@ -182,7 +187,7 @@ def warp(costs: Sequence[np.ndarray]) -> list[np.ndarray]:
     """
     rows, columns = (max(cost.shape[axis] for cost in costs) for axis in (0, 1))
     # A cell depends on the two anti-diagonals before its own. Those become rows here, and the matrices lie side by
-    # side, so that a whole row of all of them is one addition. Each matrix has a margin to its left that no path enters.
+    # side, so that a whole row of all of them is one addition. To the left of each is a margin that no path enters.
     width = rows + 1
     total = np.full((rows + columns, len(costs) * width), np.inf)
     down, right = total.strides
@@ -194,7 +199,7 @@ def warp(costs: Sequence[np.ndarray]) -> list[np.ndarray]:
         np.minimum(best, corner, out=best)
         np.add(cell, best, out=cell)
     tables = (total[:, number * width :] for number in range(len(costs)))
-    return [_trace(memoryview(table), *cost.shape) for table, cost in zip(tables, costs, strict=True)]
+    return [_trace(table.data, *cost.shape) for table, cost in zip(tables, costs, strict=True)]
 
 
 def _trace(total: memoryview, rows: int, columns: int) -> np.ndarray:
