@@ -1,6 +1,6 @@
 """How fast J, F and T are scored, beside a straightforward implementation, in one run.
 
-    python benchmarks/scoring.py DATASET RESULTS [--every 10]
+    python benchmarks/scoring.py DATASET RESULTS [--every 10] [--repeat 3]
 
 The straightforward one is what one writes from the definition: each frame read with Pillow, boundaries over the whole
 frame, each dilated over the whole frame by a disk, one process. It is timed with two dilations:
@@ -9,7 +9,8 @@ frame, each dilated over the whole frame by a disk, one process. It is timed wit
   the DAVIS-16 toolkit runs underneath. scipy comes with scikit-learn; scikit-image itself is not needed.
 - `cv2`: `cv2.dilate`, as later toolkits do.
 
-It is run on every n-th frame and its time multiplied, as frames cost the same. Its J and F must equal ours.
+It is run on every n-th frame and its time multiplied, as frames cost the same. Its J and F must equal ours. Ours is
+run `--repeat` times, all kinds in turn, and the medians are shown. CPU time is that of all processes together.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ from scipy import ndimage
 
 from downstream.data.dataset import frame_files
 from downstream.data.kinds import open_dataset
-from downstream.evaluate import score
+from downstream.score_davis import cores, score
 
 Dilation = Callable[[np.ndarray, np.ndarray], np.ndarray]
 
@@ -75,20 +76,26 @@ def main() -> None:
     parser.add_argument("gt", type=Path, help="dataset root in DAVIS layout")
     parser.add_argument("pred", type=Path, help="results: <sequence>/<frame>.png")
     parser.add_argument("--every", type=int, default=10, help="frames a straightforward run skips to")
+    parser.add_argument("--repeat", type=int, default=3, help="how often ours is run")
     options = parser.parse_args()
     cv2.setNumThreads(1)
 
-    cores = len(os.sched_getaffinity(0))
-    ours, rows = {}, []
-    for stability, workers in ((False, 1), (False, cores), (True, 1), (True, cores)):
-        start, cpu = time.perf_counter(), time.process_time()
-        ours = score(options.gt, options.pred, "zero-shot", stability=stability, workers=workers)
-        name = f"mug, {'J F T' if stability else 'J F'}, {workers} process{'es' * (workers > 1)}"
-        rows.append((name, time.perf_counter() - start, time.process_time() - cpu if workers == 1 else math.nan))
+    kinds = [(stability, workers) for workers in sorted({1, cores()}) for stability in (False, True)]
+    spent: dict[tuple[bool, int], list[tuple[float, float]]] = {kind: [] for kind in kinds}
+    ours = {}
+    for _ in range(options.repeat):
+        for stability, workers in kinds:
+            start = clocks()
+            ours = score(options.gt, options.pred, "zero-shot", stability=stability, workers=workers)
+            spent[stability, workers].append(since(start))
+    rows = {
+        f"mug, {'J F T' if stability else 'J F'}, {workers} process{'es' * (workers > 1)}": np.median(times, axis=0)
+        for (stability, workers), times in spent.items()
+    }
 
     dataset = open_dataset(options.gt)
     for dilate in (by_cv2, by_ndimage):
-        start, cpu, count, total = time.perf_counter(), time.process_time(), 0, 0
+        start, count, total = clocks(), 0, 0
         for sequence, entry in ours["sequences"].items():
             files = list(dataset.frames(sequence).items())[1:-1]
             results = frame_files(options.pred / sequence)
@@ -98,14 +105,23 @@ def main() -> None:
                 expected = straightforward(truth.path, results[frame], dilate)
                 np.testing.assert_allclose((entry["J"]["frames"][index], entry["F"]["frames"][index]), expected)
                 count += 1
-        share = total / count
-        wall, spent = (time.perf_counter() - start) * share, (time.process_time() - cpu) * share
-        rows.append((f"straightforward, {dilate.__name__[3:]}, J F, 1 process", wall, spent))
+        rows[f"straightforward, {dilate.__name__[3:]}, J F, 1 process"] = since(start) * (total / count)
 
-    print(f"{ours['counts']['frames']} frames, {cores} cores; seconds")
+    print(f"{ours['counts']['frames']} frames, {cores()} cores; seconds")
     print(f"{'':44}{'wall':>8}{'CPU':>8}")
-    for name, wall, spent in rows:
-        print(f"{name:44}{wall:8.1f}{'' if math.isnan(spent) else f'{spent:8.1f}'}")
+    for name, (wall, cpu) in rows.items():
+        print(f"{name:44}{wall:8.1f}{cpu:8.1f}")
+
+
+def clocks() -> np.ndarray:
+    """Wall-clock and CPU seconds, those of processes that have ended included."""
+    used = os.times()
+    return np.array([time.perf_counter(), used.user + used.system + used.children_user + used.children_system])
+
+
+def since(start: np.ndarray) -> np.ndarray:
+    """Seconds since `clocks` gave `start`."""
+    return clocks() - start
 
 
 if __name__ == "__main__":

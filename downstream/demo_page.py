@@ -16,8 +16,9 @@ import torch
 from torch import Tensor
 
 from downstream.backbones import suited_temperature
+from downstream.mask_pictures import draw
 from downstream.page import heading, image_tag, paragraph, strip, table, tiles, write_page
-from downstream.report import Scores, curves, draw, percent, picture_parts, read_json, score_table, sequence_j, spread
+from downstream.report import Scores, curves, percent, picture_parts, read_json, score_table, sequence_j, spread
 from mug.checkpoint import load_weights
 from mug.masks import read_mask, read_soft
 from mug.model import MuG

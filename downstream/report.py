@@ -10,25 +10,21 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 import yaml
 from PIL import Image
 
+from downstream.compare_page import comparison_parts, is_comparison
 from downstream.data.dataset import frame_files, sequence_folders
-from downstream.data.kinds import open_videos
+from downstream.mask_pictures import draw, videos_by_name
 from downstream.page import charts, check_page, curve, heading, paragraph, picture, strip, table, write_page
 from mug.errors import InputError
-from mug.masks import read_mask, read_soft
-from mug.overlay import blend
 from mug.video import Video
 
 SEQUENCES = 12
 """At most so many sequences are shown in pictures; tables hold all."""
 FRAMES = 4
 """Frames of each, spread over the sequence."""
-OVERLAY_WIDTH = 360
-"""Pixels that an overlay should at least be about as wide as."""
 
 Scores = dict[str, Any]
 """What `mug evaluate --out` wrote."""
@@ -216,8 +212,14 @@ def read_picture(path: Path) -> np.ndarray:
 
 def results_parts(source: Path, videos: Path | None) -> list[str]:
     """Score tables and masks drawn over their frames; nothing where there is neither."""
-    scores = find_scores(source)
+    contents = read_contents(source)
+    scores = {name: content for name, content in contents.items() if _is_scores(content)}
+    comparisons = {name: content for name, content in contents.items() if is_comparison(content)}
+    if source.is_file() and not scores and not comparisons:
+        raise InputError(f"{source}: holds no scores; give a file that `mug evaluate --out` wrote")
     parts: list[str] = []
+    for name, content in comparisons.items():
+        parts += [heading(name), *comparison_parts(content, videos)]
     if scores:
         parts += [heading("Scores"), score_table(scores), heading("Sequences", 3), sequence_table(scores)]
     folders = {name: Path(entry["pred"]) for name, entry in scores.items()}
@@ -225,25 +227,21 @@ def results_parts(source: Path, videos: Path | None) -> list[str]:
         folders = {source.resolve().name: source}
     there = {name: folder for name, folder in folders.items() if folder.is_dir()}
     if there:
-        shown = list(overlays(there, scores, _videos_by_name(videos, next(iter(scores.values()), {}))))
+        shown = list(overlays(there, scores, videos_by_name(videos, next(iter(scores.values()), {}))))
         parts += [heading("Masks"), *shown]
     elif folders:
         parts.append(paragraph("The masks that were scored are no longer where they lay.", "soft"))
     return parts
 
 
-def find_scores(source: Path) -> dict[str, Scores]:
-    """The score files of a folder, by their names, or the one that is given.
+def read_contents(source: Path) -> dict[str, Any]:
+    """What the JSON files of a folder hold, by their names, or the file that is given.
 
     Raises:
-        InputError: a file that is no JSON, or the given one holds no scores.
+        InputError: a file that is no JSON.
     """
     files = sorted(source.glob("*.json")) if source.is_dir() else [source]
-    read = {file.stem: read_json(file) for file in files}
-    scores = {name: content for name, content in read.items() if _is_scores(content)}
-    if source.is_file() and not scores:
-        raise InputError(f"{source}: holds no scores; give a file that `mug evaluate --out` wrote")
-    return scores
+    return {file.stem: read_json(file) for file in files}
 
 
 def read_json(path: Path) -> Any:
@@ -334,44 +332,3 @@ def spread(frames: Sequence[str], count: int = FRAMES) -> list[str]:
     if len(frames) <= count:
         return list(frames)
     return [frames[(2 * k + 1) * len(frames) // (2 * count)] for k in range(count)]
-
-
-def draw(path: Path, frame: str, video: Video | None, threshold: float | None = None) -> np.ndarray:
-    """A mask over its frame, over black where the frame is not at hand, HWC uint8 RGB.
-
-    Args:
-        path: A mask, or a soft map where `threshold` is given.
-        frame: Its frame's name.
-        video: Where the frame is.
-        threshold: Share of 255 above which a soft map is foreground.
-
-    Raises:
-        InputError: mask or frame cannot be read, or differ in size.
-    """
-    mask = read_mask(path) if threshold is None else (read_soft(path) > threshold * 255).astype(np.uint8)
-    if video is None or frame not in video.frame_names:
-        return blend(np.zeros((*mask.shape, 3), np.uint8), mask, 1.0)
-    image = video[list(video.frame_names).index(frame)]
-    if image.shape[:2] != mask.shape:
-        raise InputError(f"{path}: is not of its frame's size; give the videos it was made of with --videos")
-    return outlined(image, mask)
-
-
-def outlined(frame: np.ndarray, mask: np.ndarray) -> np.ndarray:
-    """A frame with its objects tinted and drawn round in white, small ones enlarged so that the line is fine."""
-    scale = max(1, round(OVERLAY_WIDTH / frame.shape[1]))
-    frame = cv2.resize(frame, None, fx=scale, fy=scale, interpolation=cv2.INTER_CUBIC)
-    mask = cv2.resize(mask, None, fx=scale, fy=scale, interpolation=cv2.INTER_NEAREST)
-    out = blend(frame, mask, 0.4)
-    out[cv2.morphologyEx(mask, cv2.MORPH_GRADIENT, np.ones((3, 3), np.uint8)) > 0] = 255
-    return out
-
-
-def _videos_by_name(path: Path | None, scored: Scores) -> dict[str, Video]:
-    """The videos that are given, else those of the dataset that was scored."""
-    if path is not None:
-        return {video.name: video for video in open_videos(path)} if path.exists() else {}
-    if "gt" not in scored or not Path(scored["gt"]).exists():
-        return {}
-    videos = open_videos(Path(scored["gt"]), scored.get("dataset"), scored.get("split"))
-    return {video.name: video for video in videos}

@@ -22,11 +22,12 @@ from typing import Any
 
 import numpy as np
 
-from downstream.data.dataset import Annotation, Dataset, Kind, frame_files
+from downstream.data.dataset import Annotation, Dataset, Kind
 from downstream.data.kinds import open_dataset
 from downstream.metrics.boundary import f_measure
 from downstream.metrics.region import jaccard
-from downstream.result_masks import check_folders, check_threshold, foreground, mean, per_cent, read_pair
+from downstream.result_masks import check_folders, check_threshold, foreground, mean, read_pair, result_frames
+from downstream.tables import Table
 from mug.errors import InputError
 from mug.masks import VOID
 from mug.progress import track
@@ -90,7 +91,7 @@ def tolerance(height: int, width: int) -> int:
 
 def _pairs(dataset: Dataset, name: str, pred: Path) -> list[tuple[Annotation, Path]]:
     """Each annotation of a sequence and the result for it."""
-    truth, predictions = dataset.frames(name), frame_files(pred / name)
+    truth, predictions = dataset.frames(name), result_frames(dataset, name, pred)
     if missing := [frame for frame in truth if frame not in predictions]:
         others = f" with {len(missing) - 1} more of this sequence" if len(missing) > 1 else ""
         first = pred / name / f"{missing[0]}.png"
@@ -102,7 +103,7 @@ def _score_sequence(pairs: Sequence[tuple[Annotation, Path]], threshold: float |
     values: dict[str, list[float]] = {key: [] for key in MEASURES}
     before: np.ndarray | None = None
     for annotation, path in pairs:
-        truth, prediction = read_pair(annotation, path, threshold)
+        truth, prediction, _ = read_pair(annotation, path, threshold)
         found, shown, void = foreground(prediction), foreground(truth), truth == VOID
         values["J"].append(jaccard(found, shown, void))
         values["F"].append(f_measure(found, shown, void, tolerance(*truth.shape)))
@@ -114,20 +115,14 @@ def _score_sequence(pairs: Sequence[tuple[Annotation, Path]], threshold: float |
     return {key: {"mean": mean(values[key]), "frames": values[key]} for key in MEASURES}
 
 
-def print_by_report(scores: dict[str, Any]) -> None:
-    """The table on the terminal, in per cent."""
-    from rich.box import SIMPLE
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table(title="zero-shot by the AGNN report's protocol, per cent", box=SIMPLE)
-    table.add_column("sequence", no_wrap=True)
-    for heading in MEASURES:
-        table.add_column(heading, justify="right", no_wrap=True)
-    for name, entry in scores["sequences"].items():
-        table.add_row(name, *(per_cent(entry[key]["mean"]) for key in MEASURES))
-    table.add_section()
-    table.add_row("mean of sequences", *(per_cent(scores[key]["mean"]) for key in MEASURES), style="bold")
-    console = Console(highlight=False, soft_wrap=True)
-    console.print(table)
-    console.print("T_iou is the IoU of successive results, higher is steadier; it is not the T of DAVIS")
+def report_table(scores: dict[str, Any]) -> Table:
+    """The table of what `score_by_report` measured."""
+    return Table(
+        "zero-shot by the AGNN report's protocol, per cent",
+        ("sequence", *MEASURES),
+        [
+            [(name, *(entry[key]["mean"] for key in MEASURES)) for name, entry in scores["sequences"].items()],
+            [("mean of sequences", *(scores[key]["mean"] for key in MEASURES))],
+        ],
+        ["T_iou is the IoU of successive results, higher is steadier; it is not the T of DAVIS"],
+    )

@@ -5,16 +5,32 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Literal, NamedTuple
 
 import numpy as np
 
-from downstream.data.dataset import Annotation, Dataset, sequence_folders
+from downstream.data.dataset import Annotation, Dataset, frame_files, sequence_folders
 from mug.errors import InputError
-from mug.masks import MAX_LEVELS, VOID, read_mask, read_soft
+from mug.masks import MAX_LEVELS, VOID, read_mask, read_soft, values_of
 
 
-def check_folders(dataset: Dataset, names: Sequence[str], pred: Path) -> None:
+class Pair(NamedTuple):
+    """An annotation and the result for it, HW uint8 ids of one size."""
+
+    truth: np.ndarray
+    prediction: np.ndarray
+    encoding: Literal["binary", "ids", "either"]
+    """What the result is written as: 0/255, ids of several objects, or what could be part of both."""
+
+
+def check_folders(dataset: Dataset, names: Sequence[str], pred: Path, only_existing: bool = False) -> None:
     """Refuses results that lack one of the sequences, or have one that the data set does not know.
+
+    Args:
+        dataset: What the results are scored against.
+        names: The sequences that are scored.
+        pred: The folder of results.
+        only_existing: Sequences may be missing, but not all of them.
 
     Raises:
         InputError: naming the folder.
@@ -26,27 +42,65 @@ def check_folders(dataset: Dataset, names: Sequence[str], pred: Path) -> None:
         raise InputError(f"{pred}: holds no <sequence>/<frame>.png; give the folder that the results were written to")
     if unknown := sorted(set(found) - set(dataset.sequences())):
         raise InputError(f"{pred / unknown[0]}: {dataset.annotations} has no such sequence; remove it or check --gt")
-    if missing := [name for name in names if name not in found]:
+    missing = [name for name in names if name not in found]
+    if len(missing) == len(names):
+        raise InputError(f"{pred}: has none of the {len(names)} sequences that are scored; check --pred and --split")
+    if missing and not only_existing:
         count = f"{len(missing)} of {len(names)} sequences, the first is"
-        raise InputError(f"{pred / missing[0]}: no results for {count} {missing[0]}; every sequence is scored")
+        raise InputError(
+            f"{pred / missing[0]}: no results for {count} {missing[0]}; add them, or score the others with "
+            "--only-existing"
+        )
 
 
-def read_pair(annotation: Annotation, path: Path, threshold: float | None) -> tuple[np.ndarray, np.ndarray]:
-    """An annotation and the result for it, HW uint8 ids of one size.
+def result_frames(dataset: Dataset, name: str, pred: Path) -> dict[str, Path]:
+    """The result masks of a sequence by frame; none where its folder is missing.
+
+    Raises:
+        InputError: there is a mask of a frame that the sequence does not have, as other runs leave it behind.
+    """
+    folder = pred / name
+    found = frame_files(folder) if folder.is_dir() else {}
+    known = {*dataset.frames(name), *_image_names(dataset, name)}
+    if strange := [frame for frame in found if frame not in known]:
+        first = folder / f"{strange[0]}.png"
+        if len(strange) == len(found):
+            example = next(iter(dataset.frames(name)))
+            raise InputError(f"{first}: is named after no frame of {name}, such as {example}; name masks as frames are")
+        others = f" with {len(strange) - 1} more" if len(strange) > 1 else ""
+        raise InputError(f"{first}: {name} has no such frame{others}; it is left from another run: remove it")
+    return found
+
+
+def _image_names(dataset: Dataset, name: str) -> set[str]:
+    """Frames of a sequence that have an image, annotated or not."""
+    try:
+        return set(dataset.video(name).frame_names)
+    except InputError:  # scores need no images
+        return set()
+
+
+def read_pair(annotation: Annotation, path: Path, threshold: float | None, objects: int = 1) -> Pair:
+    """Reads an annotation and the result for it.
 
     Args:
         annotation: The annotation.
         path: The result: a mask, or a soft map where `threshold` is given.
         threshold: Share of 255 above which a soft map is foreground.
+        objects: How many objects are told apart by their ids.
 
     Raises:
-        InputError: one is unreadable, the result is of another size, or not a mask.
+        InputError: one is unreadable, the result is of another size, no mask, or does not tell objects apart.
     """
-    truth, prediction = annotation.read(), _prediction(path, threshold)
+    truth = annotation.read()
+    if threshold is None:
+        prediction, encoding = _prediction(path, objects)
+    else:
+        prediction, encoding = (read_soft(path) > threshold * 255).astype(np.uint8), "either"
     if prediction.shape != truth.shape:
         sizes = [f"{mask.shape[1]}x{mask.shape[0]}" for mask in (prediction, truth)]
         raise InputError(f"{path}: is {sizes[0]} where its annotation is {sizes[1]}; write results at that size")
-    return truth, prediction
+    return Pair(truth, prediction, encoding)
 
 
 def foreground(mask: np.ndarray) -> np.ndarray:
@@ -72,11 +126,18 @@ def per_cent(fraction: float) -> str:
     return "-" if math.isnan(fraction) else f"{100 * fraction:.1f}"
 
 
-def _prediction(path: Path, threshold: float | None) -> np.ndarray:
-    if threshold is not None:
-        return (read_soft(path) > threshold * 255).astype(np.uint8)
-    mask = read_mask(path)
-    highest = int(mask[mask != VOID].max(initial=0))
-    if highest > MAX_LEVELS:
-        raise InputError(f"{path}: grey value {highest} makes it a soft map, not a mask; give --threshold, such as 0.5")
-    return mask
+def _prediction(path: Path, objects: int) -> tuple[np.ndarray, Literal["binary", "ids", "either"]]:
+    mask = read_mask(path, lone_void=True)
+    ids = [int(value) for value in values_of(mask) if value not in (0, VOID)]
+    if ids:
+        if ids[-1] > MAX_LEVELS:
+            raise InputError(
+                f"{path}: grey value {ids[-1]} makes it a soft map, not a mask; give --threshold, such as 0.5"
+            )
+        return mask, "ids" if ids[-1] > 1 else "either"
+    shown = mask == VOID
+    if not shown.any():
+        return mask, "either"
+    if objects > 1:
+        raise InputError(f"{path}: holds only 0 and 255, which does not tell {objects} objects apart; write their ids")
+    return shown.astype(np.uint8), "binary"

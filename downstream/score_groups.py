@@ -11,7 +11,8 @@ import numpy as np
 from downstream.data.dataset import sequence_folders
 from downstream.groups import Group, find_groups
 from downstream.metrics.region import jaccard
-from downstream.result_masks import mean, per_cent
+from downstream.result_masks import mean
+from downstream.tables import Row, Table
 from mug.errors import InputError
 from mug.masks import VOID, read_mask
 from mug.progress import track
@@ -105,23 +106,14 @@ def _pairs(group: Group) -> list[tuple[Path, Path | None]]:
     return list(zip(group.images, group.masks, strict=True))
 
 
-def print_groups(scores: dict[str, Any]) -> None:
-    """The table on the terminal, in per cent."""
-    from rich.box import SIMPLE
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table(title="cosegmentation, per cent", box=SIMPLE)
-    table.add_column("class", no_wrap=True)
-    for heading in ("J mean", "images"):
-        table.add_column(heading, justify="right", no_wrap=True)
-    for name, entry in scores["groups"].items():
-        table.add_row(name, per_cent(entry["J"]["mean"]), str(entry["counts"]["images"]))
-    table.add_section()
+def groups_table(scores: dict[str, Any]) -> Table:
+    """The table of what `score_groups` measured."""
     counts = scores["counts"]
-    table.add_row(f"mean of {counts['groups']} classes", per_cent(scores["J"]["mean"]), "", style="bold")
-    table.add_row("mean of all images", per_cent(scores["J"]["image_mean"]), str(counts["images"]), style="bold")
-    console = Console(highlight=False, soft_wrap=True)
-    console.print(table)
-    if counts["without"]:
-        console.print(f"{counts['without']} images show no object; something was found in {counts['found']} of them")
+    rows = [(name, entry["J"]["mean"], entry["counts"]["images"]) for name, entry in scores["groups"].items()]
+    means: list[Row] = [
+        (f"mean of {counts['groups']} classes", scores["J"]["mean"], ""),
+        ("mean of all images", scores["J"]["image_mean"], counts["images"]),
+    ]
+    found = f"{counts['without']} images show no object; something was found in {counts['found']} of them"
+    notes = [found] if counts["without"] else []
+    return Table("cosegmentation, per cent", ("class", "J mean", "images"), [rows, means], notes)

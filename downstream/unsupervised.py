@@ -14,12 +14,13 @@ from typing import Any
 
 import numpy as np
 
-from downstream.data.dataset import Annotation, Dataset, Kind, frame_files
+from downstream.data.dataset import Annotation, Dataset, Kind
 from downstream.data.davis import Davis17Unsupervised
 from downstream.data.kinds import open_dataset
 from downstream.metrics.matching import assign, pairwise
 from downstream.metrics.sequence import statistics
-from downstream.result_masks import check_folders, mean, per_cent, read_pair
+from downstream.result_masks import check_folders, mean, read_pair, result_frames
+from downstream.tables import Row, Table
 from mug.errors import InputError
 from mug.masks import VOID, read_mask
 from mug.progress import track
@@ -89,7 +90,7 @@ def score_sequence(pairs: list[tuple[Annotation, Path]]) -> dict[str, Any]:
     rows = max(len(proposals), len(objects))  # what lacks is empty
     values = np.empty((2, rows, len(objects), len(pairs)))
     for frame, (truth_path, path) in enumerate(pairs):
-        truth, prediction = read_pair(truth_path, path, None)
+        truth, prediction, _ = read_pair(truth_path, path, None)
         void = truth == VOID
         counted = _numbered(prediction, proposals), _numbered(truth, objects)
         values[:, :, :, frame] = pairwise(*counted, rows, len(objects), void if void.any() else None)
@@ -110,7 +111,7 @@ def score_sequence(pairs: list[tuple[Annotation, Path]]) -> dict[str, Any]:
 
 def _pairs(dataset: Dataset, name: str, pred: Path) -> list[tuple[Annotation, Path]]:
     """Each annotation of a sequence and the result for it."""
-    truth, predictions = dataset.frames(name), frame_files(pred / name)
+    truth, predictions = dataset.frames(name), result_frames(dataset, name, pred)
     if missing := [frame for frame in truth if frame not in predictions]:
         others = f" with {len(missing) - 1} more of this sequence" if len(missing) > 1 else ""
         first = pred / name / f"{missing[0]}.png"
@@ -152,23 +153,13 @@ def _means(entries: list[dict[str, Any]]) -> dict[str, Any]:
     return scores | {"J&F": {"mean": (scores["J"]["mean"] + scores["F"]["mean"]) / 2}}
 
 
-def print_unsupervised(scores: dict[str, Any]) -> None:
-    """The table on the terminal, in per cent."""
-    from rich.box import SIMPLE
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table(title="unsupervised, per cent", box=SIMPLE, collapse_padding=True)
-    table.add_column("sequence", no_wrap=True)
-    for heading in ("J&F", "J mean", "recall", "decay", "F mean", "recall", "decay"):
-        table.add_column(heading, justify="right", no_wrap=True)
-    for name, entry in scores["sequences"].items():
-        table.add_row(name, *_cells(entry))
-    table.add_section()
-    table.add_row(f"mean of {scores['counts']['objects']} objects", *_cells(scores), style="bold")
-    Console(highlight=False, soft_wrap=True).print(table)
+def unsupervised_table(scores: dict[str, Any]) -> Table:
+    """The table of what `score_unsupervised` measured."""
+    header = ("sequence", "J&F", *(f"{measure} {key}" for measure in "JF" for key in KEYS))
+    rows: list[Row] = [(name, *_cells(entry)) for name, entry in scores["sequences"].items()]
+    means: list[Row] = [(f"mean of {scores['counts']['objects']} objects", *_cells(scores))]
+    return Table("unsupervised, per cent", header, [rows, means])
 
 
-def _cells(entry: dict[str, Any]) -> list[str]:
-    values = [entry[measure][key] for measure in "JF" for key in KEYS]
-    return [per_cent(value) for value in [entry["J&F"]["mean"], *values]]
+def _cells(entry: dict[str, Any]) -> list[float]:
+    return [entry["J&F"]["mean"], *(entry[measure][key] for measure in "JF" for key in KEYS)]

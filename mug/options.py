@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import difflib
 import inspect
+import itertools
+import json
 import re
 import types
 import typing
@@ -53,7 +55,7 @@ def parse(
     """
     known = dict(_leaves(options)) if options else {}
     parser = _parser(command, options, positional, known, summary)
-    configs, rest = _split(command, list(arguments), known)
+    configs, rest = _split(command, positional, list(arguments), known)
     for config in configs:
         _check_config(config, known)
     spelt = [f"--config={config}" for config in configs] + rest
@@ -119,8 +121,13 @@ def _leaves(options: type, prefix: str = "") -> Iterator[tuple[str, Any]]:
                 yield from _leaves(nested, f"{prefix}{field.name}.")
 
 
-def _split(command: str, arguments: list[str], known: dict[str, Any]) -> tuple[list[Path], list[str]]:
-    """Takes the config files out and spells the rest as the parser wants it."""
+def _split(
+    command: str, positional: Sequence[str], arguments: list[str], known: dict[str, Any]
+) -> tuple[list[Path], list[str]]:
+    """Takes the config files out and spells the rest as the parser wants it.
+
+    Where nothing is given by place, all that follows an option that takes a list belongs to it (`--pred a b`).
+    """
     configs: list[Path] = []
     rest: list[str] = []
     while arguments:
@@ -143,9 +150,21 @@ def _split(command: str, arguments: list[str], known: dict[str, Any]) -> tuple[l
             raise InputError(f"--{written} is no option of `{command}`{_nearest(name, known, '--')}")
         elif known.get(name) is bool and not equals and not (arguments and arguments[0].lower() in BOOLEAN_WORDS):
             rest.append(f"--{name}=true")
+        elif not positional and not equals and _takes_list(known.get(name)) and len(values := _values(arguments)) > 1:
+            del arguments[: len(values)]
+            rest.append(f"--{name}={json.dumps(values)}")
         else:
             rest.append(f"--{name}{equals}{value}")
     return configs, rest
+
+
+def _takes_list(kind: Any) -> bool:
+    return typing.get_origin(kind) is list or any(typing.get_origin(part) is list for part in typing.get_args(kind))
+
+
+def _values(arguments: Sequence[str]) -> list[str]:
+    """The arguments before the next option."""
+    return list(itertools.takewhile(lambda argument: not argument.startswith("--"), arguments))
 
 
 def _check_config(path: Path, known: dict[str, Any]) -> None:

@@ -76,10 +76,10 @@ def disk(radius: int) -> np.ndarray:
 
 def bounding_box(mask: np.ndarray) -> tuple[slice, slice] | None:
     """Rows and columns that hold the mask (HW bool) and, inside the image, one more on each side; None if empty."""
-    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
-    if not len(rows):
+    x, y, width, height = cv2.boundingRect(mask.view(np.uint8))
+    if not width:
         return None
-    return slice(max(rows[0] - 1, 0), rows[-1] + 2), slice(max(columns[0] - 1, 0), columns[-1] + 2)
+    return slice(max(y - 1, 0), y + height + 1), slice(max(x - 1, 0), x + width + 1)
 
 
 def _share_near(boundary: np.ndarray, other: np.ndarray, radius: int) -> float | None:

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+from itertools import pairwise
+
 import cv2
 import numpy as np
+from numpy.lib.stride_tricks import as_strided, sliding_window_view
 
 FINE, COARSE = 0.1, 3.0
 """Tolerances in pixels of the two simplifications of an outline."""
@@ -14,27 +18,50 @@ RADII = np.logspace(np.log10(1 / 8), np.log10(2), 5)
 """Outer edges of the distance bins of a shape context, in mean distances."""
 SCALE = 5.0
 """Factor that the DAVIS toolkit puts on the cost."""
+BLOCK = 64
+"""Rows of costs that are made at once."""
+TABLE = 2**20
+"""Numbers in the tables of the costs that are warped at once; a single one may be larger."""
+
+Shapes = tuple[int, np.ndarray, np.ndarray]
+"""A pair of successive outlines, and which one it is."""
 
 
-def instability(before: np.ndarray | None, after: np.ndarray | None) -> float:
-    """What it costs to turn one outline into the next, the measure T of DAVIS (Perazzi et al. 2016, Section 5.1).
+def instability(shapes: Sequence[np.ndarray | None]) -> np.ndarray:
+    """What it costs to turn each outline into the next, the measure T of DAVIS (Perazzi et al. 2016, Section 5.1).
 
     Args:
-        before: Shape contexts (N, bins) of the first mask as `describe` gives them.
-        after: Those of the next mask, (M, bins).
+        shapes: Shape contexts (N, bins) of successive masks as `describe` gives them.
 
     Returns:
-        0 for outlines that are alike; lower is steadier. NaN where a mask has no outline.
+        (len(shapes) - 1,) float64, 0 for outlines that are alike; lower is steadier. NaN where a mask has no outline.
     """
-    if before is None or after is None:
-        return float("nan")
-    cost = chi_square(before, after)
-    pairs = warp(cost)
-    # the contours are closed and start anywhere: once more, from behind the pair that fits best
-    start = pairs[cost[pairs[:, 0], pairs[:, 1]].argmin()] + 1
-    pairs = (warp(np.roll(cost, -start, axis=(0, 1))) + start) % cost.shape
-    pairs = one_to_one(pairs, cost)
-    return SCALE * float(cost[pairs[:, 0], pairs[:, 1]].mean())
+    values = np.full(max(len(shapes) - 1, 0), np.nan)
+    measured = [(k, a, b) for k, (a, b) in enumerate(pairwise(shapes)) if a is not None and b is not None]
+    for group in _groups(measured):
+        costs = [chi_square(a, b) for _, a, b in group]
+        # the contours are closed and start anywhere: once more, from behind the pair that fits best
+        starts = [path[cost[tuple(path.T)].argmin()] + 1 for path, cost in zip(warp(costs), costs, strict=True)]
+        paths = warp([np.roll(cost, -start, axis=(0, 1)) for cost, start in zip(costs, starts, strict=True)])
+        for (k, _, _), cost, start, path in zip(group, costs, starts, paths, strict=True):
+            pairs = one_to_one((path + start) % cost.shape, cost)
+            values[k] = SCALE * float(cost[tuple(pairs.T)].mean())
+    return values
+
+
+def _groups(pairs: list[Shapes]) -> Iterator[list[Shapes]]:
+    """Parts a list of pairs so that the tables of each part, all as large as its largest, fit into `TABLE`."""
+    group: list[Shapes] = []
+    rows = columns = 0
+    for pair in pairs:
+        _, a, b = pair
+        rows, columns = max(rows, len(a)), max(columns, len(b))
+        if group and (len(group) + 1) * (rows + 1) * (rows + columns) > TABLE:
+            yield group
+            group, rows, columns = [], len(a), len(b)
+        group.append(pair)
+    if group:
+        yield group
 
 
 def describe(mask: np.ndarray) -> np.ndarray | None:
@@ -79,25 +106,38 @@ def shape_contexts(points: np.ndarray) -> np.ndarray:
         (N, 60) float64: normalised histograms over 12 directions times 5 distances in units of the mean distance. A
         point sees itself, in the innermost bin.
     """
-    x, y = points.T
-    dx, dy = x - x[:, None], y - y[:, None]
-    distance = np.sqrt(dx * dx + dy * dy)
-    distance /= distance.mean() or 1.0
-    # beyond the last ring is one more, and both ends of the circle, -180 and 180 degrees, have a sector of their own:
-    # the first is dropped and the others are joined below, which is cheaper than a modulo of each pair
-    rings, sectors = len(RADII) + 1, SECTORS + 1
-    ring = np.zeros(distance.shape, np.uint8)
+    count, size = len(points), (len(RADII) + 1) * SECTORS
+    # Every two points are looked at once: point i and the one k places on, for k up to half way round.
+    half, twice = count // 2, (count - 1) // 2
+    x, y = (_ahead(axis, half) - axis for axis in points.T)
+    distance = np.sqrt(x * x + y * y)
+    # half way round an outline of even length each two meet twice
+    distance /= (2 * distance[:twice].sum() + distance[twice:].sum()) / count**2 or 1.0
+    ring = np.zeros(distance.shape, np.uint8)  # beyond the last one is one more, which is dropped below
     for radius in RADII:
         ring += distance >= radius
-    sector = np.arctan2(dy, dx)
-    sector /= 2 * np.pi / SECTORS
-    slot = np.floor(sector, out=sector).astype(np.int32)
-    slot += ring * np.uint8(sectors)
-    slot += (SECTORS // 2 + rings * sectors * np.arange(len(points), dtype=np.int32))[:, None]
-    count = np.bincount(slot.ravel(), minlength=len(points) * rings * sectors).reshape(-1, rings, sectors)[:, :-1]
-    count[:, :, 0] += count[:, :, -1]
-    histogram = count[:, :, :-1].reshape(len(points), -1)
+    ring *= SECTORS
+    first = size * np.arange(count)
+    slot = np.empty((half + twice, count), np.intp)
+    np.add(ring + _sector(x, y), first, out=slot[:half])
+    np.add(ring[:twice] + _sector(-x[:twice], -y[:twice]), _ahead(first, twice), out=slot[half:])
+    histogram = np.bincount(slot.ravel(), minlength=size * count).reshape(count, size)
+    histogram[:, SECTORS // 2] += 1  # itself, as if to the east
+    histogram = histogram[:, : SECTORS * len(RADII)]
     return histogram / histogram.sum(axis=1, keepdims=True)
+
+
+def _sector(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """Which of the `SECTORS` a direction lies in, counted from the west, uint8."""
+    sector = np.floor(np.arctan2(y, x) / (2 * np.pi / SECTORS)).astype(np.int8).view(np.uint8)
+    sector += SECTORS // 2
+    sector[sector == SECTORS] = 0  # 180 degrees is -180
+    return sector
+
+
+def _ahead(values: np.ndarray, reach: int) -> np.ndarray:
+    """(reach, N) of (N,): row k - 1 holds for each place the value k places on, round the end."""
+    return sliding_window_view(np.concatenate([values, values[:reach]]), len(values))[1:]
 
 
 def chi_square(a: np.ndarray, b: np.ndarray) -> np.ndarray:
@@ -108,49 +148,61 @@ def chi_square(a: np.ndarray, b: np.ndarray) -> np.ndarray:
         b: (M, bins).
 
     Returns:
-        (N, M) float32 in [0, 1], accurate to 1e-6.
+        (N, M) float32 in [0, 1], multiples of 2^-24 that are accurate to 1e-6.
     """
+    from scipy.sparse import csr_array
+
     # As both sum to one this is 1 - 2 sum_k 1 / (1 / a_k + 1 / b_k). Only the third of the bins that a row occupies
     # can add to it, and an infinite 1 / b_k makes a bin that is empty in b vanish.
     with np.errstate(divide="ignore"):
         inverse_a, inverse_b = (1 / a).astype(np.float32), np.ascontiguousarray(1 / b.T, np.float32)
+    rows, bins = np.nonzero(a)
+    starts = np.searchsorted(rows, np.arange(len(a) + 1))
+    # Neighbouring rows share many values. A table holds the terms of each (bin, value) once, which a sparse matrix of
+    # ones adds up; it is made anew for every few rows, to stay in the cache.
+    keys = bins << 32 | inverse_a[rows, bins].view(np.int32)
     shared = np.empty((len(a), len(b)), np.float32)
-    scratch = np.empty(inverse_b.shape, np.float32)
-    for row, inverse in zip(shared, inverse_a, strict=True):
-        occupied = np.flatnonzero(np.isfinite(inverse))
-        term = np.add(inverse_b[occupied], inverse[occupied, None], out=scratch[: len(occupied)])
-        np.reciprocal(term, out=term).sum(axis=0, out=row)
+    for row in range(0, len(a), BLOCK):
+        first = starts[row : row + BLOCK + 1]
+        levels, index = np.unique(keys[first[0] : first[-1]], return_inverse=True)
+        terms = inverse_b.take(levels >> 32, axis=0)
+        terms += levels.astype(np.uint32).view(np.float32)[:, None]
+        np.reciprocal(terms, out=terms)
+        ones = np.ones(len(index), np.float32)
+        shape = len(first) - 1, len(levels)
+        shared[row : row + BLOCK] = csr_array((ones, index, first - first[0]), shape) @ terms
     return np.maximum(1 - 2 * shared, 0)
 
 
-def warp(cost: np.ndarray) -> np.ndarray:
-    """Cheapest path through a cost matrix from its first cell to its last (dynamic time warping).
+def warp(costs: Sequence[np.ndarray]) -> list[np.ndarray]:
+    """Cheapest path through each cost matrix from its first cell to its last (dynamic time warping).
 
     A step goes right, down or both, and costs what the cell entered costs.
 
     Args:
-        cost: (N, M).
+        costs: (N, M) each; the closer they are in size, the less is wasted.
 
     Returns:
-        (P, 2) row and column of the cells on the path, from the first to the last.
+        For each (P, 2) row and column of the cells on the path, from the first to the last.
     """
-    rows, columns = cost.shape
-    # A cell depends on the two anti-diagonals before its own. Those become rows here, so that a whole one is one
-    # addition; column i + 1 is row i of the cost, column 0 a margin that no path enters.
-    total = np.full((rows + columns, rows + 1), np.inf)
-    skewed = np.lib.stride_tricks.as_strided(
-        total[1:, 1:], cost.shape, ((rows + 2) * total.itemsize, (rows + 1) * total.itemsize)
-    )
-    skewed[:] = cost
-    best = np.empty(rows)
-    for d in range(2, rows + columns):
-        np.minimum(total[d - 1, 1:], total[d - 1, :-1], out=best)
-        np.minimum(best, total[d - 2, :-1], out=best)
-        total[d, 1:] += best
-    return _trace(total, rows, columns)
+    rows, columns = (max(cost.shape[axis] for cost in costs) for axis in (0, 1))
+    # A cell depends on the two anti-diagonals before its own. Those become rows here, and the matrices lie side by
+    # side, so that a whole row of all of them is one addition. To the left of each is a margin that no path enters.
+    width = rows + 1
+    total = np.full((rows + columns, len(costs) * width), np.inf)
+    down, right = total.strides
+    for number, cost in enumerate(costs):
+        as_strided(total[1:, number * width + 1 :], cost.shape, (down + right, down))[:] = cost
+    best = np.empty(total.shape[1] - 1)
+    for corner, up, left, cell in zip(total[:-2, :-1], total[1:-1, :-1], total[1:-1, 1:], total[2:, 1:], strict=True):
+        np.minimum(up, left, out=best)
+        np.minimum(best, corner, out=best)
+        np.add(cell, best, out=cell)
+    tables = (total[:, number * width :] for number in range(len(costs)))
+    return [_trace(table.data, *cost.shape) for table, cost in zip(tables, costs, strict=True)]
 
 
-def _trace(total: np.ndarray, rows: int, columns: int) -> np.ndarray:
+def _trace(total: memoryview, rows: int, columns: int) -> np.ndarray:
     i, j = rows - 1, columns - 1
     path = [(i, j)]
     while i or j:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import math
 import shutil
@@ -13,7 +14,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from downstream.evaluate import EvaluateOptions, evaluate, score
+from downstream.evaluate import EvaluateOptions, evaluate
+from downstream.metrics.temporal import describe, instability
+from downstream.score_davis import score
 from mug.cli import main
 from mug.errors import InputError
 from mug.masks import read_mask, write_mask
@@ -227,6 +230,23 @@ def damage_missing_frame(truth: Path, results: Path) -> str:
     return "square1/00002.png: is missing"
 
 
+def damage_extra_frame(truth: Path, results: Path) -> str:
+    shutil.copy(results / "square1" / "00002.png", results / "square1" / "00017.png")
+    shutil.copy(results / "square1" / "00002.png", results / "square1" / "00018.png")
+    return "square1/00017.png: square1 has no such frame with 1 more; it is left from another run"
+
+
+def damage_names(truth: Path, results: Path) -> str:
+    for path in (results / "square1").iterdir():
+        path.rename(path.with_name(f"frame_{path.name}"))
+    return "square1/frame_00000.png: is named after no frame of square1, such as 00000"
+
+
+def damage_binary(truth: Path, results: Path) -> str:
+    rewrite(results / "square1", as_binary)
+    return "square1/00001.png: holds only 0 and 255, which does not tell 2 objects apart"
+
+
 def damage_size(truth: Path, results: Path) -> str:
     write_mask(results / "square1" / "00003.png", np.zeros((24, 32), np.uint8))
     return "square1/00003.png: is 32x24 where its annotation is 64x48"
@@ -268,6 +288,9 @@ def damage_no_annotations(truth: Path, results: Path) -> str:
         damage_emptied_sequence,
         damage_unknown_sequence,
         damage_missing_frame,
+        damage_extra_frame,
+        damage_names,
+        damage_binary,
         damage_size,
         damage_truncated,
         damage_16_bit,
@@ -282,6 +305,108 @@ def test_what_cannot_be_scored_is_named(truth: Path, results: Path, damage: Call
     with pytest.raises(InputError, match=message) as error:
         score(truth, results, "one-shot", stability=False)
     assert "\n" not in str(error.value)
+
+
+def test_results_of_two_runs_in_one_folder_are_refused(truth: Path, results: Path) -> None:
+    path = results / "square0" / "00003.png"
+    as_binary(read_mask(path)).save(path)
+    with pytest.raises(InputError, match=r"square0/00001.png: holds object ids, and 00003.png beside it 0 and 255"):
+        score(truth, results, "zero-shot", stability=False)
+    # 0/255 and 1-bit masks go together, as do masks that show nothing
+    rewrite(results / "square0", as_binary)
+    as_bits(read_mask(path)).save(path)
+    as_bits(np.zeros_like(read_mask(path))).save(path.with_name("00002.png"))
+    assert score(truth, results, "zero-shot", stability=False)["J"]["mean"] == 0.875
+
+
+def test_frames_that_are_not_annotated_may_have_results(truth: Path, results: Path) -> None:
+    expected = score(truth, results, "zero-shot", stability=False)
+    (truth / "Annotations" / "480p" / "square0" / "00005.png").unlink()
+    sparse = score(truth, results, "zero-shot", stability=False)
+    assert sparse["sequences"]["square0"]["frame_names"] == ["00001", "00002", "00003"]
+    assert expected["sequences"]["square0"]["frame_names"][-1] == "00004"
+
+
+def test_only_existing_scores_a_part_and_says_so(
+    truth: Path, results: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rewrite(results / "square0", lambda mask: mask * np.uint8(mask[0, 0] == 0))
+    whole = score(truth, results, "one-shot")
+    shutil.rmtree(results / "square1")
+    (results / "square0" / "00002.png").unlink()
+    out = tmp_path / "part.json"
+    arguments = ("--task", "one-shot", "--gt", truth, "--pred", results, "--out", out)
+    assert call(*arguments) == 2
+    assert "or score the others with --only-existing" in capsys.readouterr().err
+    assert call(*arguments, "--only-existing") == 0
+    printed = capsys.readouterr()
+    assert "1 sequences are missing (square1) and 1 frames are missing of square0" in printed.err
+    assert "PARTIAL" in printed.out
+    scores = json.loads(out.read_text())
+    assert scores["missing"] == {"sequences": ["square1"], "frames": {"square0": ["00002"]}}
+    assert scores["counts"] == {"sequences": 1, "objects": 2, "frames": 3}
+    part, before = scores["sequences"]["square0"], whole["sequences"]["square0"]
+    assert part["frame_names"] == ["00001", "00003", "00004"]
+    assert part["J"]["frames"] == [before["J"]["frames"][k] for k in (0, 2, 3)]
+    # 00001 and 00003 are no successive frames: only the last pair is left
+    shapes = [[describe(read_mask(results / "square0" / f"{n}.png") == k) for n in ("00003", "00004")] for k in (1, 2)]
+    assert part["T"] == pytest.approx(np.mean([instability(pair)[0] for pair in shapes]))
+
+
+def test_nothing_that_exists_is_refused_too(truth: Path, results: Path) -> None:
+    for path in results.rglob("*.png"):
+        if path.stem not in ("00000", "00005"):
+            path.unlink()
+    with pytest.raises(InputError, match="no frame that counts"):
+        score(truth, results, "zero-shot", only_existing=True)
+
+
+ATTRIBUTES = """
+sequences:
+- {name: square0, eval_t: true, attributes: [AC, BC]}
+- {name: square1, eval_t: true, attributes: [BC]}
+- {name: elsewhere, eval_t: true, attributes: [OCC]}
+"""
+
+
+@pytest.mark.parametrize("place", ["db_info.yml", "Annotations/db_info.yml", "db_info.yaml"])
+def test_attributes_are_means_over_the_sequences_that_have_them(
+    truth: Path, results: Path, place: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rewrite(results / "square1", np.zeros_like)
+    assert "attributes" not in score(truth, results, "zero-shot", stability=False)
+    (truth / place).write_text(ATTRIBUTES)
+    attributes = score(truth, results, "zero-shot", stability=False)["attributes"]
+    assert {key: (entry["J"]["mean"], entry["sequences"]) for key, entry in attributes.items()} == {
+        "AC": (1.0, ["square0"]),
+        "BC": (0.5, ["square0", "square1"]),
+    }
+    assert call("--task", "zero-shot", "--gt", truth, "--pred", results, "--no-stability") == 0
+    assert [line.split()[:4] for line in capsys.readouterr().out.splitlines() if "BC," in line] == [
+        ["BC,", "2", "sequences", "50.0"]
+    ]
+    (truth / place).write_text("sequences: 3")
+    with pytest.raises(InputError, match=r"db_info.ya?ml: is no list of `sequences`"):
+        score(truth, results, "zero-shot", stability=False)
+
+
+def test_tables_are_written_by_the_suffix_of_their_files(truth: Path, results: Path, tmp_path: Path) -> None:
+    rewrite(results / "square1", np.zeros_like)
+    (truth / "Annotations" / "480p" / "square1").rename(truth / "Annotations" / "480p" / "square_1")
+    (results / "square1").rename(results / "square_1")
+    outs = [tmp_path / f"scores{suffix}" for suffix in (".json", ".csv", ".md", ".tex")]
+    assert call("--task", "zero-shot", "--gt", truth, "--pred", results, "--out", *outs, "--no-stability") == 0
+    assert json.loads(outs[0].read_text())["J"]["mean"] == 0.5
+    with outs[1].open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["sequence"] for row in rows] == ["square0", "square_1", "mean of sequences"]
+    assert [row["J mean"] for row in rows] == ["1.000000", "0.000000", "0.500000"]
+    assert rows[0]["T"] == ""
+    assert "| square0 | 100.0 | 100.0 | 0.0 | 100.0 | 100.0 | 0.0 | - |" in outs[2].read_text().splitlines()
+    latex = outs[3].read_text()
+    assert r"square\_1 & 0.0 & 0.0 & 0.0 & 0.0 & 0.0 & 0.0 & - \\" in latex
+    assert latex.count(r"\midrule") == 2
+    assert call("--task", "zero-shot", "--gt", truth, "--pred", results, "--out", tmp_path / "scores.xls") == 2
 
 
 def test_an_error_in_a_process_reaches_the_user(truth: Path, results: Path) -> None:

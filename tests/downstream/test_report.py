@@ -14,8 +14,9 @@ import pytest
 from PIL import Image
 
 from downstream.evaluate import EvaluateOptions, evaluate
+from downstream.mask_pictures import draw
 from downstream.page import GENERATOR, curve, nice_ticks, smooth, write_page
-from downstream.report import ReportOptions, draw, read_metrics, report
+from downstream.report import ReportOptions, read_metrics, report
 from mug.cli import main
 from mug.errors import InputError
 from mug.masks import PALETTE, read_mask, write_mask

@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 
 from downstream.data.kinds import open_dataset, open_videos
-from downstream.evaluate import score
+from downstream.score_davis import score
 from mug.backbone import BackboneConfig
 from mug.checkpoint import save_weights
 from mug.cli import main
