@@ -58,8 +58,7 @@ def propose(
     """
     motion = see_motion(frame, others, flow)
     evidence = np.maximum(foreground, motion.moving)
-    # where nothing moves the object-level map says what there is
-    region = motion.moving if motion.moving.any() else foreground > 0.5
+    region = motion.moving | (foreground > 0.5)  # the object-level map also shows what rests
     seeds = layers(motion, region)
     least = LEAST_BOX * region.size
     for x, y, width, height in edge_boxes(frame, motion.residual, BOXES, least):
