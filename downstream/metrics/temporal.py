@@ -18,9 +18,9 @@ RADII = np.logspace(np.log10(1 / 8), np.log10(2), 5)
 """Outer edges of the distance bins of a shape context, in mean distances."""
 SCALE = 5.0
 """Factor that the DAVIS toolkit puts on the cost."""
-BLOCK = 64
-"""Rows of costs that are made at once."""
-TABLE = 2**20
+BLOCK = 96
+"""Columns of costs that are made at once."""
+TABLE = 2**21
 """Numbers in the tables of the costs that are warped at once; a single one may be larger."""
 
 Shapes = tuple[int, np.ndarray, np.ndarray]
@@ -38,6 +38,7 @@ def instability(shapes: Sequence[np.ndarray | None]) -> np.ndarray:
     """
     values = np.full(max(len(shapes) - 1, 0), np.nan)
     measured = [(k, a, b) for k, (a, b) in enumerate(pairwise(shapes)) if a is not None and b is not None]
+    measured.sort(key=lambda pair: len(pair[1]) + len(pair[2]))
     for group in _groups(measured):
         costs = [chi_square(a, b) for _, a, b in group]
         # the contours are closed and start anywhere: once more, from behind the pair that fits best
@@ -83,8 +84,12 @@ def outline(mask: np.ndarray) -> np.ndarray | None:
     contours, _ = cv2.findContours(mask.astype(np.uint8), cv2.RETR_LIST, cv2.CHAIN_APPROX_NONE)
     if not contours:
         return None
-    polygons = [cv2.approxPolyDP(cv2.approxPolyDP(c, FINE, closed=True), COARSE, closed=True) for c in contours]
-    return resample(max(polygons, key=len)[:, 0].astype(np.float64))
+    longest = contours[0][:0]
+    for contour in contours:
+        if len(contour) > len(longest):  # simplified it has no more points than before
+            polygon = cv2.approxPolyDP(cv2.approxPolyDP(contour, FINE, closed=True), COARSE, closed=True)
+            longest = max(longest, polygon, key=len)
+    return resample(longest[:, 0].astype(np.float64))
 
 
 def resample(polygon: np.ndarray) -> np.ndarray:
@@ -129,7 +134,9 @@ def shape_contexts(points: np.ndarray) -> np.ndarray:
 
 def _sector(x: np.ndarray, y: np.ndarray) -> np.ndarray:
     """Which of the `SECTORS` a direction lies in, counted from the west, uint8."""
-    sector = np.floor(np.arctan2(y, x) / (2 * np.pi / SECTORS)).astype(np.int8).view(np.uint8)
+    turn = np.arctan2(y, x)
+    turn /= 2 * np.pi / SECTORS
+    sector = np.floor(turn, out=turn).astype(np.int8).view(np.uint8)
     sector += SECTORS // 2
     sector[sector == SECTORS] = 0  # 180 degrees is -180
     return sector
@@ -156,22 +163,22 @@ def chi_square(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     # can add to it, and an infinite 1 / b_k makes a bin that is empty in b vanish.
     with np.errstate(divide="ignore"):
         inverse_a, inverse_b = (1 / a).astype(np.float32), np.ascontiguousarray(1 / b.T, np.float32)
+    # Neighbouring rows share many values. A table holds the terms of each (bin, value) once, and a sparse matrix of
+    # ones adds up those of each row; it is made for a few columns at a time, to stay in the cache.
     rows, bins = np.nonzero(a)
+    levels, index = np.unique(bins << 32 | inverse_a[rows, bins].view(np.int32), return_inverse=True)
+    bins, values = levels >> 32, levels.astype(np.uint32).view(np.float32)[:, None]
     starts = np.searchsorted(rows, np.arange(len(a) + 1))
-    # Neighbouring rows share many values. A table holds the terms of each (bin, value) once, which a sparse matrix of
-    # ones adds up; it is made anew for every few rows, to stay in the cache.
-    keys = bins << 32 | inverse_a[rows, bins].view(np.int32)
+    adder = csr_array((np.ones(len(index), np.float32), index, starts), (len(a), len(levels)))
     shared = np.empty((len(a), len(b)), np.float32)
-    for row in range(0, len(a), BLOCK):
-        first = starts[row : row + BLOCK + 1]
-        levels, index = np.unique(keys[first[0] : first[-1]], return_inverse=True)
-        terms = inverse_b.take(levels >> 32, axis=0)
-        terms += levels.astype(np.uint32).view(np.float32)[:, None]
+    for column in range(0, len(b), BLOCK):
+        terms = inverse_b[:, column : column + BLOCK].take(bins, axis=0)
+        terms += values
         np.reciprocal(terms, out=terms)
-        ones = np.ones(len(index), np.float32)
-        shape = len(first) - 1, len(levels)
-        shared[row : row + BLOCK] = csr_array((ones, index, first - first[0]), shape) @ terms
-    return np.maximum(1 - 2 * shared, 0)
+        shared[:, column : column + BLOCK] = adder @ terms
+    shared *= -2
+    shared += 1
+    return np.maximum(shared, 0, out=shared)
 
 
 def warp(costs: Sequence[np.ndarray]) -> list[np.ndarray]:
@@ -198,24 +205,35 @@ def warp(costs: Sequence[np.ndarray]) -> list[np.ndarray]:
         np.minimum(up, left, out=best)
         np.minimum(best, corner, out=best)
         np.add(cell, best, out=cell)
-    tables = (total[:, number * width :] for number in range(len(costs)))
-    return [_trace(table.data, *cost.shape) for table, cost in zip(tables, costs, strict=True)]
+    flat = total.reshape(-1).data
+    return [
+        _trace(flat, total.shape[1], number * width + 1, sum(cost.shape) - 1, len(cost))
+        for number, cost in enumerate(costs)
+    ]
 
 
-def _trace(total: memoryview, rows: int, columns: int) -> np.ndarray:
-    i, j = rows - 1, columns - 1
-    path = [(i, j)]
-    while i or j:
-        d = i + j + 1
-        diagonal, down, right = total[d - 2, i], total[d - 1, i], total[d - 1, i + 1]
-        if diagonal <= down and diagonal <= right:
-            i, j = i - 1, j - 1
-        elif down <= right:
-            i -= 1
+def _trace(total: memoryview, stride: int, first: int, diagonals: int, rows: int) -> np.ndarray:
+    """Goes back from the last cell of a matrix to its first.
+
+    Args:
+        total: All tables of `warp`, flat.
+        stride: Length of a row, which is an anti-diagonal.
+        first: Where the first row of the matrix lies in it.
+        diagonals: How many anti-diagonals the matrix has.
+        rows: How many rows.
+    """
+    start, place = stride + first, diagonals * stride + first + rows - 1
+    path = [place]
+    while place != start:
+        left, up, corner = place - stride, place - stride - 1, place - 2 * stride - 1
+        if total[corner] <= total[up] and total[corner] <= total[left]:
+            place = corner
         else:
-            j -= 1
-        path.append((i, j))
-    return np.array(path[::-1])
+            place = up if total[up] <= total[left] else left
+        path.append(place)
+    diagonal, row = np.divmod(path[::-1], stride)
+    row -= first
+    return np.stack([row, diagonal - 1 - row], axis=1)
 
 
 def one_to_one(pairs: np.ndarray, cost: np.ndarray) -> np.ndarray:
