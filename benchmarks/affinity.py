@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import argparse
 import multiprocessing
-import resource
 import time
 from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
+from peak_memory import peak_memory
 from torch import Tensor
 
 from mug.affinity import attend, inlier_score, topk_attend
@@ -97,7 +97,7 @@ def _measure(number: int, dense: bool, device: str, repeat: int, answer: multipr
     compute = case.dense if dense else case.ours
     torch.manual_seed(0)
     inputs = tuple(x.to(device).requires_grad_(case.gradient) for x in case.inputs())
-    before = _peak(device)
+    before = peak_memory(device)
     seconds = []
     for _ in range(repeat):
         start = time.perf_counter()
@@ -105,13 +105,7 @@ def _measure(number: int, dense: bool, device: str, repeat: int, answer: multipr
         if device != "cpu":
             torch.cuda.synchronize()
         seconds.append(time.perf_counter() - start)
-    answer.put((sorted(seconds)[len(seconds) // 2], _peak(device) - before))
-
-
-def _peak(device: str) -> float:
-    if device == "cpu":
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    return torch.cuda.max_memory_allocated() / 2**20
+    answer.put((sorted(seconds)[len(seconds) // 2], peak_memory(device) - before))
 
 
 def main() -> None:

@@ -11,11 +11,11 @@ from __future__ import annotations
 import argparse
 import multiprocessing
 import os
-import resource
 import time
 from collections.abc import Callable, Sequence
 
 import torch
+from peak_memory import peak_memory
 from torch import Tensor
 
 from agnn_head.embedding import EmbeddingConfig
@@ -69,7 +69,7 @@ def _measure(way: str, rounds: int, options: argparse.Namespace, answer: multipr
     shape = (1, options.frames, options.channels, options.side, options.side)
     v = torch.randn(shape, device=options.device).relu().requires_grad_()
     WAYS[way](model, v[:, :2, :, :8, :8].detach().requires_grad_(), 1).sum().backward()  # what libraries load once
-    before = _peak(options.device)
+    before = peak_memory(options.device)
     seconds = []
     for _ in range(options.repeat):
         start = time.perf_counter()
@@ -77,13 +77,7 @@ def _measure(way: str, rounds: int, options: argparse.Namespace, answer: multipr
         if options.device != "cpu":
             torch.cuda.synchronize()
         seconds.append(time.perf_counter() - start)
-    answer.put((sorted(seconds)[len(seconds) // 2], _peak(options.device) - before))
-
-
-def _peak(device: str) -> float:
-    if device == "cpu":
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    return torch.cuda.max_memory_allocated() / 2**20
+    answer.put((sorted(seconds)[len(seconds) // 2], peak_memory(options.device) - before))
 
 
 def main() -> None:

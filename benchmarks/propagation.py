@@ -13,12 +13,12 @@ from __future__ import annotations
 
 import argparse
 import multiprocessing
-import resource
 import time
 
 import numpy as np
 import torch
 import torch.nn.functional as F
+from peak_memory import peak_memory
 from torch import Tensor
 
 from downstream.backbones import named_network
@@ -61,7 +61,7 @@ def _measure(objects: int, options: argparse.Namespace, answer: multiprocessing.
     channels = network(torch.zeros(1, 3, 64, 64, device=options.device)).shape[1]
     stride = 64 // network(torch.zeros(1, 3, 64, 64, device=options.device)).shape[2]
     shape = (1, channels, *(-(-side // stride) for side in shown.shape[:2]))
-    before = _peak(options.device)
+    before = peak_memory(options.device)
     extract = Timed(network, shape, options.device)
     propagator = Propagator(extract, config, options.device)
     propagator.step(frames[0], mask)
@@ -73,7 +73,7 @@ def _measure(objects: int, options: argparse.Namespace, answer: multiprocessing.
         propagator.step(frames[1])
     total, clock = _processor_time(options.device) - start, time.perf_counter() - clock
     rest = (total - extract.seconds) / options.repeat
-    memory = _peak(options.device) - before
+    memory = peak_memory(options.device) - before
     answer.put((options.repeat / clock, extract.seconds / options.repeat, rest, memory, shape))
 
 
@@ -82,12 +82,6 @@ def _processor_time(device: str) -> float:
         return time.process_time()
     torch.cuda.synchronize()
     return time.perf_counter()
-
-
-def _peak(device: str) -> float:
-    if device == "cpu":
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    return torch.cuda.max_memory_allocated() / 2**20
 
 
 def main() -> None:

@@ -21,9 +21,8 @@ import torch
 from downstream.flow import FlowMethod, flow_method
 from downstream.linking import Linker
 from downstream.proposals import Proposal, propose
-from downstream.sight import fit_size
 from mug.errors import InputError
-from mug.video import Video
+from mug.video import Video, fit_size
 
 WARM_UP = 24
 """Frames that are gone through backwards first."""

@@ -14,14 +14,13 @@ import torch
 from PIL import Image
 
 from downstream.data.kinds import open_videos
-from downstream.sight import fit_size
 from downstream.zero_shot import ZeroShotConfig, segment_video
 from mug.checkpoint import load_weights
 from mug.errors import InputError
 from mug.files import atomic_path
 from mug.masks import VOID, write_mask
 from mug.progress import track
-from mug.video import FrameFolder, Video
+from mug.video import FrameFolder, Video, fit_size
 
 SHORTER = 480
 """Shorter side, in pixels, that frames are kept at."""

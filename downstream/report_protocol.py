@@ -22,11 +22,11 @@ from typing import Any
 
 import numpy as np
 
-from downstream.data.dataset import Annotation, Dataset, Kind
+from downstream.data.dataset import Annotation, Kind
 from downstream.data.kinds import open_dataset
 from downstream.metrics.boundary import f_measure
 from downstream.metrics.region import jaccard
-from downstream.result_masks import check_folders, check_threshold, foreground, mean, read_pair, result_frames
+from downstream.result_masks import check_folders, check_threshold, every_pair, foreground, mean, read_pair
 from downstream.tables import Table
 from mug.errors import InputError
 from mug.masks import VOID
@@ -64,7 +64,7 @@ def score_by_report(
     dataset = open_dataset(gt, kind)
     names = dataset.sequences(split)
     check_folders(dataset, names, pred)
-    pairs = {name: _pairs(dataset, name, pred) for name in names}
+    pairs = {name: every_pair(dataset, name, pred, "--protocol report") for name in names}
     sequences = {name: _score_sequence(pairs[name], threshold) for name in track(names, "scoring")}
     return {
         "task": task,
@@ -87,16 +87,6 @@ def tolerance(height: int, width: int) -> int:
     7
     """
     return math.ceil(TOLERANCE * max(height, width))
-
-
-def _pairs(dataset: Dataset, name: str, pred: Path) -> list[tuple[Annotation, Path]]:
-    """Each annotation of a sequence and the result for it."""
-    truth, predictions = dataset.frames(name), result_frames(dataset, name, pred)
-    if missing := [frame for frame in truth if frame not in predictions]:
-        others = f" with {len(missing) - 1} more of this sequence" if len(missing) > 1 else ""
-        first = pred / name / f"{missing[0]}.png"
-        raise InputError(f"{first}: is missing{others}; --protocol report counts every annotated frame")
-    return [(annotation, predictions[frame]) for frame, annotation in truth.items()]
 
 
 def _score_sequence(pairs: Sequence[tuple[Annotation, Path]], threshold: float | None) -> dict[str, Any]:

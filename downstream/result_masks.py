@@ -72,6 +72,26 @@ def result_frames(dataset: Dataset, name: str, pred: Path) -> dict[str, Path]:
     return found
 
 
+def every_pair(dataset: Dataset, name: str, pred: Path, scoring: str) -> list[tuple[Annotation, Path]]:
+    """Each annotation of a sequence and the result for it, where all of them count.
+
+    Args:
+        dataset: What the results are scored against.
+        name: The sequence.
+        pred: The folder of results.
+        scoring: The option that asks for all of them, for the message.
+
+    Raises:
+        InputError: one is missing, or there is one too many.
+    """
+    truth, predictions = dataset.frames(name), result_frames(dataset, name, pred)
+    if missing := [frame for frame in truth if frame not in predictions]:
+        others = f" with {len(missing) - 1} more of this sequence" if len(missing) > 1 else ""
+        first = pred / name / f"{missing[0]}.png"
+        raise InputError(f"{first}: is missing{others}; {scoring} counts every annotated frame")
+    return [(annotation, predictions[frame]) for frame, annotation in truth.items()]
+
+
 def _image_names(dataset: Dataset, name: str) -> set[str]:
     """Frames of a sequence that have an image, annotated or not."""
     try:

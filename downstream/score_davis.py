@@ -13,7 +13,6 @@ from typing import Any, Literal, NamedTuple
 import cv2
 import numpy as np
 
-from downstream.attributes import read_attributes
 from downstream.class_means import add_class_means
 from downstream.data.dataset import Annotation, Dataset, Kind
 from downstream.data.davis import INFO_FILE
@@ -97,7 +96,7 @@ def score_results(
     counted = dataset.scored(split, given=task == "one-shot")
     names = list(counted)
     stability &= dataset.dense
-    steady, attributes = dataset.steady(), read_attributes(dataset)
+    steady, attributes = dataset.steady(), dataset.attributes()
     for pred in preds.values():
         check_folders(dataset, names, pred, only_existing)
     jobs: list[_Job] = []
@@ -289,9 +288,7 @@ def objects_of(sequence: Scores) -> list[Scores]:
     return list(sequence.get("objects", {"": sequence}).values())
 
 
-def _summary(
-    sequences: dict[str, Scores], marked: set[str] | None, attributes: Mapping[str, Sequence[str]] | None
-) -> Scores:
+def _summary(sequences: dict[str, Scores], marked: set[str] | None, attributes: Mapping[str, Sequence[str]]) -> Scores:
     """Means over the objects of all sequences, T also over those that are steady enough for it."""
     objects = {name: objects_of(entry) for name, entry in sequences.items()}
     everything = [entry for entries in objects.values() for entry in entries]
@@ -314,7 +311,7 @@ def _summary(
         "T_all": {"mean": means["T"]},
         "sequences": sequences,
     }
-    if attributes is not None:
+    if attributes:
         having = {key: [name for name in names if name in objects] for key, names in attributes.items()}
         summary["attributes"] = {
             key: {"sequences": names} | _mean_scores([entry for name in names for entry in objects[name]])

@@ -121,6 +121,8 @@ def find_by_backbone(options: SegmentOptions, device: torch.device) -> Callable[
     """
     if options.system != "mug":
         raise InputError(f"--backbone {options.backbone}: goes with --system mug; AGNN brings its own")
+    if options.mode != "adapted":
+        raise InputError(f"--mode {options.mode}: is MuG's own readout; another --backbone goes with --mode adapted")
     check_config(options)
     extract, _ = open_backbone(options.backbone, options.weights, device, PRESETS["mug"].stride)
     return lambda video: segment_video_by(video, extract, device, options)

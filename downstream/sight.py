@@ -12,7 +12,7 @@ from torch import Tensor
 from downstream.features import Extractor
 from mug.backbone import Features
 from mug.model import MuG
-from mug.video import Video
+from mug.video import Video, fit_size
 
 
 class Sight(ABC):
@@ -100,9 +100,3 @@ def reference_indices(frames: int, references: int) -> list[int]:
     [6, 18, 31, 43]
     """
     return sorted({(2 * k + 1) * frames // (2 * references) for k in range(references)})
-
-
-def fit_size(size: tuple[int, int], shorter: int) -> tuple[int, int]:
-    """Height and width with the shorter side at most `shorter` pixels, the aspect kept."""
-    scale = min(1.0, shorter / min(size))
-    return max(1, round(size[0] * scale)), max(1, round(size[1] * scale))

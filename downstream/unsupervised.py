@@ -19,7 +19,7 @@ from downstream.data.davis import Davis17Unsupervised
 from downstream.data.kinds import open_dataset
 from downstream.metrics.matching import assign, pairwise
 from downstream.metrics.sequence import statistics
-from downstream.result_masks import check_folders, mean, read_pair, result_frames
+from downstream.result_masks import check_folders, every_pair, mean, read_pair
 from downstream.tables import Row, Table
 from mug.errors import InputError
 from mug.masks import VOID, read_mask
@@ -54,7 +54,7 @@ def score_unsupervised(
     dataset = annotated(gt, kind)
     names = list(dataset.scored(split, given=False))
     check_folders(dataset, names, pred)
-    pairs = {name: _pairs(dataset, name, pred) for name in names}
+    pairs = {name: every_pair(dataset, name, pred, "--task unsupervised") for name in names}
     sequences = {name: score_sequence(pairs[name]) for name in track(names, "scoring")}
     everything = [entry for scores in sequences.values() for entry in scores["objects"].values()]
     frames = sum(len(files) for files in pairs.values())
@@ -107,16 +107,6 @@ def score_sequence(pairs: list[tuple[Annotation, Path]]) -> dict[str, Any]:
     for at, measure in enumerate("JF"):
         scores[measure]["frames"] = values[at, chosen, np.arange(len(objects))].mean(0).tolist()
     return scores | {"proposals": len(proposals), "objects": entries}
-
-
-def _pairs(dataset: Dataset, name: str, pred: Path) -> list[tuple[Annotation, Path]]:
-    """Each annotation of a sequence and the result for it."""
-    truth, predictions = dataset.frames(name), result_frames(dataset, name, pred)
-    if missing := [frame for frame in truth if frame not in predictions]:
-        others = f" with {len(missing) - 1} more of this sequence" if len(missing) > 1 else ""
-        first = pred / name / f"{missing[0]}.png"
-        raise InputError(f"{first}: is missing{others}; --task unsupervised counts every annotated frame")
-    return [(path, predictions[frame]) for frame, path in truth.items()]
 
 
 def _objects(first: Annotation) -> list[int]:

@@ -62,7 +62,7 @@ def segment_video_by(
         video: At least one frame.
         extract: The backbone.
         device: Where it computes.
-        config: Its `mode` is `adapted`, and `references` means nothing.
+        config: Of it `size` counts.
 
     Yields:
         See `segment_video`.
@@ -71,8 +71,6 @@ def segment_video_by(
         InputError: a frame that cannot be read, or settings out of range.
     """
     check_config(config)
-    if config.mode != "adapted":
-        raise InputError(f"--mode {config.mode}: is MuG's own readout; another --backbone goes with --mode adapted")
     yield from _at_full_size(adapt(BackboneSight(video, extract, config.size, device), AdaptConfig()), video)
 
 

@@ -19,7 +19,7 @@ from mug.errors import InputError
 from mug.model import MuG
 from mug.precision import widen
 from mug.progress import track
-from mug.video import Video
+from mug.video import Video, fit_size
 
 CLIPS = 4
 """Clips that a video is cut into, of equal length."""
@@ -112,7 +112,6 @@ def _augmented(model: MuG, seen: Features) -> Tensor:
 
 
 def _tensor(frame: np.ndarray, size: int) -> Tensor:
-    scale = min(1.0, size / min(frame.shape[:2]))
-    height, width = (max(1, round(side * scale)) for side in frame.shape[:2])
+    height, width = fit_size((frame.shape[0], frame.shape[1]), size)
     small = cv2.resize(frame, (width, height), interpolation=cv2.INTER_AREA)
     return torch.from_numpy(small).permute(2, 0, 1)[None].float() / 255

@@ -288,6 +288,12 @@ def read_frame(path: Path, shorter: int | None = None) -> np.ndarray:
     return frame
 
 
+def fit_size(size: tuple[int, int], shorter: int) -> tuple[int, int]:
+    """Height and width with the shorter side at most `shorter` pixels, the aspect kept."""
+    scale = min(1.0, shorter / min(size))
+    return max(1, round(size[0] * scale)), max(1, round(size[1] * scale))
+
+
 def has_jpeg_end(path: Path) -> bool:
     """Whether the end marker of a JPEG stands in the last bytes of the file (some writers add padding)."""
     with Path(path).open("rb") as file:

@@ -140,6 +140,10 @@ class Dataset(ABC):
         """The sequences that the data set marks for T; None if it marks none."""
         return None
 
+    def attributes(self) -> dict[str, list[str]]:
+        """The sequences that have each attribute, by its name and sorted; empty if the data set marks none."""
+        return {}
+
     def classes(self) -> dict[str, str]:
         """The class of every sequence, where the data set is scored class by class; else empty."""
         return {}

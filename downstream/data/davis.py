@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -153,18 +153,41 @@ class Davis17(Dataset):
         Raises:
             InputError: the file cannot be understood.
         """
+        entries = self._info()
+        return None if entries is None else {str(entry["name"]) for entry in entries if entry["eval_t"] is True}
+
+    def attributes(self) -> dict[str, list[str]]:
+        """See `Dataset`; AC, BC, ... of Perazzi et al. 2016, as `db_info.yml` marks them.
+
+        Raises:
+            InputError: the file cannot be understood.
+        """
+        having: dict[str, list[str]] = {}
+        for entry in self._info() or []:
+            for attribute in entry["attributes"]:
+                having.setdefault(str(attribute), []).append(str(entry["name"]))
+        return dict(sorted(having.items()))
+
+    def _info(self) -> list[dict[str, Any]] | None:
+        """What the data set says of its sequences, each with its name; None if it has no such file."""
         import yaml
 
         folders = (self.root, self.root / self.masks, self.annotations)
-        path = next((folder / INFO_FILE for folder in folders if (folder / INFO_FILE).is_file()), None)
+        files = (INFO_FILE, INFO_FILE.replace(".yml", ".yaml"))
+        path = next((folder / file for folder in folders for file in files if (folder / file).is_file()), None)
         if path is None:
             return None
         try:
             entries = yaml.safe_load(path.read_text())["sequences"]
-            return {str(entry["name"]) for entry in entries if entry.get("eval_t", False) is True}
+            # all that is read of an entry, looked at here so that this is the one place that can fail
+            return [
+                {"name": e["name"], "eval_t": e.get("eval_t", False), "attributes": list(e.get("attributes") or [])}
+                for e in entries
+            ]
         except (OSError, ValueError, KeyError, TypeError, AttributeError, yaml.YAMLError) as error:
             raise InputError(
-                f"{path}: is no list of `sequences` with `name` and `eval_t` as DAVIS has it; mend or remove it"
+                f"{path}: is no list of `sequences` with `name`, `eval_t` and `attributes` as DAVIS has it; mend or "
+                "remove it"
             ) from error
 
 

@@ -286,4 +286,4 @@ def test_another_backbone_has_no_head_of_its_own(
     backbone = ("--backbone", "torchvision:resnet18:layer1", "--weights", tmp_path / "resnet18.pth")
     assert segment(video, *backbone, *words, "--out", tmp_path / "out") == 2
     assert expected in complaint(capsys)
-    assert not list((tmp_path / "out").rglob("*.png"))
+    assert not (tmp_path / "out").exists()

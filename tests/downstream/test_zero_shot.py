@@ -27,13 +27,13 @@ from downstream.adapt import (
 )
 from downstream.features import lab_features
 from downstream.metrics.region import jaccard
-from downstream.sight import MugSight, fit_size, reference_indices
+from downstream.sight import MugSight, reference_indices
 from downstream.zero_shot import ZeroShotConfig, segment_video, segment_video_by
 from mug.backbone import BackboneConfig, Features
 from mug.errors import InputError
 from mug.masks import read_mask
 from mug.model import ModelConfig, MuG
-from mug.video import open_video
+from mug.video import fit_size, open_video
 
 SMALL = ZeroShotConfig(size=48)
 
@@ -246,9 +246,3 @@ def test_any_backbone_finds_what_moves(moving_squares):
     for map_hw, path in zip(maps, sorted((root / "Annotations/480p/square0").iterdir()), strict=True):
         assert map_hw.shape == video.size
         assert jaccard(map_hw > 0.5, read_mask(path) > 0) > 0.5
-
-
-def test_the_papers_mode_is_mugs_own(moving_squares):
-    video = open_video(_square(moving_squares, 3))
-    with pytest.raises(InputError, match="--mode paper"):
-        next(segment_video_by(video, lab_features, torch.device("cpu"), ZeroShotConfig(mode="paper")))

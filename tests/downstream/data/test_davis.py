@@ -65,10 +65,12 @@ def test_a_split_that_cannot_be_used_is_refused(moving_squares: Squares) -> None
         open_dataset(root).sequences("2016/val")
 
 
-@pytest.mark.parametrize("place", [".", "Annotations/480p", "Annotations"])
+@pytest.mark.parametrize(
+    "place", ["db_info.yml", "Annotations/480p/db_info.yml", "Annotations/db_info.yml", "db_info.yaml"]
+)
 def test_marks_for_t_are_read_from_the_dataset(moving_squares: Squares, place: str) -> None:
     root = moving_squares(videos=1, frames=3)
-    (root / place / "db_info.yml").write_text(
+    (root / place).write_text(
         "attributes: [AC]\nsequences:\n- {name: a, eval_t: True}\n- {name: b, eval_t: false}\n- {name: c}\n"
     )
     assert open_dataset(root).steady() == {"a"}
