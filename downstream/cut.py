@@ -2,7 +2,7 @@
 
 The loss weighs the fore- and background of a frame alike whatever their areas, so that of a small object the map says
 how likely a cell would be foreground if half of the frame were. Cut at 0.5 such maps are far too large. The cut that
-suits is found on the training frames and built into the readout's bias: then 0.5 is the right cut for everybody.
+suits annotated frames is found and built into the readout's bias: then 0.5 is the right cut for everybody.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ VIDEOS = 60
 
 
 @torch.inference_mode()
-def best_cut(network: AGNN, sources: Sequence[Annotated], size: int, nodes: int) -> float:
-    """The probability at which masks of the sources' frames overlap the truth best, one of CUTS.
+def cut_scores(network: AGNN, sources: Sequence[Annotated], size: int, nodes: int) -> list[list[float]]:
+    """How well the masks of each graph of the sources' frames overlap the truth, mean J, if cut at each of CUTS.
 
     Args:
         network: In evaluation mode.
@@ -46,6 +46,11 @@ def best_cut(network: AGNN, sources: Sequence[Annotated], size: int, nodes: int)
             logits_nhw = network(frames[None].to(like.dtype) / 255)[0, :, 0].float()
             truth = grid_target(masks, (logits_nhw.shape[-2], logits_nhw.shape[-1]))
             scores.append([overlap(logits_nhw.sigmoid() > cut, truth).item() for cut in CUTS])
+    return scores
+
+
+def best_cut(scores: Sequence[Sequence[float]]) -> float:
+    """The probability at which masks overlap the truth best over all graphs of `cut_scores`, one of CUTS."""
     return float(CUTS[np.mean(scores, axis=0).argmax()])
 
 

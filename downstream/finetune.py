@@ -8,7 +8,7 @@ import json
 import math
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -21,7 +21,7 @@ from agnn_head.checkpoint import load_deeplab, load_phi, save_weights
 from agnn_head.loss import weighted_bce
 from agnn_head.model import AGNN, AGNNConfig
 from downstream.annotated import Annotated, hold_out, open_annotated, saliency_images
-from downstream.cut import best_cut, move_cut, overlap
+from downstream.cut import best_cut, cut_scores, move_cut, overlap
 from downstream.data.dataset import Kind
 from downstream.pseudo import pseudo_annotations
 from downstream.samples import SampleOptions, Samples, collate, grid_target
@@ -104,9 +104,11 @@ class FinetuneOptions:
     """Learning rate of the trunk, as a factor."""
     head_rate: float = 1.0
     """Learning rate of the graph and the readout, as a factor; that of the embedding's pyramid is 1."""
-    move_cut: bool = True
-    """Whether the readout's bias is moved after the last step, so that masks cut at 0.5 overlap the training frames
-    best: the loss alone makes them too large."""
+    cut_folds: int = 1
+    """How it is found where maps are to be cut; the readout's bias is then moved, so that 0.5 is the place. The loss
+    alone makes masks too large. 1: where masks of the training frames overlap the truth best. N > 1: of frames of
+    videos that were not trained on. Heads are trained on all but an N-th of the videos, as long as the one that is
+    kept, and looked at on the rest; few videos need it (2). 0: the bias stays as it was learned, as in the paper."""
     optimiser: OptimiserOptions = field(default_factory=lambda: OptimiserOptions(lr=2.5e-4))
     """How the weights are moved."""
     schedule: ScheduleOptions = field(default_factory=lambda: ScheduleOptions(kind="poly"))
@@ -137,7 +139,7 @@ def check(options: FinetuneOptions) -> None:
     for name in ("steps", "save_every", "pseudo_frames"):
         if getattr(options, name) < 1:
             raise InputError(f"{name}: {getattr(options, name)} is too few; give 1 or more")
-    for name in ("hold", "num_workers", "trunk_rate", "head_rate", "carry"):
+    for name in ("hold", "num_workers", "trunk_rate", "head_rate", "carry", "cut_folds"):
         if getattr(options, name) < 0:
             raise InputError(f"{name}: {getattr(options, name)} is negative; give 0 or more")
 
@@ -156,6 +158,8 @@ class Run:
     optimiser: Any
     step: int
     """Steps done."""
+    cut: float | None = None
+    """Where maps of videos that were not trained on are best cut, if that was found out."""
 
 
 def finetune(options: FinetuneOptions) -> None:
@@ -172,9 +176,14 @@ def finetune(options: FinetuneOptions) -> None:
     if Checkpoints(folder.checkpoints).latest_step() == options.steps and weights_of(folder).is_file():
         print(f"{folder.path}: this run is finished; its weights are {weights_of(folder)}")
         return
-    run = setup(options, folder)
+    fabric = launch(options.engine)
+    with fabric.rank_zero_first():
+        sources = training_sources(options, folder, fabric.is_global_zero)
+    cut = unseen_cut(options, folder, fabric, sources) if options.cut_folds > 1 else None
+    run = setup(options, folder, fabric, sources)
+    run.cut = cut
     train(run)
-    if run.fabric.is_global_zero:
+    if fabric.is_global_zero:
         print(f"{folder.path}: finished after {options.steps} steps; the weights are {weights_of(folder)}")
 
 
@@ -183,11 +192,33 @@ def weights_of(folder: RunFolder) -> Path:
     return folder.path / "agnn.safetensors"
 
 
-def setup(options: FinetuneOptions, folder: RunFolder) -> Run:
-    """Starts the engine, finds the data, builds the model and loads its state."""
-    fabric = launch(options.engine)
-    with fabric.rank_zero_first():
-        sources = training_sources(options, folder, fabric.is_global_zero)
+def unseen_cut(options: FinetuneOptions, folder: RunFolder, fabric: Fabric, sources: Sequence[Annotated]) -> float:
+    """Where maps of videos that a head was not trained on overlap the truth best: found by cross-fitting.
+
+    On the few videos that it was trained on a head is surer than on any other: the cut that suits them is too high for
+    all others. The heads are runs of their own in `folds/`, and go on like any run that was stopped.
+
+    Raises:
+        InputError: fewer videos than folds.
+    """
+    folds = options.cut_folds
+    if folds > len(sources):
+        raise InputError(f"--cut_folds {folds}: there are {len(sources)} videos to train on; give no more than these")
+    scores = []
+    for fold in range(folds):
+        unseen = sources[fold::folds]
+        seen = [source for source in sources if source not in unseen]
+        if fabric.is_global_zero:
+            print(f"fold {fold + 1} of {folds}, to find where maps are cut best: {len(unseen)} videos are kept out")
+        part = replace(options, cut_folds=0)
+        run = setup(part, RunFolder(folder.path / "folds" / str(fold)), fabric, seen)
+        train(run)
+        scores += cut_scores(run.network.eval(), unseen, options.sample.size, options.sample.nodes)
+    return best_cut(scores)
+
+
+def setup(options: FinetuneOptions, folder: RunFolder, fabric: Fabric, sources: Sequence[Annotated]) -> Run:
+    """Builds the model and loads its state."""
     samples = Samples(sources, [saliency_images(path) for path in options.stills], options.sample, options.seed)
     torch.manual_seed(options.seed)
     network = AGNN(options.model)
@@ -371,9 +402,12 @@ def save(run: Run, batch: dict[str, Any], logits: Tensor) -> None:
         "commit": commit_of(Path(__file__).parent.parent),
     }
     network = run.network
-    if run.options.move_cut and run.step == run.options.steps:
+    if run.options.cut_folds and run.step == run.options.steps:
         network = copy.deepcopy(network).eval()
-        cut = best_cut(network, run.samples.sources, run.options.sample.size, run.options.sample.nodes)
+        cut = run.cut
+        if cut is None:
+            sample = run.options.sample
+            cut = best_cut(cut_scores(network, run.samples.sources, sample.size, sample.nodes))
         move_cut(network, cut)
         metadata["cut"] = f"{cut:.2f}"
     save_weights(weights_of(run.folder), network, metadata)

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from agnn_head.embedding import EmbeddingConfig
 from agnn_head.model import AGNN, AGNNConfig
-from downstream.cut import best_cut, move_cut, overlap
+from downstream.cut import best_cut, cut_scores, move_cut, overlap
 from mug.backbone import BackboneConfig
 
 
@@ -39,7 +39,8 @@ class Brightness(nn.Module):
 
 
 def test_the_cut_is_where_masks_overlap_the_truth_best() -> None:
-    assert best_cut(Brightness(), [Disc(), Disc()], 64, 3) == pytest.approx(0.7)  # type: ignore[arg-type]
+    scores = cut_scores(Brightness(), [Disc(), Disc()], 64, 3)  # type: ignore[arg-type]
+    assert best_cut(scores) == pytest.approx(0.7)
 
 
 def test_after_it_was_moved_the_cut_is_a_half() -> None:

@@ -19,7 +19,7 @@ from agnn_head.checkpoint import load_weights
 from agnn_head.embedding import EmbeddingConfig
 from agnn_head.model import AGNN, AGNNConfig
 from downstream import finetune as command
-from downstream.annotated import hold_out
+from downstream.annotated import AnnotatedFiles, hold_out
 from downstream.finetune import Trainee, carry
 from mug.backbone import BackboneConfig
 from mug.checkpoint import load_weights as load_mug
@@ -91,6 +91,53 @@ def test_a_run_that_was_stopped_goes_on_to_the_digit(
     whole, again = (tmp_path / name for name in ("whole", "stopped"))
     assert (whole / "metrics.csv").read_text() == (again / "metrics.csv").read_text()
     tensors, repeated = (load_file(run / "agnn.safetensors") for run in (whole, again))
+    assert all(torch.equal(x, repeated[name]) for name, x in tensors.items())
+
+
+def test_the_cut_is_found_on_videos_that_were_not_trained_on(
+    moving_squares: Squares, phi: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = ("--data", moving_squares(videos=5, frames=4), "--weights", phi, "--steps", 3, "--cut_folds", 2)
+    looked_at = []
+    scores = command.cut_scores
+
+    def recorded(network: AGNN, sources: list[AnnotatedFiles], *rest: int) -> list[list[float]]:
+        looked_at.append([source.name for source in sources])
+        found = scores(network, sources, *rest)
+        return [[float(cut == 3) for cut in range(len(one))] for one in found]  # CUTS[3] is best everywhere
+
+    monkeypatch.setattr(command, "cut_scores", recorded)
+    assert finetune(*words, "--out", tmp_path / "run") == 0
+    assert looked_at == [["square0", "square2", "square4"], ["square1", "square3"]]
+    for fold, seen in enumerate((2, 3)):
+        _, metadata = load_weights(tmp_path / f"run/folds/{fold}/agnn.safetensors")
+        assert metadata["training"].startswith(f"{seen} videos") and "cut" not in metadata
+    moved, metadata = load_weights(tmp_path / "run/agnn.safetensors")
+    assert metadata["training"].startswith("5 videos") and metadata["cut"] == "0.20"
+    assert finetune(*words, "--out", tmp_path / "plain", "--cut_folds", 0) == 0
+    plain, _ = load_weights(tmp_path / "plain/agnn.safetensors")
+    frames = torch.rand(1, 2, 3, 32, 32)
+    assert torch.allclose(moved(frames), plain(frames) - torch.tensor(0.2).logit(), atol=1e-3)
+
+
+def test_folds_that_were_stopped_go_on(
+    moving_squares: Squares, phi: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = ("--data", moving_squares(videos=4, frames=4), "--weights", phi, "--steps", 4, "--cut_folds", 2)
+    assert finetune(*words, "--out", tmp_path / "whole") == 0
+    step, calls = command.train_step, []
+
+    def stopped(run: command.Run, number: int, *rest: object) -> object:
+        calls.append(number)
+        if len(calls) == 7:  # the third step of the second fold
+            raise KeyboardInterrupt
+        return step(run, number, *rest)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(command, "train_step", stopped)
+    assert finetune(*words, "--out", tmp_path / "stopped") == 130
+    assert finetune(*words, "--out", tmp_path / "stopped") == 0
+    assert calls[7:] == [2, 3, 0, 1, 2, 3]
+    tensors, repeated = (load_file(tmp_path / run / "agnn.safetensors") for run in ("whole", "stopped"))
     assert all(torch.equal(x, repeated[name]) for name, x in tensors.items())
 
 
@@ -228,6 +275,8 @@ def test_it_learns() -> None:
         (("--hold", "9"), "--hold 9: leaves nothing"),
         (("--hold", "-1"), "hold: -1 is negative"),
         (("--carry", "-1"), "carry: -1 is negative"),
+        (("--cut_folds", "-1"), "cut_folds: -1 is negative"),
+        (("--cut_folds", "3"), "--cut_folds 3: there are 2 videos"),
         (("--sample.videos", "3", "--engine.devices", "2"), "sample.videos: 3 cannot be shared"),
         (("--model.embedding.backbone.depth", "34"), "its phi has depth 18, not 34"),
         (("--model.embedding.kind", "deeplab"), "give torchvision's DeepLabV3"),
