@@ -110,7 +110,8 @@ def main() -> None:
         ratio = ""
         if len(measured) == 2:
             (our_time, our_memory), (dense_time, dense_memory) = measured
-            ratio = f"time {dense_time / our_time:.2f}, memory {dense_memory / our_memory:.1f}"
+            memory = f"{dense_memory / our_memory:.1f}" if our_memory >= 1 else "too little to tell"
+            ratio = f"time {dense_time / our_time:.2f}, memory {memory}"
         print(f"{f'K = {rounds}':10s}" + "".join(f"{cell:>22s}" for cell in cells) + f"{ratio:>28s}", flush=True)
 
 

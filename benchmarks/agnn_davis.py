@@ -3,6 +3,7 @@
 Every variant is trained with the same configuration, budget, data and seeds:
 
     python benchmarks/agnn_davis.py DAVIS --out runs/agnn --seeds 0 1 2
+    python benchmarks/agnn_davis.py DAVIS --out runs/parts --parts 3    # every sequence is tested once
 
 A benchmark that was stopped goes on where it was. The table goes to standard output.
 """
@@ -12,7 +13,7 @@ from __future__ import annotations
 import argparse
 import json
 import statistics
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -46,28 +47,57 @@ def main() -> None:
     parser.add_argument("--variants", nargs="+", default=list(VARIANTS), choices=list(VARIANTS))
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
     parser.add_argument("--hold", type=int, default=3, help="sequences that are tested on")
+    parser.add_argument("--parts", type=int, help="test all: each such part by heads trained on the others")
     arguments = parser.parse_args()
+    names = open_dataset(arguments.davis).sequences()
+    tested = parts(names, arguments.parts) if arguments.parts else [hold_out(names, arguments.hold)]
     results: dict[str, list[dict[str, list[float]]]] = {}
     for seed in arguments.seeds:  # seed by seed: what is stopped halfway compares all variants
         for variant in arguments.variants:
-            run = arguments.out / f"{variant.replace(' ', '_').replace('/', '')}-{seed}"
-            words = ("agnn", "--config", arguments.config, "--data", str(arguments.davis), "--out", str(run))
-            more = ("--hold", str(arguments.hold), "--seed", str(seed), *VARIANTS[variant])
-            options = parse("agnn_davis", FinetuneOptions, ("system",), (*words, *more))
-            results.setdefault(variant, []).append(trained_and_scored(options))
-            print(f"{variant}, seed {seed}: J {100 * mean_of(results[variant][-1], 0):.1f}", flush=True)
+            scores: dict[str, list[float]] = {}
+            for part, held in enumerate(tested):
+                place = arguments.out / f"part{part}" if arguments.parts else arguments.out
+                data = without(arguments.davis, held, place / "data")
+                run = place / f"{variant.replace(' ', '_').replace('/', '')}-{seed}"
+                words = ("agnn", "--config", arguments.config, "--data", str(data), "--out", str(run))
+                options = parse(
+                    "agnn_davis", FinetuneOptions, ("system",), (*words, "--seed", str(seed), *VARIANTS[variant])
+                )
+                scores |= trained_and_scored(options, arguments.davis, held)
+            results.setdefault(variant, []).append(scores)
+            print(f"{variant}, seed {seed}: J {100 * mean_of(scores, 0):.1f}", flush=True)
     print("\n" + table(results))
 
 
-def trained_and_scored(options: FinetuneOptions) -> dict[str, list[float]]:
+def parts(names: Sequence[str], count: int) -> list[list[str]]:
+    """All sequences in so many parts, in the order of the hash of their names: the first is what `--hold` keeps."""
+    found: list[list[str]] = []
+    for part in range(count):
+        left = [name for name in names if not any(name in before for before in found)]
+        found.append(hold_out(left, len(names) * (part + 1) // count - len(names) * part // count))
+    return found
+
+
+def without(davis: Path, held: Sequence[str], folder: Path) -> Path:
+    """A data set of links to all sequences but those held out."""
+    for kind in ("JPEGImages/480p", "Annotations/480p"):
+        (folder / kind).mkdir(parents=True, exist_ok=True)
+        for sequence in sorted((davis / kind).iterdir()):
+            link = folder / kind / sequence.name
+            if sequence.name not in held and not link.is_symlink():
+                link.symlink_to(sequence.resolve())
+    return folder
+
+
+def trained_and_scored(options: FinetuneOptions, davis: Path, held: Sequence[str]) -> dict[str, list[float]]:
     """Mean J and F of each sequence held out, computed once."""
     file = options.out / "scores.json"
     if not file.is_file():
         finetune(options)
-        dataset = open_dataset(options.data)
+        dataset = open_dataset(davis)
         model, _ = load_weights(options.out / "agnn.safetensors")
         scores = {}
-        for name in hold_out(dataset.sequences(), options.hold):
+        for name in held:
             video = dataset.video(name)
             annotations = dataset.frames(name)
             values = []

@@ -54,6 +54,18 @@ def best_cut(scores: Sequence[Sequence[float]]) -> float:
     return float(CUTS[np.mean(scores, axis=0).argmax()])
 
 
+def halfway(seen: float, unseen: float) -> float:
+    """The cut between two, halfway in log-odds.
+
+    A head that learned from few videos is surer of them than of any other: the cut that suits them is too high. One
+    that learned from fewer still is less sure of the rest than the whole head will be of new ones: its cut is too low.
+
+    >>> round(halfway(0.8, 0.2), 2)
+    0.5
+    """
+    return 1 / (1 + math.sqrt((1 - seen) / seen * (1 - unseen) / unseen))
+
+
 def move_cut(network: AGNN, cut: float) -> None:
     """Moves the readout's bias so that what was `cut` becomes 0.5."""
     last = network.readout.layers[-1]

@@ -21,7 +21,7 @@ from agnn_head.checkpoint import load_deeplab, load_phi, save_weights
 from agnn_head.loss import weighted_bce
 from agnn_head.model import AGNN, AGNNConfig
 from downstream.annotated import Annotated, hold_out, open_annotated, saliency_images
-from downstream.cut import best_cut, cut_scores, move_cut, overlap
+from downstream.cut import best_cut, cut_scores, halfway, move_cut, overlap
 from downstream.data.dataset import Kind
 from downstream.pseudo import pseudo_annotations
 from downstream.samples import SampleOptions, Samples, collate, grid_target
@@ -106,9 +106,9 @@ class FinetuneOptions:
     """Learning rate of the graph and the readout, as a factor; that of the embedding's pyramid is 1."""
     cut_folds: int = 1
     """How it is found where maps are to be cut; the readout's bias is then moved, so that 0.5 is the place. The loss
-    alone makes masks too large. 1: where masks of the training frames overlap the truth best. N > 1: of frames of
-    videos that were not trained on. Heads are trained on all but an N-th of the videos, as long as the one that is
-    kept, and looked at on the rest; few videos need it (2). 0: the bias stays as it was learned, as in the paper."""
+    alone makes masks too large. 1: where masks of the training frames overlap the truth best. N > 1: halfway from there
+    to where masks of videos do that were not trained on; for this, heads are trained on all but an N-th of the videos,
+    as long as the one that is kept. Few videos need it (2). 0: the bias stays as it was learned, as in the paper."""
     optimiser: OptimiserOptions = field(default_factory=lambda: OptimiserOptions(lr=2.5e-4))
     """How the weights are moved."""
     schedule: ScheduleOptions = field(default_factory=lambda: ScheduleOptions(kind="poly"))
@@ -158,7 +158,7 @@ class Run:
     optimiser: Any
     step: int
     """Steps done."""
-    cut: float | None = None
+    unseen_cut: float | None = None
     """Where maps of videos that were not trained on are best cut, if that was found out."""
 
 
@@ -179,9 +179,9 @@ def finetune(options: FinetuneOptions) -> None:
     fabric = launch(options.engine)
     with fabric.rank_zero_first():
         sources = training_sources(options, folder, fabric.is_global_zero)
-    cut = unseen_cut(options, folder, fabric, sources) if options.cut_folds > 1 else None
+    unseen = unseen_cut(options, folder, fabric, sources) if options.cut_folds > 1 else None
     run = setup(options, folder, fabric, sources)
-    run.cut = cut
+    run.unseen_cut = unseen
     train(run)
     if fabric.is_global_zero:
         print(f"{folder.path}: finished after {options.steps} steps; the weights are {weights_of(folder)}")
@@ -195,8 +195,7 @@ def weights_of(folder: RunFolder) -> Path:
 def unseen_cut(options: FinetuneOptions, folder: RunFolder, fabric: Fabric, sources: Sequence[Annotated]) -> float:
     """Where maps of videos that a head was not trained on overlap the truth best: found by cross-fitting.
 
-    On the few videos that it was trained on a head is surer than on any other: the cut that suits them is too high for
-    all others. The heads are runs of their own in `folds/`, and go on like any run that was stopped.
+    The heads are runs of their own in `folds/`, and go on like any run that was stopped.
 
     Raises:
         InputError: fewer videos than folds.
@@ -404,10 +403,10 @@ def save(run: Run, batch: dict[str, Any], logits: Tensor) -> None:
     network = run.network
     if run.options.cut_folds and run.step == run.options.steps:
         network = copy.deepcopy(network).eval()
-        cut = run.cut
-        if cut is None:
-            sample = run.options.sample
-            cut = best_cut(cut_scores(network, run.samples.sources, sample.size, sample.nodes))
+        sample = run.options.sample
+        cut = best_cut(cut_scores(network, run.samples.sources, sample.size, sample.nodes))
+        if run.unseen_cut is not None:
+            cut = halfway(cut, run.unseen_cut)
         move_cut(network, cut)
         metadata["cut"] = f"{cut:.2f}"
     save_weights(weights_of(run.folder), network, metadata)
