@@ -56,8 +56,9 @@ def main() -> None:
         for variant in arguments.variants:
             scores: dict[str, list[float]] = {}
             for part, held in enumerate(tested):
-                place = arguments.out / f"part{part}" if arguments.parts else arguments.out
-                data = without(arguments.davis, held, place / "data")
+                place = arguments.out / f"part{part + 1}of{arguments.parts}" if arguments.parts else arguments.out
+                # named by how many are held out: a run goes on with its own data only
+                data = without(arguments.davis, held, place / f"all-but-{len(held)}")
                 run = place / f"{variant.replace(' ', '_').replace('/', '')}-{seed}"
                 words = ("agnn", "--config", arguments.config, "--data", str(data), "--out", str(run))
                 options = parse(

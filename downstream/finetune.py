@@ -206,7 +206,7 @@ def unseen_cut(options: FinetuneOptions, folder: RunFolder, fabric: Fabric, sour
     scores = []
     for fold in range(folds):
         unseen = sources[fold::folds]
-        seen = [source for source in sources if source not in unseen]
+        seen = [source for number, source in enumerate(sources) if number % folds != fold]
         if fabric.is_global_zero:
             print(f"fold {fold + 1} of {folds}, to find where maps are cut best: {len(unseen)} videos are kept out")
         part = replace(options, cut_folds=0)
