@@ -6,7 +6,6 @@ import copy
 import datetime
 import json
 import math
-import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -23,6 +22,7 @@ from agnn_head.model import AGNN, AGNNConfig
 from downstream.annotated import Annotated, hold_out, open_annotated, saliency_images
 from downstream.cut import best_cut, cut_scores, halfway, move_cut, overlap
 from downstream.data.dataset import Kind
+from downstream.finetune_log import Log, draw
 from downstream.pseudo import pseudo_annotations
 from downstream.samples import SampleOptions, Samples, collate, grid_target
 from mug.checkpoint import packaged_weights
@@ -36,12 +36,9 @@ from mug.optimise import (
     learning_rate,
     set_learning_rate,
 )
-from mug.overlay import blend
 from mug.runtime import (
     Checkpoints,
     Engine,
-    MetricsLog,
-    ProgressLine,
     RunFolder,
     claim,
     commit_of,
@@ -52,9 +49,6 @@ from mug.runtime import (
 
 if TYPE_CHECKING:
     from lightning.fabric import Fabric
-
-COLUMNS = ("step", "lr", "still", "video", "iou", "grad_norm")
-"""Of `metrics.csv`: the loss of a step on still images or on video, and how well its masks overlap the truth."""
 
 FREE_KEYS = ("out", "num_workers", "save_every", "engine.threads")
 """What may change when a run goes on: nothing here moves a loss."""
@@ -333,7 +327,7 @@ def train(run: Run) -> None:
     options = run.options
     batches = loader(run)
     run.model.train()
-    with Log(run) as log:
+    with Log(run.folder, run.step, options.steps, run.fabric.is_global_zero) as log:
         for step in range(run.step, options.steps):
             rate = learning_rate(step, 0, options.steps, options.optimiser.lr, options.schedule)
             batch = next(batches)
@@ -413,49 +407,3 @@ def save(run: Run, batch: dict[str, Any], logits: Tensor) -> None:
     draw(run.folder.pictures / f"{run.step:07d}.png", batch, logits)
     state = {"model": run.network.state_dict(), "optimiser": run.optimiser.state_dict()}
     Checkpoints(run.folder.checkpoints).save(run.step, {"step": run.step, **state})
-
-
-def draw(path: Path, batch: dict[str, Any], logits: Tensor) -> None:
-    """A row for the truth and one for the prediction over the frames of a batch."""
-    from torchvision.utils import make_grid, save_image
-
-    frames, masks = batch["frames"].flatten(0, 1), batch["masks"].flatten(0, 1)
-    found = nn.functional.interpolate(logits.float().cpu(), size=frames.shape[-2:], mode="bilinear")[:, 0] > 0
-    rows: Sequence[Tensor] = [masks == 1, found]
-    painted = [
-        torch.from_numpy(blend(frame.permute(1, 2, 0).numpy(), mask.byte().numpy())).permute(2, 0, 1) / 255
-        for row in rows
-        for frame, mask in zip(frames, row, strict=True)
-    ]
-    path.parent.mkdir(parents=True, exist_ok=True)
-    save_image(make_grid(painted, nrow=len(frames)), path)
-
-
-class Log:
-    """What a run leaves to read: `metrics.csv`, `timing.csv` and the progress line."""
-
-    def __init__(self, run: Run) -> None:
-        self._on = run.fabric.is_global_zero
-        self._began = time.perf_counter()
-        if self._on:
-            self._metrics = MetricsLog(run.folder.metrics, COLUMNS, run.step)
-            self._timing = MetricsLog(run.folder.timing, ("step", "seconds"), run.step)
-            self._line = ProgressLine(run.options.steps, run.step)
-
-    def __enter__(self) -> Log:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self._on:
-            for part in (self._metrics, self._timing, self._line):
-                part.close()
-
-    def write(self, row: dict[str, Any]) -> None:
-        """Adds a step."""
-        if not self._on:
-            return
-        now = time.perf_counter()
-        self._metrics.write(row)
-        self._timing.write({"step": row["step"], "seconds": now - self._began})
-        self._began = now
-        self._line.update(row["step"] + 1, f"J {row['iou']:.3f}")
