@@ -22,7 +22,7 @@ from agnn_head.checkpoint import load_weights
 from downstream.annotated import hold_out
 from downstream.data.kinds import open_dataset
 from downstream.finetune import FinetuneOptions, finetune
-from downstream.graph_segment import GraphConfig, segment_by_graph
+from downstream.graph_segment import GraphConfig, as_trained, segment_by_graph
 from downstream.metrics.boundary import f_measure
 from downstream.metrics.region import jaccard
 from mug.files import atomic_path
@@ -96,13 +96,14 @@ def trained_and_scored(options: FinetuneOptions, davis: Path, held: Sequence[str
     if not file.is_file():
         finetune(options)
         dataset = open_dataset(davis)
-        model, _ = load_weights(options.out / "agnn.safetensors")
+        model, metadata = load_weights(options.out / "agnn.safetensors")
+        graph = as_trained(GraphConfig(), metadata)
         scores = {}
         for name in held:
             video = dataset.video(name)
             annotations = dataset.frames(name)
             values = []
-            maps = segment_by_graph(video, model, GraphConfig(side=options.sample.size))
+            maps = segment_by_graph(video, model, graph)
             for index, (frame, map_hw) in enumerate(zip(video.frame_names, maps, strict=True)):
                 if 0 < index < len(video) - 1:
                     truth = annotations[frame].read()

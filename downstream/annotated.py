@@ -27,6 +27,10 @@ SALIENCY_LAYOUTS: tuple[tuple[str, str], ...] = (
 """Folders of images and of masks of the data sets of salient objects, and of a user's own."""
 
 
+LOOKED_AT = 200
+"""About so many images, evenly chosen, tell how large objects are."""
+
+
 class Annotated(Protocol):
     """Images that belong together, each with a mask.
 
@@ -153,6 +157,22 @@ def saliency_images(root: Path) -> AnnotatedFiles:
     return AnnotatedFiles(root.name, pictures, [Annotation(truth[path.stem]) for path in pictures], alike=False)
 
 
+def foreground_shares(sources: Sequence[Annotated]) -> list[float]:
+    """The share of the known pixels that is foreground, of a few evenly chosen images of each source.
+
+    Raises:
+        InputError: one of them cannot be read.
+    """
+    chosen = _spread(len(sources), LOOKED_AT)
+    shares = []
+    for source in (sources[i] for i in chosen):
+        for index in _spread(len(source), LOOKED_AT // len(chosen)):
+            _, mask = source.read(index, shorter=1)
+            if (known := mask != VOID).any():
+                shares.append(float((mask[known] == 1).mean()))
+    return shares
+
+
 def hold_out(names: Iterable[str], count: int) -> list[str]:
     """The `count` names that are kept for testing: those whose SHA-256 comes first, whatever else there is.
 
@@ -160,6 +180,12 @@ def hold_out(names: Iterable[str], count: int) -> list[str]:
     ['goat']
     """
     return sorted(sorted(names, key=lambda name: hashlib.sha256(name.encode()).hexdigest())[:count])
+
+
+def _spread(length: int, most: int) -> list[int]:
+    """At most so many of `length` indices, evenly over all."""
+    count = min(length, most)
+    return [(2 * k + 1) * length // (2 * count) for k in range(count)]
 
 
 def _images(folder: Path) -> dict[str, Path]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,8 +14,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from downstream.cut import expected_cut
 from downstream.device import choose_device
-from downstream.graph_segment import trained_side
+from downstream.graph_segment import is_calibrated, trained_side
 from downstream.groups import Group, find_groups
 from mug.errors import InputError
 from mug.files import prepare_output
@@ -80,8 +82,10 @@ def cosegment(options: CosegmentOptions) -> None:
     model = model.to(device).eval()
     for group, folder in zip(groups, folders, strict=True):
         v_nchw, sizes = embed_group(group, model, side, device, options.memory)
-        logits = cosegment_group(v_nchw, model, options.nodes, options.batch, device)
-        for path, size, logits_hw in zip(group.images, sizes, track(logits, group.name, len(group)), strict=True):
+        found = cosegment_group(v_nchw, model, options.nodes, options.batch, device)
+        logits_nhw = torch.stack(list(track(found, group.name, len(group)))).cpu()
+        cut = expected_cut(logits_nhw.sigmoid().numpy()) if is_calibrated(metadata) else 0.5
+        for path, size, logits_hw in zip(group.images, sizes, logits_nhw - math.log(cut / (1 - cut)), strict=True):
             write_mask(folder / f"{path.stem}.png", to_mask(logits_hw, size))
 
 
@@ -157,7 +161,7 @@ def subsets(index: int, count: int, nodes: int) -> list[list[int]]:
 def to_mask(logits_hw: Tensor, size: tuple[int, int]) -> np.ndarray:
     """HW uint8 mask, 0 or 1, of an image of that height and width."""
     logits = F.interpolate(logits_hw[None, None], size, mode="bilinear", align_corners=False)[0, 0]
-    return (logits > 0).to(torch.uint8).cpu().numpy()
+    return (logits > 0).to(torch.uint8).numpy()
 
 
 def _take(v_nchw: Tensor, indices: Sequence[Sequence[int]], device: torch.device) -> Tensor:

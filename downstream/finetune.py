@@ -7,7 +7,7 @@ import datetime
 import json
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -16,11 +16,11 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
+from agnn_head.calibration import to_probabilities
 from agnn_head.checkpoint import load_deeplab, load_phi, save_weights
 from agnn_head.loss import weighted_bce
 from agnn_head.model import AGNN, AGNNConfig
-from downstream.annotated import Annotated, hold_out, open_annotated, saliency_images
-from downstream.cut import best_cut, cut_scores, halfway, move_cut, overlap
+from downstream.annotated import Annotated, foreground_shares, hold_out, open_annotated, saliency_images
 from downstream.data.dataset import Kind
 from downstream.finetune_log import Log, draw
 from downstream.pseudo import pseudo_annotations
@@ -98,11 +98,10 @@ class FinetuneOptions:
     """Learning rate of the trunk, as a factor."""
     head_rate: float = 1.0
     """Learning rate of the graph and the readout, as a factor; that of the embedding's pyramid is 1."""
-    cut_folds: int = 1
-    """How it is found where maps are to be cut; the readout's bias is then moved, so that 0.5 is the place. The loss
-    alone makes masks too large. 1: where masks of the training frames overlap the truth best. N > 1: halfway from there
-    to where masks of videos do that were not trained on; for this, heads are trained on all but an N-th of the videos,
-    as long as the one that is kept. Few videos need it (2). 0: the bias stays as it was learned, as in the paper."""
+    calibrate: bool = True
+    """Whether the readout's bias is moved in the end, so that maps are probabilities: the loss alone takes every object
+    for half of its frame. The maps of a video are then cut where the mask is expected to overlap the object best;
+    without, as in the paper, at 0.5."""
     optimiser: OptimiserOptions = field(default_factory=lambda: OptimiserOptions(lr=2.5e-4))
     """How the weights are moved."""
     schedule: ScheduleOptions = field(default_factory=lambda: ScheduleOptions(kind="poly"))
@@ -133,7 +132,7 @@ def check(options: FinetuneOptions) -> None:
     for name in ("steps", "save_every", "pseudo_frames"):
         if getattr(options, name) < 1:
             raise InputError(f"{name}: {getattr(options, name)} is too few; give 1 or more")
-    for name in ("hold", "num_workers", "trunk_rate", "head_rate", "carry", "cut_folds"):
+    for name in ("hold", "num_workers", "trunk_rate", "head_rate", "carry"):
         if getattr(options, name) < 0:
             raise InputError(f"{name}: {getattr(options, name)} is negative; give 0 or more")
 
@@ -152,8 +151,6 @@ class Run:
     optimiser: Any
     step: int
     """Steps done."""
-    unseen_cut: float | None = None
-    """Where maps of videos that were not trained on are best cut, if that was found out."""
 
 
 def finetune(options: FinetuneOptions) -> None:
@@ -173,9 +170,7 @@ def finetune(options: FinetuneOptions) -> None:
     fabric = launch(options.engine)
     with fabric.rank_zero_first():
         sources = training_sources(options, folder, fabric.is_global_zero)
-    unseen = unseen_cut(options, folder, fabric, sources) if options.cut_folds > 1 else None
     run = setup(options, folder, fabric, sources)
-    run.unseen_cut = unseen
     train(run)
     if fabric.is_global_zero:
         print(f"{folder.path}: finished after {options.steps} steps; the weights are {weights_of(folder)}")
@@ -184,30 +179,6 @@ def finetune(options: FinetuneOptions) -> None:
 def weights_of(folder: RunFolder) -> Path:
     """Where a run leaves its weights."""
     return folder.path / "agnn.safetensors"
-
-
-def unseen_cut(options: FinetuneOptions, folder: RunFolder, fabric: Fabric, sources: Sequence[Annotated]) -> float:
-    """Where maps of videos that a head was not trained on overlap the truth best: found by cross-fitting.
-
-    The heads are runs of their own in `folds/`, and go on like any run that was stopped.
-
-    Raises:
-        InputError: fewer videos than folds.
-    """
-    folds = options.cut_folds
-    if folds > len(sources):
-        raise InputError(f"--cut_folds {folds}: there are {len(sources)} videos to train on; give no more than these")
-    scores = []
-    for fold in range(folds):
-        unseen = sources[fold::folds]
-        seen = [source for number, source in enumerate(sources) if number % folds != fold]
-        if fabric.is_global_zero:
-            print(f"fold {fold + 1} of {folds}, to find where maps are cut best: {len(unseen)} videos are kept out")
-        part = replace(options, cut_folds=0)
-        run = setup(part, RunFolder(folder.path / "folds" / str(fold)), fabric, seen)
-        train(run)
-        scores += cut_scores(run.network.eval(), unseen, options.sample.size, options.sample.nodes)
-    return best_cut(scores)
 
 
 def setup(options: FinetuneOptions, folder: RunFolder, fabric: Fabric, sources: Sequence[Annotated]) -> Run:
@@ -322,6 +293,14 @@ def carry(network: AGNN, v_bnchw: Tensor, graphs: int) -> Tensor:
     return own_b1chw
 
 
+def overlap(found_nhw: Tensor, truth_nhw: Tensor) -> Tensor:
+    """Mean J of masks (bool) on a grid, cells whose truth is NaN left out; no object and none found counts 1."""
+    known = ~truth_nhw.isnan()
+    found, there = found_nhw & known, (truth_nhw > 0.5) & known
+    both, either = (found & there).sum((1, 2)), (found | there).sum((1, 2))
+    return torch.where(either > 0, both / either.clamp(min=1), 1.0).mean()
+
+
 def train(run: Run) -> None:
     """Trains from where the run stands to its end."""
     options = run.options
@@ -395,14 +374,10 @@ def save(run: Run, batch: dict[str, Any], logits: Tensor) -> None:
         "commit": commit_of(Path(__file__).parent.parent),
     }
     network = run.network
-    if run.options.cut_folds and run.step == run.options.steps:
-        network = copy.deepcopy(network).eval()
-        sample = run.options.sample
-        cut = best_cut(cut_scores(network, run.samples.sources, sample.size, sample.nodes))
-        if run.unseen_cut is not None:
-            cut = halfway(cut, run.unseen_cut)
-        move_cut(network, cut)
-        metadata["cut"] = f"{cut:.2f}"
+    if run.options.calibrate and run.step == run.options.steps:
+        network = copy.deepcopy(network)
+        to_probabilities(network, foreground_shares(run.samples.sources))
+        metadata["calibrated"] = "true"
     save_weights(weights_of(run.folder), network, metadata)
     draw(run.folder.pictures / f"{run.step:07d}.png", batch, logits)
     state = {"model": run.network.state_dict(), "optimiser": run.optimiser.state_dict()}

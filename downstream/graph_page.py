@@ -9,7 +9,7 @@ from typing import Any
 from agnn_head.checkpoint import load_weights
 from downstream.data.kinds import find_dataset, open_videos
 from downstream.graph_picture import graph_picture
-from downstream.graph_segment import GraphConfig
+from downstream.graph_segment import GraphConfig, as_trained
 from downstream.page import heading, paragraph, picture
 
 VIDEOS = 3
@@ -32,7 +32,7 @@ def graph_parts(run: Path, config: Mapping[str, Any]) -> Iterator[str]:
         return
     yield heading("What the graph does")
     data = Path(str(config.get("data", "")))
-    model, _ = load_weights(weights)
+    model, metadata = load_weights(weights)
     if model.config.iterations == 0:
         yield paragraph("The model passes no messages (iterations 0), so that there is no graph to look at.", "soft")
         return
@@ -41,12 +41,12 @@ def graph_parts(run: Path, config: Mapping[str, Any]) -> Iterator[str]:
         return
     held = run / "held_out.txt"
     kept_out = held.read_text().split() if held.is_file() else []
-    side = config.get("sample", {}).get("size", GraphConfig.side)
+    graph = as_trained(GraphConfig(nodes=NODES), metadata)
     found = open_videos(data, config.get("dataset"), config.get("split"))
     videos = sorted(found, key=lambda video: video.name not in kept_out)
     for video in videos[:VIDEOS]:
         role = "kept out of training" if video.name in kept_out else "of the training"
-        image = graph_picture(video, model, GraphConfig(nodes=NODES, side=side))
+        image = graph_picture(video, model, graph)
         yield picture(image, CAPTION.format(name=video.name, role=role))
 
 

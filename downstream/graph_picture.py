@@ -11,6 +11,7 @@ import torch
 from PIL import Image, ImageDraw, ImageFont
 
 from agnn_head.model import AGNN
+from downstream.cut import expected_cut, recut
 from downstream.graph_segment import PAPER_SIDE, GraphConfig, square
 from mug.errors import InputError
 from mug.overlay import blend
@@ -35,7 +36,7 @@ class GraphView:
     gates: np.ndarray
     """(N,): g_j1, the mean over the channels of how much of each frame's message the first frame lets in."""
     probability: np.ndarray
-    """(N, h, w): foreground probability."""
+    """(N, h, w): foreground probability, moved so that 0.5 is where to cut it."""
     alpha: float
     """The factor of Eq. 4 that the loop edge's attention has."""
 
@@ -46,7 +47,7 @@ def graph_picture(video: Video, model: AGNN, config: GraphConfig | None = None) 
     Args:
         video: At least one frame.
         model: In evaluation mode, on the device that shall compute.
-        config: `nodes` (at most 5 are drawn), `side` and `iterations`; it is looked at in one scale, unmirrored.
+        config: `nodes` (at most 5 are drawn), `side`, `iterations` and `cut`; it is looked at in one scale, unmirrored.
 
     Returns:
         HWC uint8 RGB, 1200 pixels wide.
@@ -72,6 +73,8 @@ def view(video: Video, model: AGNN, config: GraphConfig) -> GraphView:
     before = model.propagate(v_bnchw, iterations=rounds - 1)
     logits = model.read(model.propagate(v_bnchw, before, 1), v_bnchw)
     probability = logits[0, :, 0].float().sigmoid().cpu().numpy()
+    if config.cut == "expected":
+        probability = recut(probability, expected_cut(probability))
     point = inner_point(probability[0])
     h_nchw = before[0]
     maps = [model.loop_attention_map(h_nchw[0], point)]

@@ -7,7 +7,8 @@ import json
 import math
 import tempfile
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import Literal
 
 import cv2
 import numpy as np
@@ -16,6 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from agnn_head.model import AGNN
+from downstream.cut import CUTS, best_of, expected_overlap, recut
 from mug.errors import InputError
 from mug.video import Video
 
@@ -37,6 +39,9 @@ class GraphConfig:
     """The maps at these multiples of `side` are averaged."""
     flip: bool = False
     """Whether the mirrored frames are looked at too and the maps averaged."""
+    cut: Literal["expected", "half"] | None = None
+    """Where the maps of a video are cut: where the mask is `expected` to overlap the object best, if the maps are
+    probabilities, or at a `half`; the first where the head was calibrated, when not given."""
 
     def check(self) -> None:
         """Raises `InputError` where a setting is out of range."""
@@ -48,6 +53,17 @@ class GraphConfig:
             raise InputError(f"--graph.iterations {self.iterations}: must be at least 0")
         if not self.scales or min(self.scales) <= 0:
             raise InputError(f"--graph.scales {self.scales}: must be one or more numbers above 0")
+
+
+def as_trained(config: GraphConfig, metadata: Mapping[str, str]) -> GraphConfig:
+    """What is not given filled in from the metadata of AGNN's weights."""
+    cut: Literal["expected", "half"] = "expected" if is_calibrated(metadata) else "half"
+    return replace(config, side=config.side or trained_side(metadata), cut=config.cut or cut)
+
+
+def is_calibrated(metadata: Mapping[str, str]) -> bool:
+    """Whether the maps of AGNN are probabilities, by its weights' metadata."""
+    return metadata.get("calibrated") == "true"
 
 
 def trained_side(metadata: Mapping[str, str]) -> int:
@@ -67,7 +83,7 @@ def subsets(frames: int, nodes: int) -> list[list[int]]:
 
 
 def segment_by_graph(video: Video, model: AGNN, config: GraphConfig | None = None) -> Iterator[np.ndarray]:
-    """Foreground probability of each frame, in order.
+    """Foreground probability of each frame, in order, moved so that 0.5 is where to cut the maps of this video.
 
     Every subset of frames spans the whole video, so all are worked off before the first map is given. The maps wait
     on disk: memory is that of one graph, however long the video.
@@ -90,17 +106,21 @@ def segment_by_graph(video: Video, model: AGNN, config: GraphConfig | None = Non
     # the k-th frames of all subsets follow one another: each reader goes through its part of the video once
     readers = [copy.copy(video) for _ in graphs[0]]
     height, width = video.size
+    overlaps = np.zeros(len(CUTS))
     with tempfile.TemporaryFile() as waiting:
         for graph in graphs:
             frames = [square(reader[index], side) for reader, index in zip(readers, graph, strict=False)]
             for index, map_hw in zip(graph, foreground(model, torch.stack(frames), config), strict=True):
                 waiting.seek(index * map_hw.nbytes)
                 waiting.write(map_hw.tobytes())
+                overlaps += expected_overlap(map_hw)
+        cut = best_of(overlaps) if config.cut == "expected" else 0.5
         shape, size = map_hw.shape, map_hw.nbytes
         waiting.seek(0)
         for _ in range(len(video)):
             map_hw = np.frombuffer(waiting.read(size), np.float16).reshape(shape).astype(np.float32)
-            yield np.clip(cv2.resize(map_hw, (width, height), interpolation=cv2.INTER_LINEAR), 0, 1)
+            full_hw = np.clip(cv2.resize(map_hw, (width, height), interpolation=cv2.INTER_LINEAR), 0, 1)
+            yield recut(full_hw, cut)
 
 
 @torch.inference_mode()

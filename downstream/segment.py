@@ -15,7 +15,7 @@ from downstream.backbones import OURS, open_backbone
 from downstream.data.dataset import Kind
 from downstream.data.kinds import open_videos
 from downstream.device import choose_device
-from downstream.graph_segment import GraphConfig, segment_by_graph, trained_side
+from downstream.graph_segment import GraphConfig, as_trained, segment_by_graph
 from downstream.instances import Carrier, InstanceConfig, Instances
 from downstream.one_shot import Propagator
 from downstream.protocols import PRESETS
@@ -109,7 +109,7 @@ def find_by(options: SegmentOptions, device: torch.device) -> Callable[[Video], 
         raise InputError("--system agnn: no weights come with the package; give --weights of `mug finetune agnn`")
     agnn, metadata = load_agnn(options.weights)
     agnn = agnn.to(device).eval()
-    graph = replace(graph, side=graph.side or trained_side(metadata))
+    graph = as_trained(graph, metadata)
     return lambda video: segment_by_graph(video, agnn, graph)
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from downstream.annotated import annotated_videos, hold_out, open_annotated, saliency_images
+from downstream.annotated import annotated_videos, foreground_shares, hold_out, open_annotated, saliency_images
 from mug.errors import InputError
 from mug.masks import VOID, write_mask
 
@@ -37,6 +37,20 @@ def test_void_stays_void(moving_squares: Squares) -> None:
     write_mask(path, mask)
     read = annotated_videos(root)[0].read(0, 48)[1]
     assert [int(read[row, 0]) for row in (0, 10, 20)] == [VOID, 1, 0]
+
+
+def test_shares_of_foreground_leave_void_out(moving_squares: Squares) -> None:
+    root = moving_squares(videos=2, frames=2)
+    for number, (void, object_) in enumerate([(10, 20), (0, 12), (0, 0), (0, 48)]):
+        mask = np.zeros((48, 64), np.uint8)
+        mask[:object_], mask[:void] = 1, VOID
+        write_mask(root / f"Annotations/480p/square{number // 2}/0000{number % 2}.png", mask)
+    assert foreground_shares(open_annotated(root)) == pytest.approx([10 / 38, 12 / 48, 0, 1])
+
+
+def test_few_of_many_images_are_looked_at(moving_squares: Squares, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("downstream.annotated.LOOKED_AT", 4)
+    assert len(foreground_shares(open_annotated(moving_squares(videos=2, frames=9)))) == 4
 
 
 def test_a_mask_without_its_frame_is_named(moving_squares: Squares) -> None:

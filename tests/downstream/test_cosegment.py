@@ -188,6 +188,16 @@ def test_the_common_object_is_found_in_company_only(images: Path, weights: Path)
     assert overlap(out, images) < 0.2
 
 
+def test_maps_that_are_probabilities_are_cut_where_they_say(
+    images: Path, weights: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out, loaded = images.parent / "out", (StandIn().eval(), {"calibrated": "true"})
+    monkeypatch.setattr(sys.modules["agnn_head.checkpoint"], "load_weights", lambda path: loaded)
+    loaded[0].threshold.data -= 2.3  # what was certain is one in ten: nothing exceeds a half
+    assert cosegment(images, "--weights", weights, "--out", out) == 0
+    assert overlap(out, images) > 0.6
+
+
 def test_one_class_and_one_image(images: Path, weights: Path) -> None:
     out = images.parent / "out"
     for number in range(1, 4):

@@ -1,60 +1,53 @@
-"""Where maps are cut."""
+"""Where the maps of a video are cut."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
-import torch
-from torch import Tensor, nn
 
-from agnn_head.embedding import EmbeddingConfig
-from agnn_head.model import AGNN, AGNNConfig
-from downstream.cut import best_cut, cut_scores, move_cut, overlap
-from mug.backbone import BackboneConfig
+from downstream.cut import CUTS, best_of, expected_cut, expected_overlap, recut
 
 
-class Disc:
-    """Frames whose brightness falls with the distance from the middle; the object is what is brighter than 0.7."""
-
-    name, alike = "disc", True
-
-    def __len__(self) -> int:
-        return 7
-
-    def read(self, index: int, shorter: int) -> tuple[np.ndarray, np.ndarray]:
-        y, x = np.mgrid[-1:1:64j, -1:1:64j]
-        bright = np.clip(1 - np.hypot(x, y), 0, 1)
-        return np.rint(255 * bright[..., None].repeat(3, -1)).astype(np.uint8), (bright > 0.7).astype(np.uint8)
+def test_the_expected_overlap_is_the_ratio_of_expected_areas() -> None:
+    map_hw = np.random.default_rng(0).random((7, 9)) ** 2
+    for cut, found in zip(CUTS, expected_overlap(map_hw), strict=True):
+        mask = map_hw > cut
+        both = map_hw[mask].sum()
+        either = mask.sum() + map_hw[~mask].sum()
+        assert found == pytest.approx(both / either)
 
 
-class Brightness(nn.Module):
-    """Its map is the brightness of the frame."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.scale = nn.Parameter(torch.ones(1))
-
-    def forward(self, frames_bnchw: Tensor) -> Tensor:
-        return frames_bnchw[:, :, :1].clamp(1e-4, 1 - 1e-4).logit()
-
-
-def test_the_cut_is_where_masks_overlap_the_truth_best() -> None:
-    scores = cut_scores(Brightness(), [Disc(), Disc()], 64, 3)  # type: ignore[arg-type]
-    assert best_cut(scores) == pytest.approx(0.7)
+def test_the_cut_is_best_for_objects_drawn_from_the_map() -> None:
+    rng = np.random.default_rng(1)
+    maps = rng.beta(0.3, 1.5, (3, 40, 40))  # unsure, and mostly background
+    objects = rng.random((400, 3, 40, 40)) < maps
+    overlaps = []
+    for cut in CUTS:
+        masks = maps > cut
+        overlaps.append(((masks & objects).sum((2, 3)) / (masks | objects).sum((2, 3))).mean())
+    found = expected_cut(maps)
+    assert found < 0.4
+    assert overlaps[list(CUTS).index(found)] == pytest.approx(max(overlaps), abs=1e-3)
+    assert sum(expected_overlap(m) for m in maps).max() / 3 == pytest.approx(max(overlaps), abs=5e-3)
 
 
-def test_after_it_was_moved_the_cut_is_a_half() -> None:
-    torch.manual_seed(0)
-    embedding = EmbeddingConfig(backbone=BackboneConfig(depth=18, stages=2, stride=8), rates=(1, 2, 3))
-    network = AGNN(AGNNConfig(embedding, channels=8, iterations=1)).eval()
-    frames = torch.rand(1, 2, 3, 32, 32)
-    before = network(frames)
-    middle = before.sigmoid().median().item() + 1e-4
-    move_cut(network, middle)
-    assert torch.equal(network(frames) > 0, before.sigmoid() > middle)
+def test_a_sure_map_is_cut_between_its_values_and_an_empty_one_anywhere() -> None:
+    sure = np.full((20, 20), 0.02, np.float16)
+    sure[5:9, 5:9] = 0.98
+    assert 0.02 < expected_cut([sure]) < 0.98
+    assert expected_cut([np.zeros((4, 4), np.float16)]) in CUTS
+    assert expected_cut([np.ones((4, 4), np.float16)]) in CUTS
 
 
-def test_overlap_leaves_void_out_and_counts_empty_frames_as_right() -> None:
-    logits = torch.tensor([[1.0, 1.0, -1.0, 1.0], [-1.0, -1.0, -1.0, -1.0]]).view(2, 1, 2, 2)
-    target = torch.tensor([[1.0, 0.0, 1.0, torch.nan], [0.0, 0.0, 0.0, 0.0]]).view(2, 2, 2)
-    assert overlap(logits[:, 0] > 0, target) == pytest.approx((1 / 3 + 1) / 2)
+def test_all_frames_of_a_video_have_one_cut() -> None:
+    maps = np.random.default_rng(2).random((5, 30, 30)).astype(np.float32) ** np.arange(1, 6)[:, None, None]
+    assert expected_cut(maps) == best_of(np.mean([expected_overlap(m) for m in maps], 0))
+
+
+@pytest.mark.parametrize("cut", [0.01, 0.3, 0.5, 0.9])
+def test_after_it_was_moved_the_cut_is_a_half(cut: float) -> None:
+    map_hw = np.random.default_rng(3).random((20, 30)).astype(np.float32)
+    moved = recut(map_hw, cut)
+    assert moved.dtype == np.float32 and moved.min() >= 0 and moved.max() <= 1
+    assert np.array_equal(moved > 0.5, map_hw > cut)
+    assert np.allclose(moved * (1 - map_hw) * cut, map_hw * (1 - moved) * (1 - cut), atol=1e-6)  # odds of one ratio

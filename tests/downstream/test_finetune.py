@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import math
 import os
 import socket
 import subprocess
@@ -15,12 +16,13 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file
 
+from agnn_head.calibration import raised_odds
 from agnn_head.checkpoint import load_weights
 from agnn_head.embedding import EmbeddingConfig
 from agnn_head.model import AGNN, AGNNConfig
 from downstream import finetune as command
-from downstream.annotated import AnnotatedFiles, hold_out
-from downstream.finetune import Trainee, carry
+from downstream.annotated import foreground_shares, hold_out, open_annotated
+from downstream.finetune import Trainee, carry, overlap
 from mug.backbone import BackboneConfig
 from mug.checkpoint import load_weights as load_mug
 from mug.checkpoint import save_weights as save_mug
@@ -94,54 +96,23 @@ def test_a_run_that_was_stopped_goes_on_to_the_digit(
     assert all(torch.equal(x, repeated[name]) for name, x in tensors.items())
 
 
-def test_the_cut_is_found_on_videos_that_were_not_trained_on(
-    moving_squares: Squares, phi: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    words = ("--data", moving_squares(videos=5, frames=4), "--weights", phi, "--steps", 3, "--cut_folds", 2)
-    looked_at = []
-    scores = command.cut_scores
-
-    def recorded(network: AGNN, sources: list[AnnotatedFiles], *rest: int) -> list[list[float]]:
-        looked_at.append([source.name for source in sources])
-        found = scores(network, sources, *rest)
-        best = 3 if len(sources) < 5 else 15  # 0.2 of what was not trained on, 0.8 of what was
-        return [[float(cut == best) for cut in range(len(one))] for one in found]
-
-    monkeypatch.setattr(command, "cut_scores", recorded)
-    assert finetune(*words, "--out", tmp_path / "run") == 0
-    every = [f"square{i}" for i in range(5)]
-    assert looked_at == [every[0::2], every[1::2], every]
-    for fold, seen in enumerate((2, 3)):
-        _, metadata = load_weights(tmp_path / f"run/folds/{fold}/agnn.safetensors")
-        assert metadata["training"].startswith(f"{seen} videos") and "cut" not in metadata
-    moved, metadata = load_weights(tmp_path / "run/agnn.safetensors")
-    assert metadata["training"].startswith("5 videos") and metadata["cut"] == "0.50"
-    assert finetune(*words, "--out", tmp_path / "seen", "--cut_folds", 1) == 0
-    seen, metadata = load_weights(tmp_path / "seen/agnn.safetensors")
-    assert metadata["cut"] == "0.80"
+def test_maps_become_probabilities_in_the_end(moving_squares: Squares, phi: Path, tmp_path: Path) -> None:
+    root = moving_squares(videos=4, frames=4)
+    words = ("--data", root, "--weights", phi, "--steps", 3)
+    assert finetune(*words, "--out", tmp_path / "moved") == 0
+    assert finetune(*words, "--out", tmp_path / "learned", "--no-calibrate") == 0
+    moved, metadata = load_weights(tmp_path / "moved/agnn.safetensors")
+    learned, silent = load_weights(tmp_path / "learned/agnn.safetensors")
+    assert metadata["calibrated"] == "true" and "calibrated" not in silent
+    shares = foreground_shares(open_annotated(root))
     frames = torch.rand(1, 2, 3, 32, 32)
-    assert torch.allclose(moved(frames), seen(frames) + torch.tensor(0.8).logit(), atol=1e-3)
+    assert torch.allclose(moved(frames) + math.log(raised_odds(shares)), learned(frames), atol=1e-3)
 
 
-def test_folds_that_were_stopped_go_on(
-    moving_squares: Squares, phi: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    words = ("--data", moving_squares(videos=4, frames=4), "--weights", phi, "--steps", 4, "--cut_folds", 2)
-    assert finetune(*words, "--out", tmp_path / "whole") == 0
-    step, calls = command.train_step, []
-
-    def stopped(run: command.Run, number: int, *rest: object) -> object:
-        calls.append(number)
-        if len(calls) == 7:  # the third step of the second fold
-            raise KeyboardInterrupt
-        return step(run, number, *rest)  # type: ignore[arg-type]
-
-    monkeypatch.setattr(command, "train_step", stopped)
-    assert finetune(*words, "--out", tmp_path / "stopped") == 130
-    assert finetune(*words, "--out", tmp_path / "stopped") == 0
-    assert calls[7:] == [2, 3, 0, 1, 2, 3]
-    tensors, repeated = (load_file(tmp_path / run / "agnn.safetensors") for run in ("whole", "stopped"))
-    assert all(torch.equal(x, repeated[name]) for name, x in tensors.items())
+def test_overlap_leaves_void_out_and_counts_empty_frames_as_right() -> None:
+    logits = torch.tensor([[1.0, 1.0, -1.0, 1.0], [-1.0, -1.0, -1.0, -1.0]]).view(2, 1, 2, 2)
+    target = torch.tensor([[1.0, 0.0, 1.0, torch.nan], [0.0, 0.0, 0.0, 0.0]]).view(2, 2, 2)
+    assert overlap(logits[:, 0] > 0, target) == pytest.approx((1 / 3 + 1) / 2)
 
 
 def test_two_processes_train_to_the_losses_of_one(moving_squares: Squares, phi: Path, tmp_path: Path) -> None:
@@ -278,8 +249,6 @@ def test_it_learns() -> None:
         (("--hold", "9"), "--hold 9: leaves nothing"),
         (("--hold", "-1"), "hold: -1 is negative"),
         (("--carry", "-1"), "carry: -1 is negative"),
-        (("--cut_folds", "-1"), "cut_folds: -1 is negative"),
-        (("--cut_folds", "3"), "--cut_folds 3: there are 2 videos"),
         (("--sample.videos", "3", "--engine.devices", "2"), "sample.videos: 3 cannot be shared"),
         (("--model.embedding.backbone.depth", "34"), "its phi has depth 18, not 34"),
         (("--model.embedding.kind", "deeplab"), "give torchvision's DeepLabV3"),

@@ -17,7 +17,8 @@ from agnn_head.checkpoint import save_weights
 from agnn_head.embedding import EmbeddingConfig
 from agnn_head.model import AGNN, AGNNConfig
 from downstream import segment
-from downstream.graph_segment import GraphConfig, foreground, segment_by_graph, subsets, trained_side
+from downstream.cut import expected_cut
+from downstream.graph_segment import GraphConfig, as_trained, foreground, segment_by_graph, subsets, trained_side
 from mug.backbone import BackboneConfig
 from mug.cli import main
 from mug.errors import InputError
@@ -79,6 +80,24 @@ def test_maps_come_in_order_and_graphs_are_the_subsets() -> None:
     assert [m.shape for m in maps] == [(32, 48)] * 11
     expected = 1 / (1 + np.exp(-np.arange(11) / 255))
     assert np.allclose([m.mean() for m in maps], expected, atol=1e-3)
+
+
+def test_a_video_is_cut_where_its_maps_say() -> None:
+    video, config = Levels(11), GraphConfig(nodes=4, side=32)
+    plain = list(segment_by_graph(video, Brightness(), config))  # type: ignore[arg-type]
+    config.cut = "expected"
+    moved = list(segment_by_graph(video, Brightness(), config))  # type: ignore[arg-type]
+    cut = expected_cut(map_hw[::8, ::8] for map_hw in plain)
+    assert cut < 0.5  # all are unsure
+    assert [(m > 0.5).all() for m in moved] == [(m > cut).all() for m in plain]
+
+
+def test_what_is_not_given_is_as_in_training() -> None:
+    assert as_trained(GraphConfig(), {}) == GraphConfig(side=473, cut="half")
+    trained = {"options": json.dumps({"sample": {"size": 80}}), "calibrated": "true"}
+    assert as_trained(GraphConfig(), trained) == GraphConfig(side=80, cut="expected")
+    given = GraphConfig(side=64, cut="half")
+    assert as_trained(given, trained) == given
 
 
 def test_memory_does_not_grow_with_the_video() -> None:
