@@ -1,9 +1,10 @@
-"""What the graph and what pretraining are worth: AGNN fine-tuned on some sequences of DAVIS, scored on the others.
+"""What the graph and what pretraining are worth: AGNN fine-tuned on some videos, scored on sequences of DAVIS.
 
 Every variant is trained with the same configuration, budget, data and seeds:
 
     python benchmarks/agnn_davis.py DAVIS --out runs/agnn --seeds 0 1 2
     python benchmarks/agnn_davis.py DAVIS --out runs/parts --parts 3    # every sequence is tested once
+    python benchmarks/agnn_davis.py DAVIS --out runs/clips --clips CLIPS --steps 300    # no label is learned from
 
 A benchmark that was stopped goes on where it was. The table goes to standard output.
 """
@@ -13,7 +14,7 @@ from __future__ import annotations
 import argparse
 import json
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +26,7 @@ from downstream.finetune import FinetuneOptions, finetune
 from downstream.graph_segment import GraphConfig, as_trained, segment_by_graph
 from downstream.metrics.boundary import f_measure
 from downstream.metrics.region import jaccard
+from downstream.pseudo import pseudo_annotations
 from mug.files import atomic_path
 from mug.masks import VOID
 from mug.options import parse
@@ -48,26 +50,38 @@ def main() -> None:
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
     parser.add_argument("--hold", type=int, default=3, help="sequences that are tested on")
     parser.add_argument("--parts", type=int, help="test all: each such part by heads trained on the others")
+    parser.add_argument("--clips", type=Path, help="test all: by heads trained on the masks MuG gives to these videos")
+    parser.add_argument("--steps", help="of training, where not those of the configuration")
     arguments = parser.parse_args()
-    names = open_dataset(arguments.davis).sequences()
-    tested = parts(names, arguments.parts) if arguments.parts else [hold_out(names, arguments.hold)]
+    more = ("--steps", arguments.steps) if arguments.steps else ()
+    plan = [*splits(arguments)]
     results: dict[str, list[dict[str, list[float]]]] = {}
     for seed in arguments.seeds:  # seed by seed: what is stopped halfway compares all variants
         for variant in arguments.variants:
             scores: dict[str, list[float]] = {}
-            for part, held in enumerate(tested):
-                place = arguments.out / f"part{part + 1}of{arguments.parts}" if arguments.parts else arguments.out
-                # named by how many are held out: a run goes on with its own data only
-                data = without(arguments.davis, held, place / f"all-but-{len(held)}")
+            for place, data, held in plan:
                 run = place / f"{variant.replace(' ', '_').replace('/', '')}-{seed}"
                 words = ("agnn", "--config", arguments.config, "--data", str(data), "--out", str(run))
                 options = parse(
-                    "agnn_davis", FinetuneOptions, ("system",), (*words, "--seed", str(seed), *VARIANTS[variant])
+                    "agnn_davis", FinetuneOptions, ("system",), (*words, *more, "--seed", str(seed), *VARIANTS[variant])
                 )
                 scores |= trained_and_scored(options, arguments.davis, held)
             results.setdefault(variant, []).append(scores)
             print(f"{variant}, seed {seed}: J {100 * mean_of(scores, 0):.1f}", flush=True)
     print("\n" + table(results))
+
+
+def splits(arguments: argparse.Namespace) -> Iterator[tuple[Path, Path, list[str]]]:
+    """Where the runs of each split go, the data to train on, and the sequences of DAVIS to test on."""
+    names, out = open_dataset(arguments.davis).sequences(), arguments.out
+    if arguments.clips:
+        yield out, pseudo_annotations(arguments.clips, out / "pseudo", FinetuneOptions.pseudo_frames), names
+        return
+    tested = parts(names, arguments.parts) if arguments.parts else [hold_out(names, arguments.hold)]
+    for part, held in enumerate(tested):
+        place = out / f"part{part + 1}of{arguments.parts}" if arguments.parts else out
+        # named by how many are held out: a run goes on with its own data only
+        yield place, without(arguments.davis, held, place / f"all-but-{len(held)}"), held
 
 
 def parts(names: Sequence[str], count: int) -> list[list[str]]:

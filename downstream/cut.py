@@ -36,10 +36,10 @@ def expected_cut(maps: Iterable[np.ndarray]) -> float:
     Args:
         maps: (h, w) foreground probability of each frame, at least one.
     """
-    return best_of(sum(expected_overlap(map_hw) for map_hw in maps))
+    return best_of(np.sum([expected_overlap(map_hw) for map_hw in maps], 0))
 
 
-def best_of(overlaps: np.ndarray | int) -> float:
+def best_of(overlaps: np.ndarray) -> float:
     """The same from the sum of `expected_overlap` over the frames."""
     return float(CUTS[np.argmax(overlaps)])
 
