@@ -109,6 +109,23 @@ def test_maps_become_probabilities_in_the_end(moving_squares: Squares, phi: Path
     assert torch.allclose(moved(frames) + math.log(raised_odds(shares)), learned(frames), atol=1e-3)
 
 
+@pytest.mark.parametrize("scratch", [False, True])
+def test_a_trunk_without_a_rate_stays_unless_it_begins_at_random(
+    moving_squares: Squares, phi: Path, tmp_path: Path, scratch: bool
+) -> None:
+    words = ("--scratch",) if scratch else ("--weights", phi)
+    run = ("--data", moving_squares(videos=2, frames=4), "--trunk_rate", 0, "--out", tmp_path / "run", *words)
+    assert finetune(*run, "--steps", 2) == 0
+    trained = load_file(tmp_path / "run/agnn.safetensors")
+    begun = load_file(phi)
+    torch.manual_seed(0)
+    random = AGNN(load_weights(tmp_path / "run/agnn.safetensors")[0].config).state_dict()
+    kernel = "resnet.layer1.0.conv1.weight"
+    before = random[f"embedding.trunk.{kernel}"] if scratch else begun[f"phi.{kernel}"]
+    assert torch.equal(trained[f"embedding.trunk.{kernel}"], before.half()) is not scratch
+    assert not torch.equal(trained["embedding.aspp.pooled.weight"], random["embedding.aspp.pooled.weight"].half())
+
+
 def test_overlap_leaves_void_out_and_counts_empty_frames_as_right() -> None:
     logits = torch.tensor([[1.0, 1.0, -1.0, 1.0], [-1.0, -1.0, -1.0, -1.0]]).view(2, 1, 2, 2)
     target = torch.tensor([[1.0, 0.0, 1.0, torch.nan], [0.0, 0.0, 0.0, 0.0]]).view(2, 2, 2)
