@@ -95,7 +95,8 @@ class FinetuneOptions:
     freeze_norm: bool = True
     """Whether the trunk keeps its batch norm as it was pretrained; with `--scratch` it learns it."""
     trunk_rate: float = 0.1
-    """Learning rate of the trunk, as a factor; with 0 it stays as it was pretrained, with `--scratch` it is 1."""
+    """Learning rate of the trunk, as a factor. With 0 it stays as it was pretrained; one that begins at random
+    (`--scratch`) then learns at 0.1."""
     head_rate: float = 1.0
     """Learning rate of the graph and the readout, as a factor; that of the embedding's pyramid is 1."""
     calibrate: bool = True
@@ -188,7 +189,9 @@ def setup(options: FinetuneOptions, folder: RunFolder, fabric: Fabric, sources: 
     network = AGNN(options.model)
     if not options.scratch:
         start(network, options)
-    trunk_rate = 1.0 if options.scratch else options.trunk_rate
+    trunk_rate = options.trunk_rate
+    if trunk_rate == 0 and options.scratch:
+        trunk_rate = FinetuneOptions.trunk_rate
     if trunk_rate == 0:
         network.embedding.trunk.requires_grad_(False)  # and nothing is kept for its gradient
     rates = {"network.embedding.trunk.": trunk_rate, "network.embedding.": 1.0, "network.": options.head_rate}
