@@ -107,8 +107,8 @@ def without(davis: Path, held: Sequence[str], folder: Path) -> Path:
 def trained_and_scored(options: FinetuneOptions, davis: Path, held: Sequence[str]) -> dict[str, list[float]]:
     """Mean J and F of each sequence held out, computed once."""
     file = options.out / "scores.json"
+    finetune(options)  # what is finished costs nothing, and a run of other options or data is refused
     if not file.is_file():
-        finetune(options)
         dataset = open_dataset(davis)
         model, metadata = load_weights(options.out / "agnn.safetensors")
         graph = as_trained(GraphConfig(), metadata)

@@ -20,45 +20,9 @@ from downstream.score_davis import score
 from mug.cli import main
 from mug.errors import InputError
 from mug.masks import read_mask, write_mask
+from tests.downstream.evaluate.encodings import FRAMES, as_binary, as_bits, as_soft, rewrite
 
 Squares = Callable[..., Path]
-FRAMES = 6
-
-
-@pytest.fixture
-def truth(moving_squares: Squares) -> Path:
-    """Two sequences of six frames with two objects each."""
-    return moving_squares(videos=2, frames=FRAMES, objects=2)
-
-
-@pytest.fixture
-def results(truth: Path, tmp_path: Path) -> Path:
-    """Perfect results."""
-    folder = tmp_path / "results"
-    shutil.copytree(truth / "Annotations" / "480p", folder)
-    return folder
-
-
-def rewrite(folder: Path, change: Callable[[np.ndarray], np.ndarray | Image.Image]) -> None:
-    for path in sorted(folder.rglob("*.png")):
-        changed = change(read_mask(path))
-        if isinstance(changed, Image.Image):
-            changed.save(path)
-        else:
-            write_mask(path, changed)
-
-
-def as_binary(mask: np.ndarray) -> Image.Image:
-    return Image.fromarray((mask > 0).astype(np.uint8) * 255)
-
-
-def as_bits(mask: np.ndarray) -> Image.Image:
-    return Image.fromarray(mask > 0)
-
-
-def as_soft(mask: np.ndarray) -> Image.Image:
-    noise = np.random.default_rng(0).integers(0, 100, mask.shape)
-    return Image.fromarray(np.where(mask > 0, 155 + noise, noise).astype(np.uint8))
 
 
 @pytest.mark.parametrize("task", ["zero-shot", "one-shot"])
@@ -198,127 +162,6 @@ def test_a_split_limits_what_is_scored(truth: Path, results: Path) -> None:
     assert list(score(truth, results, "zero-shot", split="val")["sequences"]) == ["square1"]
 
 
-def damage_nothing_there(truth: Path, results: Path) -> str:
-    shutil.rmtree(results)
-    return "results: no such folder"
-
-
-def damage_empty_folder(truth: Path, results: Path) -> str:
-    shutil.rmtree(results)
-    results.mkdir()
-    return "results: holds no <sequence>/<frame>.png"
-
-
-def damage_missing_sequence(truth: Path, results: Path) -> str:
-    shutil.rmtree(results / "square1")
-    return "square1: no results for 1 of 2 sequences"
-
-
-def damage_emptied_sequence(truth: Path, results: Path) -> str:
-    for path in (results / "square1").iterdir():
-        path.unlink()
-    return "square1: no results for 1 of 2 sequences"
-
-
-def damage_unknown_sequence(truth: Path, results: Path) -> str:
-    shutil.copytree(results / "square1", results / "triangle")
-    return "triangle: .* has no such sequence"
-
-
-def damage_missing_frame(truth: Path, results: Path) -> str:
-    (results / "square1" / "00002.png").unlink()
-    return "square1/00002.png: is missing"
-
-
-def damage_extra_frame(truth: Path, results: Path) -> str:
-    shutil.copy(results / "square1" / "00002.png", results / "square1" / "00017.png")
-    shutil.copy(results / "square1" / "00002.png", results / "square1" / "00018.png")
-    return "square1/00017.png: square1 has no such frame with 1 more; it is left from another run"
-
-
-def damage_names(truth: Path, results: Path) -> str:
-    for path in (results / "square1").iterdir():
-        path.rename(path.with_name(f"frame_{path.name}"))
-    return "square1/frame_00000.png: is named after no frame of square1, such as 00000"
-
-
-def damage_binary(truth: Path, results: Path) -> str:
-    rewrite(results / "square1", as_binary)
-    return "square1/00001.png: holds only 0 and 255, which does not tell 2 objects apart"
-
-
-def damage_size(truth: Path, results: Path) -> str:
-    write_mask(results / "square1" / "00003.png", np.zeros((24, 32), np.uint8))
-    return "square1/00003.png: is 32x24 where its annotation is 64x48"
-
-
-def damage_truncated(truth: Path, results: Path) -> str:
-    path = results / "square1" / "00003.png"
-    path.write_bytes(path.read_bytes()[:60])
-    return "square1/00003.png: .*truncated"
-
-
-def damage_16_bit(truth: Path, results: Path) -> str:
-    Image.fromarray(np.zeros((48, 64), np.uint16)).save(results / "square0" / "00001.png")
-    return "square0/00001.png: .*16 bit"
-
-
-def damage_first_annotation(truth: Path, results: Path) -> str:
-    write_mask(truth / "Annotations" / "480p" / "square0" / "00000.png", np.zeros((48, 64), np.uint8))
-    return "square0/00000.png: the first annotation has no object"
-
-
-def damage_short_sequence(truth: Path, results: Path) -> str:
-    for path in sorted((truth / "Annotations" / "480p" / "square0").iterdir())[2:]:
-        path.unlink()
-    return "square0: has 2 annotated frames"
-
-
-def damage_no_annotations(truth: Path, results: Path) -> str:
-    shutil.rmtree(truth / "Annotations")
-    return "has no folder Annotations"
-
-
-@pytest.mark.parametrize(
-    "damage",
-    [
-        damage_nothing_there,
-        damage_empty_folder,
-        damage_missing_sequence,
-        damage_emptied_sequence,
-        damage_unknown_sequence,
-        damage_missing_frame,
-        damage_extra_frame,
-        damage_names,
-        damage_binary,
-        damage_size,
-        damage_truncated,
-        damage_16_bit,
-        damage_first_annotation,
-        damage_short_sequence,
-        damage_no_annotations,
-    ],
-    ids=lambda damage: damage.__name__.removeprefix("damage_"),
-)
-def test_what_cannot_be_scored_is_named(truth: Path, results: Path, damage: Callable[[Path, Path], str]) -> None:
-    message = damage(truth, results)
-    with pytest.raises(InputError, match=message) as error:
-        score(truth, results, "one-shot", stability=False)
-    assert "\n" not in str(error.value)
-
-
-def test_results_of_two_runs_in_one_folder_are_refused(truth: Path, results: Path) -> None:
-    path = results / "square0" / "00003.png"
-    as_binary(read_mask(path)).save(path)
-    with pytest.raises(InputError, match=r"square0/00001.png: holds object ids, and 00003.png beside it 0 and 255"):
-        score(truth, results, "zero-shot", stability=False)
-    # 0/255 and 1-bit masks go together, as do masks that show nothing
-    rewrite(results / "square0", as_binary)
-    as_bits(read_mask(path)).save(path)
-    as_bits(np.zeros_like(read_mask(path))).save(path.with_name("00002.png"))
-    assert score(truth, results, "zero-shot", stability=False)["J"]["mean"] == 0.875
-
-
 def test_frames_that_are_not_annotated_may_have_results(truth: Path, results: Path) -> None:
     expected = score(truth, results, "zero-shot", stability=False)
     (truth / "Annotations" / "480p" / "square0" / "00005.png").unlink()
@@ -351,14 +194,6 @@ def test_only_existing_scores_a_part_and_says_so(
     # 00001 and 00003 are no successive frames: only the last pair is left
     shapes = [[describe(read_mask(results / "square0" / f"{n}.png") == k) for n in ("00003", "00004")] for k in (1, 2)]
     assert part["T"] == pytest.approx(np.mean([instability(pair)[0] for pair in shapes]))
-
-
-def test_nothing_that_exists_is_refused_too(truth: Path, results: Path) -> None:
-    for path in results.rglob("*.png"):
-        if path.stem not in ("00000", "00005"):
-            path.unlink()
-    with pytest.raises(InputError, match="no frame that counts"):
-        score(truth, results, "zero-shot", only_existing=True)
 
 
 ATTRIBUTES = """
@@ -407,28 +242,6 @@ def test_tables_are_written_by_the_suffix_of_their_files(truth: Path, results: P
     assert r"square\_1 & 0.0 & 0.0 & 0.0 & 0.0 & 0.0 & 0.0 & - \\" in latex
     assert latex.count(r"\midrule") == 2
     assert call("--task", "zero-shot", "--gt", truth, "--pred", results, "--out", tmp_path / "scores.xls") == 2
-
-
-def test_an_error_in_a_process_reaches_the_user(truth: Path, results: Path) -> None:
-    message = damage_size(truth, results)
-    with pytest.raises(InputError, match=message):
-        score(truth, results, "one-shot", stability=False, workers=2)
-
-
-@pytest.mark.parametrize("threshold", [-0.1, 1.0, 128.0])
-def test_a_threshold_is_a_share(truth: Path, results: Path, threshold: float) -> None:
-    with pytest.raises(InputError, match="must be at least 0 and below 1"):
-        score(truth, results, "zero-shot", threshold=threshold)
-
-
-def test_a_threshold_and_ids_do_not_go_together(truth: Path, results: Path) -> None:
-    with pytest.raises(InputError, match="--threshold: a soft map has no object ids"):
-        score(truth, results, "one-shot", threshold=0.5)
-
-
-def test_no_process_is_too_few(truth: Path, results: Path) -> None:
-    with pytest.raises(InputError, match="--workers 0"):
-        score(truth, results, "one-shot", workers=0)
 
 
 def call(*arguments: object) -> int:
