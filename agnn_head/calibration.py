@@ -11,7 +11,6 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
-from torch import nn
 
 from agnn_head.loss import SMALLEST_SHARE
 from agnn_head.model import AGNN
@@ -39,12 +38,12 @@ def raised_odds(shares: Sequence[float]) -> float:
 
 
 def to_probabilities(network: AGNN, shares: Sequence[float]) -> None:
-    """Moves the readout's bias, so that the sigmoid of its logits is a probability.
+    """Moves the bias of the last layer, so that the sigmoid of its logits is a probability.
 
     Args:
         network: Trained on frames with these shares by `weighted_bce`.
         shares: As of `raised_odds`.
     """
-    last = network.readout.layers[-1]
-    assert isinstance(last, nn.Conv2d) and last.bias is not None
-    last.bias.data -= math.log(raised_odds(shares))
+    bias = network.output.bias
+    assert bias is not None
+    bias.data -= math.log(raised_odds(shares))

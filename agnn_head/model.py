@@ -25,8 +25,10 @@ class AGNNConfig:
     """What maps a frame to its node."""
     channels: int = 256
     """C, of a node's state."""
+    graph: bool = True
+    """Without it the embedding's own output is the result, of each frame alone: the backbone (Table 6, "w/o AGNN")."""
     iterations: int = 3
-    """K, rounds of messages. With 0 the readout sees each frame alone (Table 6, "w/o AGNN")."""
+    """K, rounds of messages. With 0 the readout of the graph sees each frame alone."""
     gated: bool = True
     """Whether messages pass the gate of Eq. 8; without it, Table 6, "w/o Gated Message"."""
 
@@ -48,9 +50,10 @@ class AGNN(nn.Module):
             raise InputError(f"iterations: {config.iterations} is negative; use 0 or more (3 in the paper)")
         self.config = config
         self.embedding = Embedding(config.embedding, config.channels)
-        self.messages = Messages(config.channels, config.gated)
-        self.update = ConvGRU(config.channels)
-        self.readout = Readout(config.channels)
+        if config.graph:
+            self.messages = Messages(config.channels, config.gated)
+            self.update = ConvGRU(config.channels)
+            self.readout = Readout(config.channels)
         self.intermediate = nn.Conv2d(config.channels, 1, 1)
 
     def forward(self, frames_bnchw: Tensor, iterations: int | None = None) -> Tensor:
@@ -58,12 +61,23 @@ class AGNN(nn.Module):
         v_bnchw = self.embed(frames_bnchw.flatten(0, 1)).unflatten(0, frames_bnchw.shape[:2])
         return self.read(self.propagate(v_bnchw, iterations=iterations), v_bnchw)
 
+    def rounds(self, iterations: int | None = None) -> int:
+        """K where so many are asked for, None for the configured number; 0 in a model without the graph."""
+        if not self.config.graph:
+            return 0
+        return self.config.iterations if iterations is None else iterations
+
+    @property
+    def output(self) -> nn.Conv2d:
+        """The last layer: what it gives are the logits of `read`."""
+        return self.readout.output if self.config.graph else self.intermediate
+
     def embed(self, frames_bchw: Tensor) -> Tensor:
         """RGB frames (B, 3, H, W) in [0, 1] -> v = h^0 (B, C, h, w) (AGNN Eq. 3)."""
         return self.embedding(frames_bchw)
 
     def auxiliary(self, v_bchw: Tensor) -> Tensor:
-        """Foreground logits (B, 1, h, w) of single images from `embed`, to train the embedding (AGNN Sec. 4.1.1)."""
+        """Foreground logits (B, 1, h, w) of single images from `embed`, without the graph (AGNN Sec. 4.1.1)."""
         return self.intermediate(v_bchw)
 
     def propagate(self, v_bnchw: Tensor, state_bnchw: Tensor | None = None, iterations: int | None = None) -> Tensor:
@@ -72,7 +86,7 @@ class AGNN(nn.Module):
         Args:
             v_bnchw: (B, N, C, h, w), the embedding of N >= 1 frames. A single frame hears itself alone.
             state_bnchw: The states to go on from, if not v.
-            iterations: K; None is the configured number.
+            iterations: K; None is the configured number. A model without the graph leaves all as it is.
 
         Returns:
             h^K (B, N, C, h, w). It permutes as the frames do.
@@ -80,7 +94,7 @@ class AGNN(nn.Module):
         Raises:
             ValueError: a negative number of iterations.
         """
-        rounds = self.config.iterations if iterations is None else iterations
+        rounds = self.rounds(iterations)
         if rounds < 0:
             raise ValueError(f"iterations: {rounds} is negative")
         state_bnchw = v_bnchw if state_bnchw is None else state_bnchw
@@ -91,7 +105,9 @@ class AGNN(nn.Module):
 
     def read(self, h_bnchw: Tensor, v_bnchw: Tensor) -> Tensor:
         """Foreground logits (B, N, 1, h, w) of the last states and the embedding, (B, N, C, h, w) (AGNN Eq. 11)."""
-        return self.readout(h_bnchw.flatten(0, 1), v_bnchw.flatten(0, 1)).unflatten(0, h_bnchw.shape[:2])
+        h_bchw, v_bchw = h_bnchw.flatten(0, 1), v_bnchw.flatten(0, 1)
+        logits = self.readout(h_bchw, v_bchw) if self.config.graph else self.auxiliary(v_bchw)
+        return logits.unflatten(0, h_bnchw.shape[:2])
 
     @torch.no_grad()
     def attention_map(self, h_query_chw: Tensor, h_source_chw: Tensor, point: tuple[int, int]) -> Tensor:

@@ -19,6 +19,13 @@ class Readout(nn.Module):
             nn.Conv2d(channels, 1, 1),
         )  # fmt: skip
 
+    @property
+    def output(self) -> nn.Conv2d:
+        """The last layer."""
+        last = self.layers[-1]
+        assert isinstance(last, nn.Conv2d)
+        return last
+
     def forward(self, state_bchw: Tensor, v_bchw: Tensor) -> Tensor:
         """Both (B, C, h, w) -> logits (B, 1, h, w)."""
         return self.layers(torch.cat([state_bchw, v_bchw], 1))

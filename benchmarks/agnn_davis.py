@@ -33,11 +33,12 @@ from mug.options import parse
 
 VARIANTS: Mapping[str, tuple[str, ...]] = {
     "AGNN on pretrained phi": (),
-    "w/o AGNN": ("--model.iterations", "0"),
+    "w/o messages": ("--model.iterations", "0"),
+    "w/o AGNN": ("--no-model.graph",),
     "w/o gates": ("--no-model.gated",),
     "AGNN on phi from scratch": ("--scratch",),
 }
-"""Table 6 of the paper, as far as training differs, and what pretraining is for."""
+"""Table 6 of the paper, as far as training differs; its readout on single frames; and what pretraining is for."""
 
 
 def main() -> None:

@@ -33,8 +33,8 @@ def graph_parts(run: Path, config: Mapping[str, Any]) -> Iterator[str]:
     yield heading("What the graph does")
     data = Path(str(config.get("data", "")))
     model, metadata = load_weights(weights)
-    if model.config.iterations == 0:
-        yield paragraph("The model passes no messages (iterations 0), so that there is no graph to look at.", "soft")
+    if model.rounds() == 0:
+        yield paragraph("The model passes no messages, so that there is no graph to look at.", "soft")
         return
     if not _holds_videos(data, config):
         yield paragraph("It is drawn of videos, and the run's data are none, or no longer where they lay.", "soft")

@@ -62,7 +62,7 @@ def graph_picture(video: Video, model: AGNN, config: GraphConfig | None = None) 
 def view(video: Video, model: AGNN, config: GraphConfig) -> GraphView:
     """Looks at a graph as it is before its last round, whose messages are the last to be sent; see `graph_picture`."""
     config.check()
-    rounds = model.config.iterations if config.iterations is None else config.iterations
+    rounds = model.rounds(config.iterations)
     if rounds == 0:
         raise InputError("--graph.iterations 0: without a round of messages there is no edge to draw; use 1 or more")
     count = min(config.nodes, MAX_NODES, len(video))

@@ -91,9 +91,9 @@ def _config(run: Path) -> Mapping[str, Any]:
 
 FACTS = (
     "system", "videos", "data", "labels", "stills", "hold", "model.backbone", "model.embedding.kind",
-    "model.embedding.backbone", "model.channels", "model.iterations", "model.gated", "sample.size", "sample.videos",
-    "sample.nodes", "batch", "rounds", "steps", "warmup.steps", "weights", "scratch", "optimiser", "bootstrap.prior",
-    "bootstrap.refine", "engine.precision", "seed",
+    "model.embedding.backbone", "model.channels", "model.graph", "model.iterations", "model.gated", "sample.size",
+    "sample.videos", "sample.nodes", "batch", "rounds", "steps", "warmup.steps", "weights", "scratch", "optimiser",
+    "bootstrap.prior", "bootstrap.refine", "engine.precision", "seed",
 )  # fmt: skip
 """The options that tell most, of either kind of run, by their dotted names."""
 

@@ -30,10 +30,11 @@ def test_frames_all_of_one_kind_give_a_finite_factor(shares: tuple[float, ...]) 
     assert 1 / 100 <= raised_odds(shares) <= 100
 
 
-def test_logits_are_moved_by_the_log_of_that_factor() -> None:
+@pytest.mark.parametrize("graph", [True, False])
+def test_logits_are_moved_by_the_log_of_that_factor(graph: bool) -> None:
     torch.manual_seed(0)
     embedding = EmbeddingConfig(backbone=BackboneConfig(depth=18, stages=2, stride=8), rates=(1, 2, 3))
-    network = AGNN(AGNNConfig(embedding, channels=8, iterations=1)).eval()
+    network = AGNN(AGNNConfig(embedding, channels=8, graph=graph, iterations=1)).eval()
     frames = torch.rand(1, 2, 3, 32, 32)
     before = network(frames)
     to_probabilities(network, [0.1, 0.3])

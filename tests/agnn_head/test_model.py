@@ -20,6 +20,8 @@ SMALL = EmbeddingConfig(backbone=BackboneConfig(depth=18, stages=2, stride=8))
 def small_model(seed: int = 0, channels: int = 16, **options) -> AGNN:
     torch.manual_seed(seed)
     model = AGNN(AGNNConfig(SMALL, channels=channels, **options)).double()
+    if not model.config.graph:
+        return model
     with torch.no_grad():  # away from what is special about the beginning
         model.messages.loop.alpha.fill_(0.7)
         model.messages.line.free.add_(0.2 * torch.randn_like(model.messages.line.free))
@@ -285,6 +287,16 @@ def test_every_parameter_that_trains_has_a_gradient_but_the_static_image_output(
     model(torch.rand(1, 2, 3, 32, 32)).sum().backward()
     without = {name for name, p in model.named_parameters() if p.requires_grad and p.grad is None}
     assert without == {"intermediate.weight", "intermediate.bias"}
+
+
+def test_without_the_graph_each_frame_has_the_output_of_the_embedding_alone() -> None:
+    model = small_model(graph=False).eval()
+    assert {name.split(".")[0] for name in model.state_dict()} == {"embedding", "intermediate"}
+    frames = torch.rand(2, 3, 3, 32, 32, dtype=torch.float64)
+    with torch.no_grad():
+        expected = model.auxiliary(model.embed(frames.flatten(0, 1))).unflatten(0, (2, 3))
+        for asked in (None, 3):
+            torch.testing.assert_close(model(frames, iterations=asked), expected)
 
 
 @pytest.mark.parametrize("wrong", [{"channels": 0}, {"iterations": -1}])

@@ -74,6 +74,20 @@ def test_a_run_leaves_weights_that_segment(moving_squares: Squares, phi: Path, t
     assert len(list((tmp_path / "masks" / held[0]).iterdir())) == 4
 
 
+def test_the_backbone_alone_learns_and_segments(moving_squares: Squares, phi: Path, tmp_path: Path) -> None:
+    root, run, masks = moving_squares(videos=1, frames=3), tmp_path / "run", tmp_path / "masks"
+    assert finetune("--data", root, "--weights", phi, "--out", run, "--steps", 2, "--no-model.graph") == 0
+    video, weights = root / "JPEGImages/480p/square0", run / "agnn.safetensors"
+    assert main(["segment", str(video), "--system", "agnn", "--weights", str(weights), "--out", str(masks)]) == 0
+    assert len(list((masks / "square0").iterdir())) == 3
+    after, _ = load_weights(weights)
+    torch.manual_seed(0)
+    before = AGNN(after.config)
+    for name in ("intermediate", "embedding.aspp.project.0"):
+        moved = after.get_submodule(name).weight - before.get_submodule(name).weight
+        assert moved.abs().max() > 1e-4
+
+
 def test_a_run_that_was_stopped_goes_on_to_the_digit(
     moving_squares: Squares, phi: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -66,7 +66,8 @@ def test_short_videos(moving_squares: Squares, frames: int, expected: list[str])
 
 def test_at_most_five_frames_and_never_without_messages(video: Video) -> None:
     assert len(view(video, small_model(), GraphConfig(nodes=9, side=64)).frames) == 5
-    for model, config in ((small_model(iterations=0), GraphConfig()), (small_model(), GraphConfig(iterations=0))):
+    asked, none = GraphConfig(), GraphConfig(iterations=0)
+    for model, config in ((small_model(iterations=0), asked), (small_model(), none), (small_model(graph=False), asked)):
         with pytest.raises(InputError, match=r"graph\.iterations 0"):
             graph_picture(video, model, config)
 
