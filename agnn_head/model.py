@@ -104,7 +104,10 @@ class AGNN(nn.Module):
         return torch.stack([x.transpose(1, 2) for x in states], 1).unflatten(3, state_bnchw.shape[-2:])
 
     def read(self, h_bnchw: Tensor, v_bnchw: Tensor) -> Tensor:
-        """Foreground logits (B, N, 1, h, w) of the last states and the embedding, (B, N, C, h, w) (AGNN Eq. 11)."""
+        """Foreground logits (B, N, 1, h, w) of the last states and the embedding, (B, N, C, h, w) (AGNN Eq. 11).
+
+        A model without the graph reads the embedding alone.
+        """
         h_bchw, v_bchw = h_bnchw.flatten(0, 1), v_bnchw.flatten(0, 1)
         logits = self.readout(h_bchw, v_bchw) if self.config.graph else self.auxiliary(v_bchw)
         return logits.unflatten(0, h_bnchw.shape[:2])

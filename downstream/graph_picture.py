@@ -64,7 +64,9 @@ def view(video: Video, model: AGNN, config: GraphConfig) -> GraphView:
     config.check()
     rounds = model.rounds(config.iterations)
     if rounds == 0:
-        raise InputError("--graph.iterations 0: without a round of messages there is no edge to draw; use 1 or more")
+        raise InputError(
+            "--graph.iterations 0, or a model without the graph: there is no edge to draw; use 1 or more, or another"
+        )
     count = min(config.nodes, MAX_NODES, len(video))
     chosen = [round(k * (len(video) - 1) / max(count - 1, 1)) for k in range(count)]
     frames = [video[index] for index in chosen]
