@@ -1,7 +1,7 @@
 """The two edges of the graph: intra-attention within a node, inter-attention between two (AGNN Eq. 4, 5, 7).
 
 A node's state is (B, P, C): P = h w positions of C channels. A 1x1 convolution is a linear map of each position. No
-(P, P) edge ever exists: `mug.affinity.attend` reads through it.
+(P, P) edge ever exists: `mug.affinity.attend` and `co_attend` read through it.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from mug.affinity import attend
+from mug.affinity import attend, co_attend
 
 REDUCTION = 8
 """By how much W_f and W_h narrow the channels that are compared, as in the self-attention of SAGAN."""
@@ -31,7 +31,15 @@ class LoopEdge(nn.Module):
 
     def forward(self, state_bpc: Tensor) -> Tensor:
         """(B, P, C) -> (B, P, C)."""
-        return self.alpha * attend(self.f(state_bpc), self.h(state_bpc), self.l(state_bpc)) + state_bpc
+        return self.message(self.read(state_bpc), state_bpc)
+
+    def read(self, state_bpc: Tensor) -> Tensor:
+        """softmax((W_f h)(W_h h)^T) h (B, P, C): what a node's positions find in those that they resemble."""
+        return attend(self.f(state_bpc), self.h(state_bpc), state_bpc)
+
+    def message(self, read_bpc: Tensor, state_bpc: Tensor) -> Tensor:
+        """e_ii (B, P, C) of what was `read`: W_l may as well come after the sum over positions, and costs nothing."""
+        return self.alpha * self.l(read_bpc) + state_bpc
 
 
 class LineEdge(nn.Module):
@@ -63,9 +71,9 @@ class LineEdge(nn.Module):
         return (self.identity + (self.free + self.free.T) / 2) / len(self.free) ** 0.5
 
     def query(self, state: Tensor) -> Tensor:
-        """h_i W_c, (..., P, C): once for each node and round, whatever the number of its neighbours."""
+        """h_i W_c, (..., P, C)."""
         return state @ self.weight
 
-    def message(self, query_bpc: Tensor, source_bpc: Tensor) -> Tensor:
-        """m_ji (B, P, C) from the source's state h_j to the node whose `query` is given."""
-        return attend(query_bpc, source_bpc, source_bpc)
+    def forward(self, i_bpc: Tensor, j_bpc: Tensor) -> tuple[Tensor, Tensor]:
+        """The messages m_ji to i and m_ij to j (B, P, C) of nodes with the states h_i and h_j."""
+        return co_attend(i_bpc, j_bpc, self.weight)

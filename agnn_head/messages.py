@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from agnn_head.edges import LineEdge, LoopEdge
 from mug.precision import widen
@@ -40,32 +41,49 @@ class Messages(nn.Module):
         self.line = LineEdge(channels)
         self.gate = Gate(channels) if gated else None
 
-    def hear(self, receiver: int, states: Sequence[Tensor]) -> list[Tensor]:
-        """The messages m_ji (B, P, C) of all other nodes j to node `receiver` (AGNN Eq. 7).
+    def forward(self, states: Sequence[Tensor]) -> Iterator[Tensor]:
+        """m_i (B, P, C) of each node in turn, of the states h_i (B, P, C) of all.
 
-        Args:
-            receiver: i.
-            states: h_j (B, P, C) of all nodes, i among them.
+        Each m_i comes as soon as it is complete. If the caller uses it before asking for the next, the backward pass
+        goes node by node too and holds the gradients of few messages at a time.
         """
-        query = self.line.query(states[receiver])
-        return [self.line.message(query, state) for sender, state in enumerate(states) if sender != receiver]
+        heard = [torch.zeros_like(h) for h in states]
+        for i, h in enumerate(states):
+            heard[i].add_(self._own(h))
+            for receiver, _, message in self._along_edges(i, states):
+                # in place: what comes and goes between tensors that stay is memory that the allocator scatters
+                if self.gate is None:
+                    heard[receiver].add_(message)
+                else:
+                    heard[receiver].addcmul_(self.gate(message), message)
+            yield heard[i]
 
-    def collect(self, state_bpc: Tensor, heard: Sequence[Tensor]) -> Tensor:
-        """The gated sum (B, P, C) of what a node tells itself (Eq. 6) and of what it hears (AGNN Eq. 9)."""
-        own = self.loop(state_bpc)
-        total = own if self.gate is None else self.gate(own) * own
-        for message in heard:
-            # in place: what comes and goes between tensors that stay is memory that the allocator scatters
-            total = total.add_(message) if self.gate is None else total.addcmul_(self.gate(message), message)
-        return total
+    def gates(self, states: Sequence[Tensor]) -> Tensor:
+        """g_ji of what node i, with the state h_i (B, P, C), hears from j, at [b, i, j] of (B, N, N, C).
 
-    def gates(self, receiver: int, states: Sequence[Tensor]) -> Tensor:
-        """g_ji (B, N, C) of what node `receiver` hears from each node j, itself among them; ones without gates.
-
-        Args: as of `hear`.
+        Ones without gates.
         """
+        count, (batch, _, channels) = len(states), states[0].shape
+        gates = states[0].new_ones(batch, count, count, channels)
         if self.gate is None:
-            return torch.ones_like(torch.stack([state[:, 0] for state in states], 1))
-        heard = self.hear(receiver, states)
-        heard.insert(receiver, self.loop(states[receiver]))
-        return torch.cat([self.gate(message_bpc) for message_bpc in heard], 1)
+            return gates
+        for i, h in enumerate(states):
+            gates[:, i, i] = self.gate(self.loop(h))[:, 0]
+            for receiver, sender, message in self._along_edges(i, states):
+                gates[:, receiver, sender] = self.gate(message)[:, 0]
+        return gates
+
+    def _own(self, state_bpc: Tensor) -> Tensor:
+        """The gated message of a node to itself; for the backward pass what was read is kept, the rest made again."""
+        return checkpoint(self._own_of, self.loop.read(state_bpc), state_bpc, use_reentrant=False)
+
+    def _own_of(self, read_bpc: Tensor, state_bpc: Tensor) -> Tensor:
+        own = self.loop.message(read_bpc, state_bpc)
+        return own if self.gate is None else self.gate(own) * own
+
+    def _along_edges(self, i: int, states: Sequence[Tensor]) -> Iterator[tuple[int, int, Tensor]]:
+        """Receiver, sender and message of both directions of the edges between node i and those after it (Eq. 7)."""
+        for j in range(i + 1, len(states)):
+            to_i, to_j = self.line(states[i], states[j])
+            yield i, j, to_i
+            yield j, i, to_j

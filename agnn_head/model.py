@@ -73,8 +73,8 @@ class AGNN(nn.Module):
         return self.readout.output if self.config.graph else self.intermediate
 
     def embed(self, frames_bchw: Tensor) -> Tensor:
-        """RGB frames (B, 3, H, W) in [0, 1] -> v = h^0 (B, C, h, w) (AGNN Eq. 3)."""
-        return self.embedding(frames_bchw)
+        """RGB frames (B, 3, H, W) in [0, 1] -> v = h^0 (B, C, h, w), channels last in memory (AGNN Eq. 3)."""
+        return self.embedding(frames_bchw).contiguous(memory_format=torch.channels_last)
 
     def auxiliary(self, v_bchw: Tensor) -> Tensor:
         """Foreground logits (B, 1, h, w) of single images from `embed`, without the graph (AGNN Sec. 4.1.1)."""
@@ -159,23 +159,16 @@ class AGNN(nn.Module):
         Returns:
             (B, N, N, C) in [0, 1]: at [b, i, j] is g_ji, of what i hears from j. Ones in a model without gates.
         """
-        states = _by_node(h_bnchw)
-        return torch.stack([self.messages.gates(i, states) for i in range(len(states))], 1)
+        return self.messages.gates(_by_node(h_bnchw))
 
     def _round(self, states: Sequence[Tensor]) -> list[Tensor]:
         """One exchange of messages between the N states (B, P, C); all hear what was said before the round.
 
-        For the backward pass a round keeps states, queries and messages. What a node makes of them, some ten maps and
-        cheap, is computed again.
+        For the backward pass a round keeps states and messages. What a node makes of them, some ten maps and cheap, is
+        computed again.
         """
-        # node by node: the backward pass takes the same way, and holds the gradients of one node's messages at a time
-        return [
-            checkpoint(self._take_in, h, *self.messages.hear(i, states), use_reentrant=False)
-            for i, h in enumerate(states)
-        ]
-
-    def _take_in(self, state_bpc: Tensor, *heard: Tensor) -> Tensor:
-        return self.update(state_bpc, self.messages.collect(state_bpc, heard))
+        heard = self.messages(states)
+        return [checkpoint(self.update, h, m, use_reentrant=False) for h, m in zip(states, heard, strict=True)]
 
 
 def _by_node(state_bnchw: Tensor) -> list[Tensor]:

@@ -2,8 +2,9 @@
 
 python benchmarks/agnn.py [--device cuda] [--repeat 3] [--frames 5] [--side 60] [--channels 256]
 
-Each case runs in a process of its own, so that its peak is its own. On the CPU both ways give freed tensors back to the
-system at once; otherwise the peak would be that of the C library's heap, much of which nobody holds.
+Time: both ways take turns in one process, so that what slows the machine slows both; the ratio is the median over the
+turns. Memory: once, each way in a process of its own, so that its peak is its own; on the CPU freed tensors are given
+back to the system at once, otherwise the peak would be that of the C library's heap, much of which nobody holds.
 """
 
 from __future__ import annotations
@@ -13,6 +14,8 @@ import multiprocessing
 import os
 import time
 from collections.abc import Callable, Sequence
+from statistics import median
+from typing import Any
 
 import torch
 from peak_memory import peak_memory
@@ -60,24 +63,52 @@ def _dense_round(model: AGNN, states: Sequence[Tensor]) -> list[Tensor]:
 WAYS: dict[str, Callable[[AGNN, Tensor, int], Tensor]] = {"ours": _ours, "dense": _dense}
 
 
-def _measure(way: str, rounds: int, options: argparse.Namespace, answer: multiprocessing.Queue) -> None:
-    """Puts (median seconds, MiB beyond what the process with the model and its input held)."""
+def _model_and_input(options: argparse.Namespace) -> tuple[AGNN, Tensor]:
     torch.manual_seed(0)
     small = EmbeddingConfig(backbone=BackboneConfig(stages=1, stride=4))  # no part of what is measured
     model = AGNN(AGNNConfig(small, channels=options.channels)).to(options.device)
     torch.nn.init.constant_(model.messages.loop.alpha, 0.5)
-    shape = (1, options.frames, options.channels, options.side, options.side)
-    v = torch.randn(shape, device=options.device).relu().requires_grad_()
-    WAYS[way](model, v[:, :2, :, :8, :8].detach().requires_grad_(), 1).sum().backward()  # what libraries load once
+    shape = (1, options.frames, options.side, options.side, options.channels)
+    v = torch.randn(shape, device=options.device).relu().movedim(4, 2).requires_grad_()  # channels last, as of `embed`
+    for compute in WAYS.values():
+        compute(model, v[:, :2, :, :8, :8].detach().requires_grad_(), 1).sum().backward()  # what libraries load once
+    model.zero_grad()
+    return model, v
+
+
+def _memory(way: str, rounds: int, options: argparse.Namespace, answer: multiprocessing.Queue) -> None:
+    """Puts the MiB beyond what the process with the model and its input held."""
+    model, v = _model_and_input(options)
     before = peak_memory(options.device)
-    seconds = []
+    WAYS[way](model, v, rounds).sum().backward()
+    answer.put(peak_memory(options.device) - before)
+
+
+def _seconds(rounds: int, options: argparse.Namespace, answer: multiprocessing.Queue) -> None:
+    """Puts the seconds of each way in each turn."""
+    model, v = _model_and_input(options)
+    seconds: dict[str, list[float]] = {way: [] for way in WAYS}
     for _ in range(options.repeat):
-        start = time.perf_counter()
-        WAYS[way](model, v, rounds).sum().backward()
-        if options.device != "cpu":
-            torch.cuda.synchronize()
-        seconds.append(time.perf_counter() - start)
-    answer.put((sorted(seconds)[len(seconds) // 2], peak_memory(options.device) - before))
+        for way, compute in WAYS.items():
+            start = time.perf_counter()
+            compute(model, v, rounds).sum().backward()
+            if options.device != "cpu":
+                torch.cuda.synchronize()
+            seconds[way].append(time.perf_counter() - start)
+            v.grad = None
+            model.zero_grad()
+    answer.put(seconds)
+
+
+def _in_own_process(measure: Callable[..., None], *arguments: object) -> Any:
+    context = multiprocessing.get_context("spawn")
+    answer = context.Queue()
+    process = context.Process(target=measure, args=(*arguments, answer))
+    process.start()
+    process.join()
+    if process.exitcode:
+        raise SystemExit(f"{measure.__name__}{arguments} failed")
+    return answer.get()
 
 
 def main() -> None:
@@ -89,30 +120,19 @@ def main() -> None:
     parser.add_argument("--side", type=int, default=60)
     parser.add_argument("--channels", type=int, default=256)
     options = parser.parse_args()
-    os.environ["MALLOC_MMAP_THRESHOLD_"] = "1000000"  # read by the C library of the processes to come
-    context = multiprocessing.get_context("spawn")
     size = f"{options.frames} x {options.side} x {options.side} x {options.channels}"
     threads = torch.get_num_threads()
     print(f"{size}, torch {torch.__version__}, {options.device}, {threads} threads, median of {options.repeat}")
     print(f"{'':10s}" + "".join(f"{way:>22s}" for way in WAYS) + f"{'dense / ours':>28s}")
     for rounds in ROUNDS:
-        cells, measured = [], []
-        for way in WAYS:
-            answer = context.Queue()
-            process = context.Process(target=_measure, args=(way, rounds, options, answer))
-            process.start()
-            process.join()
-            if process.exitcode:
-                cells.append("failed")
-                continue
-            measured.append(answer.get())
-            cells.append("{:9.2f} s {:6.0f} MiB".format(*measured[-1]))
-        ratio = ""
-        if len(measured) == 2:
-            (our_time, our_memory), (dense_time, dense_memory) = measured
-            memory = f"{dense_memory / our_memory:.1f}" if our_memory >= 1 else "too little to tell"
-            ratio = f"time {dense_time / our_time:.2f}, memory {memory}"
-        print(f"{f'K = {rounds}':10s}" + "".join(f"{cell:>22s}" for cell in cells) + f"{ratio:>28s}", flush=True)
+        seconds = _in_own_process(_seconds, rounds, options)
+        os.environ["MALLOC_MMAP_THRESHOLD_"] = "200000"  # read by the C library of the processes to come
+        memory = {way: _in_own_process(_memory, way, rounds, options) for way in WAYS}
+        del os.environ["MALLOC_MMAP_THRESHOLD_"]
+        cells = "".join(f"{f'{median(seconds[way]):.2f} s {memory[way]:6.0f} MiB':>22s}" for way in WAYS)
+        faster = median(dense / ours for ours, dense in zip(seconds["ours"], seconds["dense"], strict=True))
+        ratio = f"time {faster:.2f}, memory {memory['dense'] / max(memory['ours'], 1):.1f}"
+        print(f"{f'K = {rounds}':10s}{cells}{ratio:>28s}", flush=True)
 
 
 if __name__ == "__main__":

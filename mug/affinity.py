@@ -14,10 +14,14 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
+from mug.chunked_attention import Attention, CoAttention
 from mug.precision import widen
 
 CHUNK_ELEMENTS = 1 << 24
 """Affinities held at a time where they are worked off in chunks: 64 MiB in single precision."""
+
+NARROW = 4
+"""How many times wider than a query its value is, from which on padding costs more than fused kernels save."""
 
 TILE = 12
 """Side, in cells, of the square of queries that `topk_attend` compares with one stretch of memory."""
@@ -25,6 +29,8 @@ TILE = 12
 
 def attend(query: Tensor, source: Tensor, value: Tensor, temperature: float | Tensor = 1.0) -> Tensor:
     """Reads `value` where `source` resembles `query` (MuG Eq. 9, 10), in memory linear in N and M.
+
+    Differentiable once.
 
     Args:
         query: (B, N, C).
@@ -35,11 +41,38 @@ def attend(query: Tensor, source: Tensor, value: Tensor, temperature: float | Te
     Returns:
         (B, N, D), of the type of `value`.
     """
-    width = max(query.shape[-1], value.shape[-1])  # the fused kernels want one width; zeros add nothing to a product
     if not (isinstance(temperature, float) and temperature == 1.0):
         query = query / temperature
-    q, k, v = (_widened(x.to(value.dtype), width).unsqueeze(1) for x in (query, source, value))
+    query, source = query.to(value.dtype), source.to(value.dtype)
+    if NARROW * query.shape[-1] <= value.shape[-1] and _in_chunks(value):
+        return Attention.apply(query, source, value)
+    width = max(query.shape[-1], value.shape[-1])  # the fused kernels want one width; zeros add nothing to a product
+    q, k, v = (_widened(x, width).unsqueeze(1) for x in (query, source, value))
     return F.scaled_dot_product_attention(q, k, v, scale=1.0)[:, 0, :, : value.shape[-1]].to(value.dtype)
+
+
+def co_attend(left: Tensor, right: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
+    """Each of two sides reads the other through one edge E = L W R^T (AGNN Eq. 5, 7), in memory linear in N and M.
+
+    Differentiable once.
+
+    Args:
+        left: L (B, N, C).
+        right: R (B, M, C).
+        weight: W (C, C).
+
+    Returns:
+        softmax(E) R (B, N, C) and softmax(E^T) L (B, M, C), of the type of the sides.
+    """
+    if _in_chunks(left):
+        return CoAttention.apply(left, right, weight)
+    query = left @ weight
+    return attend(query, right, right), attend(right, query, left)
+
+
+def _in_chunks(value: Tensor) -> bool:
+    """Whether `mug.chunked_attention` has the precision for these values; where less will do, fused kernels fly."""
+    return value.dtype in (torch.float32, torch.float64) and not torch.is_autocast_enabled(value.device.type)
 
 
 def _widened(x: Tensor, width: int) -> Tensor:
