@@ -38,7 +38,7 @@ class LoopEdge(nn.Module):
         return attend(self.f(state_bpc), self.h(state_bpc), state_bpc)
 
     def message(self, read_bpc: Tensor, state_bpc: Tensor) -> Tensor:
-        """e_ii (B, P, C) of what was `read`: W_l may as well come after the sum over positions, and costs nothing."""
+        """e_ii (B, P, C) of what was `read`; W_l is linear and may come last, so that nothing else need be kept."""
         return self.alpha * self.l(read_bpc) + state_bpc
 
 

@@ -71,7 +71,7 @@ def co_attend(left: Tensor, right: Tensor, weight: Tensor) -> tuple[Tensor, Tens
 
 
 def _in_chunks(value: Tensor) -> bool:
-    """Whether `mug.chunked_attention` has the precision for these values; where less will do, fused kernels fly."""
+    """Whether to read by `mug.chunked_attention`, in full precision; in less, fused kernels have faster arithmetic."""
     return value.dtype in (torch.float32, torch.float64) and not torch.is_autocast_enabled(value.device.type)
 
 
