@@ -45,9 +45,11 @@ def dense_attend(query: Tensor, source: Tensor, value: Tensor, temperature: floa
     return (query @ source.transpose(1, 2) / temperature).softmax(2) @ value
 
 
-@pytest.fixture(params=[7 * 29, 13 * 29, 1 << 20], ids=["two chunks", "one full chunk", "one chunk"])
+@pytest.fixture(params=[1, 7 * 29, 13 * 29, 1 << 20], ids=["seven chunks", "four", "two", "one"])
 def chunks(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of 13 queries, with 29 sources."""
     monkeypatch.setattr(chunked_attention, "CHUNK_ELEMENTS", request.param)
+    monkeypatch.setattr(chunked_attention, "ALIGNED", 2 if request.param == 1 else 4)
 
 
 @pytest.mark.usefixtures("chunks")
