@@ -44,8 +44,14 @@ def attend(query: Tensor, source: Tensor, value: Tensor, temperature: float | Te
     if not (isinstance(temperature, float) and temperature == 1.0):
         query = query / temperature
     query, source = query.to(value.dtype), source.to(value.dtype)
-    if NARROW * query.shape[-1] <= value.shape[-1] and _in_chunks(value):
+    if NARROW * query.shape[-1] > value.shape[-1]:
+        return _fused(query, source, value)
+    if _in_chunks(value):
         return Attention.apply(query, source, value)
+    return checkpoint(_fused, query, source, value, use_reentrant=False)  # else autograd keeps what is padded
+
+
+def _fused(query: Tensor, source: Tensor, value: Tensor) -> Tensor:
     width = max(query.shape[-1], value.shape[-1])  # the fused kernels want one width; zeros add nothing to a product
     q, k, v = (_widened(x, width).unsqueeze(1) for x in (query, source, value))
     return F.scaled_dot_product_attention(q, k, v, scale=1.0)[:, 0, :, : value.shape[-1]].to(value.dtype)
@@ -67,7 +73,8 @@ def co_attend(left: Tensor, right: Tensor, weight: Tensor) -> tuple[Tensor, Tens
     if _in_chunks(left):
         return CoAttention.apply(left, right, weight)
     query = left @ weight
-    return attend(query, right, right), attend(right, query, left)
+    x, y = left.to(query.dtype), right.to(query.dtype)  # what autocast narrows is narrowed once, and kept once
+    return attend(query, y, y).to(left.dtype), attend(y, query, x).to(right.dtype)
 
 
 def _in_chunks(value: Tensor) -> bool:

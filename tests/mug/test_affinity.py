@@ -91,6 +91,30 @@ def test_in_half_precision_both_sides_read_about_the_same() -> None:
     torch.testing.assert_close(narrow, attend(inputs[0][..., :2], inputs[1][..., :2], inputs[1]), rtol=0.1, atol=0.1)
 
 
+def kept_maps(compute: Callable[[], Tensor | tuple[Tensor, ...]], one: Tensor) -> float:
+    """How many times the bytes of `one` autograd keeps for the backward pass."""
+    storages = {}
+
+    def pack(x: Tensor) -> Tensor:
+        storages[x.untyped_storage().data_ptr()] = x
+        return x
+
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda x: x):
+        results = compute()
+    assert results is not None
+    return sum(x.untyped_storage().nbytes() for x in storages.values()) / one.nbytes
+
+
+def test_in_half_precision_nothing_is_kept_twice_or_padded() -> None:
+    left, right, narrow = (fresh(1, 64, n).detach().float().requires_grad_() for n in (32, 32, 4))
+    weight = torch.eye(32).requires_grad_()
+    with torch.autocast("cpu", torch.bfloat16):
+        both = kept_maps(lambda: co_attend(left, right, weight), left)
+        loop = kept_maps(lambda: attend(narrow, narrow * 2, left), left)
+    assert both <= 3.5  # halves: query and sides, what was read of each, W; and the sums of the softmaxes
+    assert loop <= 1.5  # the value itself, and what is narrow
+
+
 @pytest.mark.parametrize("width", [2, 8])
 def test_no_matrix_of_positions_is_held(width: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(chunked_attention, "CHUNK_ELEMENTS", 32 * 2048)
