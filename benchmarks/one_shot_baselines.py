@@ -22,9 +22,9 @@ from downstream.device import choose_device
 from downstream.features import Extractor, lab_features, phi_features, untrained_phi
 from downstream.metrics.boundary import f_measure
 from downstream.metrics.region import jaccard
-from downstream.one_shot import Propagator
+from downstream.one_shot.propagator import Propagator
+from downstream.one_shot.protocols import PRESETS
 from downstream.propagate import annotation, first_mask
-from downstream.protocols import PRESETS
 from mug.backbone import BackboneConfig
 from mug.checkpoint import load_weights
 from mug.masks import VOID, read_mask
@@ -47,7 +47,7 @@ def main() -> None:
     options = parser.parse_args()
     device = choose_device(options.device)
     config = PRESETS[options.preset]
-    config = replace(config, size=options.size or config.size)
+    config = replace(config, size=options.size or config.size, evidence="none")  # what features are worth by themselves
     videos = find_videos(options.root)
     results: dict[str, Scores] = {}
     temperatures: dict[str, float] = {}

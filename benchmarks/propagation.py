@@ -22,8 +22,8 @@ from peak_memory import peak_memory
 from torch import Tensor
 
 from downstream.backbones import named_network
-from downstream.one_shot import Propagator, fit_frame
-from downstream.protocols import PRESETS
+from downstream.one_shot.propagator import Propagator, fit_frame
+from downstream.one_shot.protocols import PRESETS
 
 OBJECTS = (1, 10)
 

@@ -26,6 +26,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from downstream.colour import colours
 from mug.priors import PRIORS, Prior
 
 if TYPE_CHECKING:
@@ -43,8 +44,6 @@ DROPPED = 0.4
 """What is left of the probability of clutter: not foreground, but the flow may bring it back."""
 AGREEMENT_PX = 1.0
 """Pixels, at the size phi sees, that flow there and back may miss by."""
-COLOUR_BLURS = (0.0, 0.0125, 0.033)
-"""Widths, as shares of the frame's height, at which a readout sees colour: the pixel, its texture, its surroundings."""
 PLACE_UNIT = 0.25
 """Place is measured from the middle of the evidence, in this share of the frame's height."""
 BATCH = 2048
@@ -304,14 +303,6 @@ class View:
             phi = self._watched.phi[t].astype(np.float32)
             seen.append(cv2.resize(phi, (width, height), interpolation=cv2.INTER_LINEAR))
         return np.concatenate(seen, -1)
-
-
-def colours(frame: np.ndarray) -> np.ndarray:
-    """(H, W, 9): Lab at three scales, each channel of about unit spread."""
-    lab: np.ndarray = cv2.cvtColor(frame.astype(np.float32) / 255, cv2.COLOR_RGB2LAB)
-    lab = (lab - np.array((50, 0, 0), np.float32)) / np.array((50, 25, 25), np.float32)
-    widths = [share * frame.shape[0] for share in COLOUR_BLURS]
-    return np.concatenate([cv2.GaussianBlur(lab, (0, 0), w) if w else lab for w in widths], -1)
 
 
 def places(size: tuple[int, int], middle: np.ndarray) -> np.ndarray:

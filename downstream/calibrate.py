@@ -14,8 +14,8 @@ from downstream.backbones import OURS, TEMPERATURE_KEY, open_backbone
 from downstream.device import choose_device
 from downstream.features import Extractor, phi_features
 from downstream.metrics.region import jaccard
-from downstream.one_shot import Propagator
-from downstream.protocols import PRESETS, Preset, PropagationConfig
+from downstream.one_shot.propagator import Propagator
+from downstream.one_shot.protocols import PRESETS, Preset, PropagationConfig
 from mug.checkpoint import load_weights, save_weights
 from mug.errors import InputError
 from mug.masks import VOID
@@ -55,7 +55,7 @@ def calibrate(options: CalibrateOptions) -> None:
     ours = options.backbone == OURS
     if ours and options.preset != "mug":
         raise InputError(f"--preset {options.preset}: weights of MuG keep the temperature of `mug`; leave it out")
-    config = replace(PRESETS[options.preset], size=None)
+    config = replace(PRESETS[options.preset], size=None, evidence="none")  # matching alone tells what suits it
     if ours:
         model, metadata = load_weights(options.weights)
         extract = phi_features(model.phi.to(device).eval())

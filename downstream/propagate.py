@@ -14,8 +14,9 @@ from downstream.backbones import OURS, Backbone, open_backbone
 from downstream.data.dataset import Dataset, Kind
 from downstream.data.kinds import find_dataset, open_dataset, open_videos
 from downstream.device import choose_device
-from downstream.one_shot import Propagator
-from downstream.protocols import LEFT_TO_THE_WEIGHTS, PRESETS, Preset
+from downstream.one_shot.motion import whole_video
+from downstream.one_shot.propagator import Propagator
+from downstream.one_shot.protocols import LEFT_TO_THE_WEIGHTS, PRESETS, Preset, Witnesses
 from mug.errors import InputError
 from mug.files import prepare_output
 from mug.masks import VOID, read_mask, write_mask
@@ -52,6 +53,11 @@ class PropagateOptions:
     temperature: float | None = None
     """Of the softmax over similarities; when not given, the published one, or for `mug` and `paper` what the weights
     say suits them."""
+    evidence: Witnesses | None = None
+    """What joins matching in every frame: that an object moves (`motion`), what it looks like (`appearance`), `both` or
+    `none`. The preset's when not given: both for `mug`, none for the others."""
+    causal: bool = False
+    """Segment each frame from the frames before it alone, as a live stream would have it."""
     overlay: bool = False
     """Write OUT/<sequence>.mp4 too, with the masks drawn over the frames."""
     overwrite: bool = False
@@ -65,6 +71,11 @@ class _Job(NamedTuple):
     given: dict[str, np.ndarray]
     """Masks that are given, by their frame's name: the first, and those of frames in which more objects appear."""
     folder: Path
+
+    @property
+    def start(self) -> int:
+        """The first frame with a mask: there is nothing to find before it."""
+        return next(i for i, name in enumerate(self.video.frame_names) if name in self.given)
 
 
 def propagate(options: PropagateOptions) -> None:
@@ -81,11 +92,13 @@ def propagate(options: PropagateOptions) -> None:
         config,
         size=options.size or config.size,
         temperature=options.temperature or preset_temperature(options.preset, backbone),
+        evidence=options.evidence or config.evidence,
     )
     for job in jobs:  # every folder is looked at before the first is written to
         prepare_output(job.folder, options.overwrite)
     for job in jobs:
-        _run(job, Propagator(backbone.extract, config, device), options.overlay)
+        motion = None if options.causal else whole_video(job.video, job.start)
+        _run(job, Propagator(backbone.extract, config, device, motion), options.overlay)
 
 
 def preset_temperature(preset: Preset, backbone: Backbone) -> float:
@@ -163,11 +176,10 @@ def _run(job: _Job, propagator: Propagator, overlay: bool) -> None:
         if overlay:
             movie = job.folder.with_name(f"{job.folder.name}.mp4")
             writer = stack.enter_context(OverlayWriter(movie, video.fps, video.size))
-        started = False
-        for name, frame in zip(video.frame_names, track(video, video.name, len(video)), strict=True):
-            started = started or name in job.given
-            # where the first mask is not of the first frame, there is nothing to find before it
-            mask = propagator.step(frame, job.given.get(name)) if started else np.zeros(video.size, np.uint8)
+        frames = track(video, video.name, len(video))
+        for index, (name, frame) in enumerate(zip(video.frame_names, frames, strict=True)):
+            known = index >= job.start
+            mask = propagator.step(frame, job.given.get(name)) if known else np.zeros(video.size, np.uint8)
             write_mask(job.folder / f"{name}.png", mask)
             if writer is not None:
                 writer.write(frame, mask)

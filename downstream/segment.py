@@ -17,8 +17,9 @@ from downstream.data.kinds import open_videos
 from downstream.device import choose_device
 from downstream.graph_segment import GraphConfig, as_trained, segment_by_graph
 from downstream.instances import Carrier, InstanceConfig, Instances
-from downstream.one_shot import Propagator
-from downstream.protocols import PRESETS
+from downstream.one_shot.motion import whole_video
+from downstream.one_shot.propagator import Propagator
+from downstream.one_shot.protocols import PRESETS
 from downstream.zero_shot import ZeroShotConfig, check_config, segment_video, segment_video_by
 from mug.checkpoint import load_weights
 from mug.errors import InputError
@@ -143,7 +144,7 @@ def carrier_by(options: SegmentOptions, device: torch.device) -> Carrier | None:
     config = replace(config, temperature=temperature or config.temperature)
 
     def carry(video: Video, first: np.ndarray) -> Iterator[np.ndarray]:
-        propagator = Propagator(extract, config, device)
+        propagator = Propagator(extract, config, device, whole_video(video))
         for index, frame in enumerate(video):
             yield propagator.step(frame, None if index else first)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -48,10 +48,10 @@ def motion_prior(video: Video, indices: Sequence[int] | None = None) -> Iterator
     """
     frames = _Frames(video)
     for chunk in chunks(range(len(video)) if indices is None else indices):
-        looks = [look(frames, index) for index in chunk]
+        looks = [look(*frames.around(index)) for index in chunk]
         agreed = agree(looks, chunk)
-        for index, seen, soft in zip(chunk, looks, agreed, strict=True):
-            yield finish(soft[seen.pieces.labels], frames.small(index), video.size)
+        for seen, soft in zip(looks, agreed, strict=True):
+            yield finish(soft, seen, video.size)
 
 
 @dataclass(frozen=True)
@@ -59,6 +59,7 @@ class Look:
     """What is seen in one frame, by its n superpixels.
 
     Attributes:
+        frame: (H, W, 3) uint8 RGB at working size.
         pieces: The superpixels.
         lab: (n, 3) mean CIE Lab colours.
         place: (n, 2) centres (x, y) in heights of the frame.
@@ -66,6 +67,7 @@ class Look:
         evidence: (n,) in [0, 1], motion times saliency.
     """
 
+    frame: np.ndarray
     pieces: Superpixels
     lab: np.ndarray
     place: np.ndarray
@@ -87,14 +89,22 @@ class _Frames:
                 del self._kept[next(iter(self._kept))]
         return self._kept[index]
 
+    def around(self, index: int) -> tuple[np.ndarray, dict[int, np.ndarray]]:
+        """A frame, and those before and after it, by how many frames later they are."""
+        # in order of time, since reading a video file backwards is slow
+        near = {by: self.small(index + by) for by in (-1, 0, 1) if 0 <= index + by < len(self.video)}
+        return near.pop(0), near
 
-def look(frames: _Frames, index: int) -> Look:
-    """Cuts a frame into superpixels and gathers its evidence."""
+
+def look(frame: np.ndarray, near: Mapping[int, np.ndarray]) -> Look:
+    """Cuts a frame into superpixels and gathers its evidence.
+
+    Args:
+        frame: (H, W, 3) uint8 RGB at working size.
+        near: Frames before and after it, by how many frames later they are.
+    """
     import cv2
 
-    # in order of time, since reading a video file backwards is slow
-    near = {offset: frames.small(index + offset) for offset in (-1, 0, 1) if 0 <= index + offset < len(frames.video)}
-    frame = near.pop(0)
     height, width = frame.shape[:2]
     pieces = superpixels(frame, height * width // PIECE_AREA, compactness=15, iterations=6)
     flows = {offset: optical_flow(frame, other) for offset, other in near.items()}
@@ -106,6 +116,7 @@ def look(frames: _Frames, index: int) -> Look:
     )
     lab = cv2.cvtColor(frame.astype(np.float32) / 255, cv2.COLOR_RGB2LAB)
     return Look(
+        frame,
         pieces,
         pieces.mean(lab),
         pieces.centres() * [width / height, 1],
@@ -244,9 +255,10 @@ def centre(frames: Sequence[np.ndarray]) -> list[np.ndarray]:
     return maps
 
 
-def finish(soft: np.ndarray, frame: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """Fits a (H, W) map at working size to the edges of its frame and brings it to the video's size, as uint8."""
+def finish(soft: np.ndarray, seen: Look, size: tuple[int, int]) -> np.ndarray:
+    """Fits a (n,) map over superpixels to the edges of its frame and brings it to the video's size, as uint8."""
     import cv2
 
-    smooth = cv2.ximgproc.guidedFilter(frame, soft.astype(np.float32), 4, 1e-3 * 255**2)
+    map_hw = soft[seen.pieces.labels].astype(np.float32)
+    smooth = cv2.ximgproc.guidedFilter(seen.frame, map_hw, 4, 1e-3 * 255**2)
     return to_bytes(cv2.resize(smooth, size[::-1], interpolation=cv2.INTER_LINEAR))

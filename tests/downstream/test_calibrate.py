@@ -14,13 +14,13 @@ from torch import Tensor
 import downstream.calibrate
 from downstream.calibrate import Recorder, best_temperature, calibration_clip, score_temperatures
 from downstream.features import lab_features
-from downstream.protocols import PRESETS
+from downstream.one_shot.protocols import PRESETS
 from mug.backbone import BackboneConfig
 from mug.checkpoint import load_weights, save_weights
 from mug.cli import main
 from mug.model import ModelConfig, MuG
 
-MEMORY = replace(PRESETS["mug"], size=None)
+MEMORY = replace(PRESETS["mug"], size=None, evidence="none")
 
 
 @pytest.fixture(scope="module")

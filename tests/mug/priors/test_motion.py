@@ -144,9 +144,10 @@ def test_links_follow_the_flow_and_what_is_passed_on_follows_them():
     lab = np.zeros((3, 3))
     place = np.array([[0.0, 0.0], [1.0, 0.0], [2.0, 0.0]])
     velocity = np.array([[2.0, 0.0], [0.0, 0.0], [-2.0, 0.0]])
+    frame = np.zeros((1, 3, 3), np.uint8)
     looks = [
-        Look(pieces, lab, place, velocity, np.array([1.0, 0, 0])),
-        Look(pieces, lab, place, -velocity[::-1] * -1, np.zeros(3)),
+        Look(frame, pieces, lab, place, velocity, np.array([1.0, 0, 0])),
+        Look(frame, pieces, lab, place, -velocity[::-1] * -1, np.zeros(3)),
     ]
     links = time_links(looks, [0, 1])
     np.testing.assert_allclose(np.asarray(links.sum(axis=1)).ravel(), 1)

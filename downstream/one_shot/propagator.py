@@ -14,7 +14,9 @@ from PIL import Image
 from torch import Tensor
 
 from downstream.features import Extractor
-from downstream.protocols import PropagationConfig
+from downstream.one_shot.evidence import Seen, gather
+from downstream.one_shot.motion import Motion
+from downstream.one_shot.protocols import PropagationConfig
 from mug.affinity import topk_attend
 from mug.errors import InputError
 from mug.masks import VOID
@@ -26,7 +28,7 @@ class Propagator:
 
     Example:
         >>> from downstream.features import lab_features
-        >>> from downstream.protocols import PRESETS
+        >>> from downstream.one_shot.protocols import PRESETS
         >>> propagator = Propagator(lab_features, PRESETS["mug"])
         >>> frame = np.zeros((32, 48, 3), np.uint8)
         >>> mask = np.zeros((32, 48), np.uint8)
@@ -39,11 +41,19 @@ class Propagator:
         extract: Maps a frame to the features that are compared, on `device`.
         config: How labels travel.
         device: Where features and labels live.
+        motion: What tells which parts of each frame move, where `config` asks for it: the past of the video by default.
     """
 
-    def __init__(self, extract: Extractor, config: PropagationConfig, device: torch.device | str = "cpu") -> None:
+    def __init__(
+        self,
+        extract: Extractor,
+        config: PropagationConfig,
+        device: torch.device | str = "cpu",
+        motion: Motion | None = None,
+    ) -> None:
         self._extract = extract
         self._config = config
+        self._evidence = gather(config.evidence, motion)
         self._device = torch.device(device)
         self._ids = [0]  # the object that each channel of the labels stands for; background first
         self._recent: deque[_Memory] = deque(maxlen=config.frames)
@@ -70,19 +80,27 @@ class Propagator:
             raise InputError("the first frame shows no object: give its mask, with ids from 1")
         shown = fit_frame(frame, self._config)
         features = self._features(shown)
-        if self._ids == [0]:
-            propagated = None
-        else:
-            values = self._propagate(features)
-            propagated = self._assign(values, frame, shown.shape[:2])
+        seen = self._evidence.see(frame, features) if self._evidence else None
+        propagated = None
+        if self._ids != [0]:
+            votes = self._propagate(features)
+            fine = votes if self._evidence is None or seen is None else self._evidence.join(seen, votes)
+            grid = (votes.shape[1], votes.shape[2])
+            labels = F.adaptive_avg_pool2d(fine, grid).to(votes)  # changes nothing where only matching is heard
+            propagated = self._assign(fine, frame, shown.shape[:2])
         if mask is None:
             assert propagated is not None
-            self._recent.append(_Memory(features, self._remembered(values, propagated, shown.shape[:2])))
+            self._recent.append(_Memory(features, self._remembered(labels, propagated, shown.shape[:2])))
             return propagated
-        return self._take(features, mask, propagated, shown.shape[:2])
+        return self._take(features, mask, propagated, shown.shape[:2], seen)
 
     def _take(
-        self, features: Tensor, mask: np.ndarray, propagated: np.ndarray | None, shown: tuple[int, ...]
+        self,
+        features: Tensor,
+        mask: np.ndarray,
+        propagated: np.ndarray | None,
+        shown: tuple[int, ...],
+        seen: Seen | None,
     ) -> np.ndarray:
         """Remembers a frame with the mask that came with it, and gives the frame's complete mask."""
         given = [int(i) for i in np.unique(mask) if i not in (0, VOID)]
@@ -94,6 +112,9 @@ class Propagator:
             merged = np.where(np.isin(mask, given), mask, others).astype(np.uint8)
         self._ids += [i for i in given if i not in self._ids]
         memory = _Memory(features, self._to_grid(merged, features, shown))
+        if self._evidence is not None and seen is not None:
+            labels = labels_to_grid(merged, self._ids, seen.size)
+            self._evidence.given(seen, labels, [self._ids.index(i) for i in given])
         # what was remembered of these objects, and of the places where they were not yet known, is out of date
         self._recent.clear()
         self._recent.extend([memory] * (self._config.first_copies if self._config.keep_first else 1))

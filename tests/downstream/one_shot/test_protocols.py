@@ -19,8 +19,8 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
-from downstream.one_shot import Propagator, fit_frame, labels_to_grid, stretched
-from downstream.protocols import PRESETS, Preset, PropagationConfig
+from downstream.one_shot.propagator import Propagator, fit_frame, labels_to_grid, stretched
+from downstream.one_shot.protocols import PRESETS, Preset, PropagationConfig
 
 GRID = (14, 28)
 CHANNELS = 12

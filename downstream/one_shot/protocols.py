@@ -11,6 +11,8 @@ from typing import Literal
 
 Preset = Literal["mug", "paper", "crw", "vfs", "vfs_r50", "dino", "dinov3", "timecycle", "corrflow"]
 
+Witnesses = Literal["none", "motion", "appearance", "both"]
+
 
 @dataclass
 class PropagationConfig:
@@ -54,6 +56,11 @@ class PropagationConfig:
     itself a softmax, of which the k largest weights count as they are; then the mean over frames."""
     temperature: float = 0.05
     """Divides the similarities before the softmax; it has to suit the spread of the features."""
+
+    # --- what else speaks for an object ---
+    evidence: Witnesses = "none"
+    """What joins the votes of matching in every frame (`downstream.one_shot.evidence`): that an object moves, what it
+    looks like, or both; `none`: matching alone."""
 
     # --- labels ---
     first_labels: Literal["area", "bilinear", "nearest"] = "area"
@@ -104,8 +111,8 @@ _VFS = PropagationConfig(
 )
 
 PRESETS: dict[Preset, PropagationConfig] = {
-    # ours: MuG Eq. 17 over a memory
-    "mug": PropagationConfig(size=480),
+    # ours: MuG Eq. 17 over a memory, joined by evidence
+    "mug": PropagationConfig(size=480, evidence="both"),
     # MuG Eq. 17 to the letter: the frame before, a softmax over all of it, one label a cell
     "paper": PropagationConfig(
         frames=1,

@@ -13,11 +13,11 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from downstream.features import lab_features
-from downstream.one_shot import Propagator, labels_to_grid
-from downstream.protocols import PRESETS, PropagationConfig
+from downstream.one_shot.propagator import Propagator, labels_to_grid
+from downstream.one_shot.protocols import PRESETS, PropagationConfig
 from mug.errors import InputError
 
-MEMORY = replace(PRESETS["mug"], size=None)  # the frames here are small
+MEMORY = replace(PRESETS["mug"], size=None, evidence="none")  # matching alone; the frames here are small
 CELL = 8
 GRID = (5, 7)
 

@@ -1,0 +1,41 @@
+"""The motion prior as a video goes on: from the whole video, or from its past alone."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+
+import numpy as np
+
+from mug.priors.motion import WORKING_SIDE, Look, agree, finish, look, motion_prior
+from mug.priors.superpixels import shrink
+from mug.video import Video
+
+Motion = Callable[[np.ndarray], np.ndarray]
+"""Called with each frame, HWC uint8 RGB, in turn; gives its soft foreground map, HW uint8, 128 where undecided."""
+
+PAST = 12
+"""Frames that agree on what moves, where the future is not known."""
+
+
+def whole_video(video: Video, start: int = 0) -> Motion:
+    """The motion prior of each frame of a video from frame `start` on, past and future agreed."""
+    maps = motion_prior(video, range(start, len(video)))
+    return lambda frame: next(maps)
+
+
+class Past:
+    """The same from the past alone, frame by frame: of no more than `PAST` frames anything is kept."""
+
+    def __init__(self) -> None:
+        self._last: np.ndarray | None = None
+        self._looks: deque[Look] = deque(maxlen=PAST)
+
+    def __call__(self, frame: np.ndarray) -> np.ndarray:
+        """(H, W) uint8 soft foreground map of the next frame (H, W, 3) uint8; of the first by saliency alone."""
+        small = shrink(frame, WORKING_SIDE)
+        others = {} if self._last is None else {-1: self._last}
+        self._last = small
+        self._looks.append(look(small, others))
+        soft = agree(list(self._looks), range(len(self._looks)))[-1]
+        return finish(soft, self._looks[-1], frame.shape[:2])
