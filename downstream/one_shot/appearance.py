@@ -10,8 +10,10 @@ from torch import Tensor
 
 from downstream.colour import colours
 
-STRIDE = 4
+STRIDE = 2
 """Pixels at working size between those that are looked at."""
+LEARNED = 2
+"""Of so many looks across and down one is learned from."""
 RANDOM_FEATURES = 200
 """Random features that stand for a Gaussian kernel on colour (Rahimi and Recht 2007)."""
 BANDWIDTH = 0.7
@@ -40,7 +42,7 @@ class Appearance:
 
     def look(self, small: np.ndarray, features_chw: Tensor) -> np.ndarray:
         """(h', w', C) looks of a frame (H, W, 3) uint8 and its features (C, h, w), every `STRIDE` pixels."""
-        colour = colours(small)[STRIDE // 2 :: STRIDE, STRIDE // 2 :: STRIDE]
+        colour = sampled(colours(small).transpose(2, 0, 1), STRIDE).transpose(1, 2, 0)
         rows, columns = colour.shape[:2]
         kernel = np.cos(colour @ self._frequency + self._phase) * np.float32((2 / RANDOM_FEATURES) ** 0.5)
         features = features_chw.float().permute(1, 2, 0).contiguous().cpu().numpy()
@@ -57,13 +59,14 @@ class Appearance:
             labels_lhw: (L, H, W) probabilities at working size; a pixel counts by how far its best label is ahead.
             given: Whether a mask was given, or these were found.
         """
-        labels = labels_lhw[:, STRIDE // 2 :: STRIDE, STRIDE // 2 :: STRIDE].reshape(len(labels_lhw), -1)
+        labels, looks = sampled(sampled(labels_lhw, STRIDE), LEARNED), sampled(looks.transpose(2, 0, 1), LEARNED)
+        labels = labels.reshape(len(labels), -1)
         best = labels.argmax(0)
         ordered = np.sort(labels, 0)
         sure = (ordered[-1] - ordered[-2]).astype(np.float32)
         mass = np.bincount(best, sure, len(labels))
         weight = sure / np.maximum(mass, FEWEST)[best].astype(np.float32)
-        x = looks.reshape(-1, looks.shape[-1])
+        x = looks.reshape(len(looks), -1).T
         weighted = x * weight[:, None]
         y = np.eye(len(labels), dtype=np.float32)[best]
         gram, answer = weighted.T @ x, weighted.T @ y
@@ -84,6 +87,11 @@ class Appearance:
         both = self._given + self._found
         ridge = max(RIDGE * float(np.trace(both.gram)) / len(both.gram), 1e-6)  # above 0 where all was void
         self._weights = np.linalg.solve(both.gram + ridge * np.eye(len(both.gram), dtype=np.float32), both.answer)
+
+
+def sampled(maps_chw: np.ndarray, stride: int) -> np.ndarray:
+    """(C, H, W) -> (C, h, w): one position of every `stride` across and down, near the middle of its cell."""
+    return maps_chw[:, stride // 2 :: stride, stride // 2 :: stride]
 
 
 @dataclass(frozen=True)

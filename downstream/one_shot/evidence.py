@@ -33,7 +33,7 @@ VETO = 1e-3
 """Votes below it count as this much: how sure matching can be that an object is not there."""
 CERTAINTY = 1e-3
 """The motion prior is held within [CERTAINTY, 1 - CERTAINTY] before its log odds are taken."""
-MOTION = 0.7
+MOTION = 0.5
 """What the log odds of a prior that explains a given mask perfectly count against those of matching."""
 APPEARANCE = 0.4
 """What the readout of appearance, 0 to 1, counts."""

@@ -125,9 +125,8 @@ def test_appearance_is_a_ridge_regression() -> None:
         model.learn(looks[t], labels[t], given=t == 0)
     gram, answer = np.zeros((7, 7)), np.zeros((7, 3))
     for t, share in enumerate((1, (1 - appearance.FORGET) * appearance.FORGET, 1 - appearance.FORGET)):
-        half = appearance.STRIDE // 2
-        p = labels[t][:, half :: appearance.STRIDE, half :: appearance.STRIDE].reshape(3, -1).astype(np.float64)
-        x = looks[t].reshape(-1, 7).astype(np.float64)
+        p = labels[t][:, 1::2, 1::2][:, 1::2, 1::2].reshape(3, -1).astype(np.float64)
+        x = looks[t][1::2, 1::2].reshape(-1, 7).astype(np.float64)
         sure = np.sort(p, 0)[2] - np.sort(p, 0)[1]
         mass = np.array([sure[p.argmax(0) == i].sum() for i in range(3)])
         for n in range(len(x)):
