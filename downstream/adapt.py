@@ -76,8 +76,10 @@ class AdaptConfig:
     """Width of a readout's two hidden layers."""
 
 
-def adapt(sight: Sight, config: AdaptConfig | None = None, prior: Prior = PRIORS["motion"]) -> Iterator[np.ndarray]:
-    """Foreground probability of each frame at the size that phi sees, (h, w) float32, in order.
+def adapt(
+    sight: Sight, config: AdaptConfig | None = None, prior: Prior = PRIORS["motion"]
+) -> Iterator[tuple[range, np.ndarray]]:
+    """Stretches of the video, in order, with (T, h, w) float32 foreground probability at the size that phi sees.
 
     Args:
         sight: The video, as phi sees it.
@@ -86,7 +88,7 @@ def adapt(sight: Sight, config: AdaptConfig | None = None, prior: Prior = PRIORS
     """
     config = config or AdaptConfig()
     for stretch in stretches(len(sight.video), config.stretch):
-        yield from foreground(watch(sight, stretch, prior), config)
+        yield stretch, foreground(watch(sight, stretch, prior), config)
 
 
 def stretches(frames: int, longest: int) -> list[range]:

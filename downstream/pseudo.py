@@ -84,7 +84,8 @@ def _label(video: Video, out: Path, frames: int, weights: Path | None) -> None:
     excerpt = FrameFolder(images)
     with atomic_path(_masks(out, video)) as folder:
         folder.mkdir()
-        for name, map_hw in zip(excerpt.frame_names, segment_video(excerpt, model, ZeroShotConfig()), strict=True):
+        maps = segment_video(excerpt, model, ZeroShotConfig(carry=False))
+        for name, map_hw in zip(excerpt.frame_names, maps, strict=True):
             mask = np.where((map_hw > UNSURE[0]) & (map_hw < UNSURE[1]), VOID, map_hw > 0.5).astype(np.uint8)
             if PLAUSIBLE[0] < (mask == 1).mean() < PLAUSIBLE[1]:
                 write_mask(folder / f"{name}.png", mask)

@@ -11,7 +11,7 @@ from typing import Literal
 import numpy as np
 import torch
 
-from downstream.backbones import OURS, open_backbone
+from downstream.backbones import OURS, open_backbone, suited_temperature
 from downstream.data.dataset import Kind
 from downstream.data.kinds import open_videos
 from downstream.device import choose_device
@@ -100,8 +100,9 @@ def find_by(options: SegmentOptions, device: torch.device) -> Callable[[Video], 
         return find_by_backbone(options, device)
     if options.system == "mug":
         check_config(options)
-        mug = load_weights(options.weights)[0].to(device).eval()
-        return lambda video: segment_video(video, mug, options)
+        mug, metadata = load_weights(options.weights)
+        mug = mug.to(device).eval()
+        return lambda video: segment_video(video, mug, options, suited_temperature(mug, metadata))
     from agnn_head.checkpoint import load_weights as load_agnn
 
     graph = options.graph

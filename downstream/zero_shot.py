@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import cv2
 import numpy as np
 import torch
 
-from downstream.adapt import AdaptConfig, adapt
-from downstream.features import Extractor
-from downstream.sight import BackboneSight, MugSight
+from downstream.adapt import adapt
+from downstream.features import Extractor, phi_features
+from downstream.one_shot.propagator import fit_frame
+from downstream.one_shot.protocols import PRESETS
+from downstream.one_shot.surest import carry_surest
+from downstream.sight import BackboneSight, MugSight, Sight
 from mug.errors import InputError
 from mug.model import MuG
 from mug.video import Video
@@ -29,9 +32,13 @@ class ZeroShotConfig:
     """Pixels of the frame's shorter side as phi sees it."""
     references: int = 8
     """From how many frames, spread over the whole video, each frame is augmented."""
+    carry: bool = True
+    """In the adapted mode, carry the mask of the surest frame to all others by matching; off: half the time."""
 
 
-def segment_video(video: Video, model: MuG, config: ZeroShotConfig | None = None) -> Iterator[np.ndarray]:
+def segment_video(
+    video: Video, model: MuG, config: ZeroShotConfig | None = None, temperature: float | None = None
+) -> Iterator[np.ndarray]:
     """Foreground probability of each frame, in order.
 
     Deterministic, and memory does not grow with the length of the video.
@@ -40,6 +47,7 @@ def segment_video(video: Video, model: MuG, config: ZeroShotConfig | None = None
         video: At least one frame.
         model: In evaluation mode, on the device that shall compute.
         config: The defaults when not given.
+        temperature: Of matching; the one learned with the matching head when not given.
 
     Yields:
         (H, W) float32 in [0, 1] at the video's own size.
@@ -50,11 +58,20 @@ def segment_video(video: Video, model: MuG, config: ZeroShotConfig | None = None
     config = config or ZeroShotConfig()
     check_config(config)
     sight = MugSight(video, model, config.size, config.references)
-    yield from _at_full_size(paper_maps(sight) if config.mode == "paper" else adapt(sight, AdaptConfig()), video)
+    if config.mode == "paper":
+        maps = paper_maps(sight)
+    else:
+        extract, device = phi_features(model.phi), next(model.parameters()).device
+        maps = adapted_maps(sight, extract, temperature or float(model.temperature.detach()), device, config.carry)
+    yield from _at_full_size(maps, video)
 
 
 def segment_video_by(
-    video: Video, extract: Extractor, device: torch.device, config: ZeroShotConfig
+    video: Video,
+    extract: Extractor,
+    device: torch.device,
+    config: ZeroShotConfig,
+    temperature: float = PRESETS["mug"].temperature,
 ) -> Iterator[np.ndarray]:
     """The same with the features of any backbone, in the adapted mode: it has no readout of its own.
 
@@ -62,7 +79,8 @@ def segment_video_by(
         video: At least one frame.
         extract: The backbone.
         device: Where it computes.
-        config: Of it `size` counts.
+        config: Of it `size` and `carry` count.
+        temperature: Of matching.
 
     Yields:
         See `segment_video`.
@@ -71,7 +89,28 @@ def segment_video_by(
         InputError: a frame that cannot be read, or settings out of range.
     """
     check_config(config)
-    yield from _at_full_size(adapt(BackboneSight(video, extract, config.size, device), AdaptConfig()), video)
+    sight = BackboneSight(video, extract, config.size, device)
+    yield from _at_full_size(adapted_maps(sight, extract, temperature, device, config.carry), video)
+
+
+def adapted_maps(
+    sight: Sight, extract: Extractor, temperature: float, device: torch.device, carry: bool
+) -> Iterator[np.ndarray]:
+    """The adapted mode: (h, w) foreground probability at the size of `sight`, frame by frame.
+
+    Args:
+        sight: The video, as the backbone sees it.
+        extract: What frames are compared by.
+        temperature: Of matching.
+        device: Where it computes.
+        carry: Whether the surest mask of each stretch is carried to its other frames.
+    """
+    propagation = replace(PRESETS["mug"], temperature=temperature)
+    for stretch, maps in adapt(sight):
+        if carry:
+            frames = [fit_frame(sight.video[index], propagation, enlarge=False) for index in stretch]
+            maps = carry_surest(frames, maps, extract, replace(propagation, size=None), device)
+        yield from maps
 
 
 def _at_full_size(maps: Iterator[np.ndarray], video: Video) -> Iterator[np.ndarray]:

@@ -7,7 +7,7 @@ is known without labelling.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import cv2
@@ -43,6 +43,8 @@ class SynthOptions:
     """Columns of a frame, in pixels."""
     objects: str = "1..3"
     """Objects to a video: a number, or a range of which one is drawn for each video."""
+    resting: bool = False
+    """Whether the objects rest: nothing moves but the camera."""
     seed: int = 0
     """Same seed, same videos."""
     textures: Path | None = None
@@ -65,7 +67,8 @@ def synth(options: SynthOptions) -> None:
     for index in track(range(options.videos), "synthesising"):
         rng = np.random.default_rng([options.seed, index])
         objects = int(rng.integers(fewest, most + 1))
-        frames, masks = synthetic_video(rng, options.frames, options.height, options.width, objects, textures)
+        size = (options.frames, options.height, options.width)
+        frames, masks = synthetic_video(rng, *size, objects, textures, options.resting)
         name = f"synth{options.seed}-{index:03d}"
         for number, (frame, mask) in enumerate(zip(frames, masks, strict=True)):
             write_frame(options.out / "JPEGImages" / "480p" / name / f"{number:05d}.jpg", frame)
@@ -82,6 +85,7 @@ def synthetic_video(
     width: int = 192,
     objects: int = 1,
     textures: Sequence[np.ndarray] | None = None,
+    resting: bool = False,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Draws one video.
 
@@ -92,6 +96,7 @@ def synthetic_video(
         width: Columns of a frame.
         objects: How many objects; each is in sight in the first frame.
         textures: Photos, HWC uint8 RGB; `load_textures()` by default.
+        resting: Whether the objects rest on the background.
 
     Returns:
         Frames (T, H, W, 3) uint8 RGB and masks (T, H, W) uint8 with ids from 1, later ids in front of earlier ones.
@@ -101,6 +106,8 @@ def synthetic_video(
     camera = _Camera.draw(rng, textures, frames, size)
     occluder = _occluder(rng, textures, frames, size, camera) if rng.random() < 0.4 else None
     bodies = _visible_bodies(rng, textures, frames, size, objects, camera, occluder)
+    if resting:
+        bodies = [camera.laid_down(body) for body in bodies]
     light = 1 + _smooth(rng, frames, 0.10)[:, None] + _smooth(rng, frames, 0.03, 3)
     blur, noise = rng.uniform(0.3, 0.7), rng.uniform(1.0, 3.0)
     frames_thwc = np.empty((frames, height, width, 3), np.uint8)
@@ -177,6 +184,18 @@ class _Camera:
     def render(self, t: int) -> np.ndarray:
         """The background of frame t, HWC float32, 0 to 255."""
         return self.cut.read(np.exp(-self.zoom[t]) * self.grid @ rotation(-self.roll[t]).T + self.shift[t])
+
+    def laid_down(self, body: Body) -> Body:
+        """A body that stays where it is in the first frame, as a part of the background."""
+        place = np.exp(-self.zoom[0]) * rotation(-self.roll[0]) @ body.centre[0] + self.shift[0]
+        seen = zip(self.zoom, self.roll, self.shift, strict=True)
+        return replace(
+            body,
+            centre=np.stack([np.exp(zoom) * rotation(roll) @ (place - shift) for zoom, roll, shift in seen]),
+            scale=body.scale[0] + self.zoom - self.zoom[0],
+            angle=body.angle[0] + self.roll - self.roll[0],
+            bend=np.broadcast_to(body.bend[0], body.bend.shape),
+        )
 
 
 def _visible_bodies(

@@ -26,6 +26,10 @@ from mug.refine import refine
 class Propagator:
     """Segments a video frame by frame; what it remembers does not grow with the length of the video.
 
+    Attributes:
+        latest: (L, h, w) probabilities of the latest frame propagated to, background first: on the grid of the
+            features, or at working size where evidence joined them.
+
     Example:
         >>> from downstream.features import lab_features
         >>> from downstream.one_shot.protocols import PRESETS
@@ -55,6 +59,7 @@ class Propagator:
         self._config = config
         self._evidence = gather(config.evidence, motion)
         self._device = torch.device(device)
+        self.latest: Tensor | None = None
         self._ids = [0]  # the object that each channel of the labels stands for; background first
         self._recent: deque[_Memory] = deque(maxlen=config.frames)
         self._anchors: list[_Anchor] = []
@@ -85,6 +90,7 @@ class Propagator:
         if self._ids != [0]:
             votes = self._propagate(features)
             fine = votes if self._evidence is None or seen is None else self._evidence.join(seen, votes)
+            self.latest = fine
             grid = (votes.shape[1], votes.shape[2])
             labels = F.adaptive_avg_pool2d(fine, grid).to(votes)  # changes nothing where only matching is heard
             propagated = self._assign(fine, frame, shown.shape[:2])
@@ -216,9 +222,9 @@ class _Anchor(NamedTuple):
         return _Anchor(_Memory(self.memory.features, self.memory.labels * keep[:, None, None]), objects)
 
 
-def fit_frame(frame: np.ndarray, config: PropagationConfig) -> np.ndarray:
-    """A frame, HWC uint8, at the size that features are extracted from it."""
-    if config.size is None:
+def fit_frame(frame: np.ndarray, config: PropagationConfig, enlarge: bool = True) -> np.ndarray:
+    """A frame, HWC uint8, at the size that features are extracted from it; unless `enlarge`, at most at its own."""
+    if config.size is None or (not enlarge and config.size > min(frame.shape[:2])):
         return frame
     shorter, longer = sorted(frame.shape[:2])
     proportional = config.size * longer / shorter / config.multiple

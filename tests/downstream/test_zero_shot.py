@@ -199,7 +199,7 @@ def test_principal_directions_are_white():
 def test_long_videos_are_worked_off_in_stretches(moving_squares, model):
     video = open_video(_square(moving_squares, 7))
     sight = MugSight(video, model, 48, 2)
-    maps = list(adapt(sight, AdaptConfig(stretch=3, steps=5)))
+    maps = [m for _, stretch in adapt(sight, AdaptConfig(stretch=3, steps=5)) for m in stretch]
     assert len(maps) == 7
     watched = watch(sight, range(2, 4), _flat_prior)
     assert np.array_equal(np.stack(maps[2:4]).shape, watched.prior.shape)
@@ -212,7 +212,7 @@ def _flat_prior(video, indices):
 
 def test_a_flat_prior_gives_no_nan(moving_squares, model):
     sight = MugSight(open_video(_square(moving_squares, 3)), model, 48, 2)
-    maps = np.stack(list(adapt(sight, AdaptConfig(steps=5), _flat_prior)))
+    maps = np.concatenate([stretch for _, stretch in adapt(sight, AdaptConfig(steps=5), _flat_prior)])
     assert np.isfinite(maps).all()
 
 
@@ -246,3 +246,12 @@ def test_any_backbone_finds_what_moves(moving_squares):
     for map_hw, path in zip(maps, sorted((root / "Annotations/480p/square0").iterdir()), strict=True):
         assert map_hw.shape == video.size
         assert jaccard(map_hw > 0.5, read_mask(path) > 0) > 0.5
+
+
+def test_off_the_surest_frame_is_not_carried(moving_squares, model, monkeypatch):
+    video = open_video(_square(moving_squares, 4))
+    monkeypatch.setattr("downstream.zero_shot.carry_surest", lambda frames, maps, *rest: 1 - maps)
+    plain, carried = (
+        np.stack(list(segment_video(video, model, replace(SMALL, carry=carry)))) for carry in (False, True)
+    )
+    assert np.allclose(plain, 1 - carried, atol=1e-6)

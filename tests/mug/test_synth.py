@@ -75,6 +75,18 @@ def test_background_moves_with_its_own_camera() -> None:
     assert change > noise
 
 
+def test_resting_objects_move_with_the_background() -> None:
+    """They keep their distance, up to the zoom of the camera, and begin where the moving ones do."""
+    resting, moving = (synthetic_video(np.random.default_rng(4), 20, 96, 144, 2, resting=r)[1] for r in (True, False))
+    assert np.array_equal(resting[0], moving[0])
+
+    def change_of_distance(masks: np.ndarray) -> float:
+        first, last = ([np.argwhere(mask == label).mean(0) for label in (1, 2)] for mask in (masks[0], masks[-1]))
+        return float(abs(np.linalg.norm(first[0] - first[1]) / np.linalg.norm(last[0] - last[1]) - 1))
+
+    assert change_of_distance(resting) < 0.08 < change_of_distance(moving)
+
+
 def test_frame_alone_does_not_give_the_mask_away() -> None:
     """Brightness separates object from background no better than on real video: nowhere near a chroma key."""
     separated = []
