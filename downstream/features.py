@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mug.backbone import BackboneConfig, Phi
+from mug.backbone import BackboneConfig, Phi, for_inference
 
 Extractor = Callable[[Tensor], Tensor]
 """A frame (1, 3, H, W), RGB in [0, 1] -> what of it is compared: (1, C, h, w)."""
@@ -23,10 +23,11 @@ LAB_SAMPLES = 3
 
 
 def phi_features(phi: Phi) -> Extractor:
-    """The matching head of phi."""
+    """The matching head of phi, in evaluation mode; later changes of phi do not reach it."""
+    fast = for_inference(phi)
 
     def extract(frame_b3hw: Tensor) -> Tensor:
-        return phi(frame_b3hw).match
+        return fast(frame_b3hw.contiguous(memory_format=torch.channels_last)).match
 
     return extract
 

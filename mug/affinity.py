@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Literal
 
 import torch
@@ -204,17 +205,45 @@ def _window_logits(tile_hwc: Tensor, y: int, x: int, stretch: _Stretch) -> tuple
     top, left = max(y - reach, 0), max(x - reach, 0)
     seen = (..., slice(top, y + rows + reach), slice(left, x + columns + reach))
     features, position = features[seen], position[seen]
-    logits = tile_hwc.flatten(0, 1) @ features.reshape(channels, -1)
-    steps = torch.arange(max(position.shape[1:]), device=position.device)
-    away_y = (steps[:rows, None] + (y - top) - steps[: position.shape[1]]).abs()[:, None, :, None]
-    away_x = (steps[:columns, None] + (x - left) - steps[: position.shape[2]]).abs()[None, :, None, :]
-    if stretch.circle:
-        far = away_y**2 + away_x**2 > stretch.radius**2
-    else:
-        far = (away_y > stretch.radius) | (away_x > stretch.radius)
-    outside = torch.zeros(far.shape, dtype=logits.dtype, device=far.device).masked_fill_(far, -torch.inf)
-    logits = logits.view(rows * columns, *position.shape)
-    return logits.add_(outside.view(rows * columns, 1, *position.shape[1:])), position
+    logits = (tile_hwc.flatten(0, 1) @ features.reshape(channels, -1)).view(rows * columns, *position.shape)
+    shape = (rows, columns, position.shape[1], position.shape[2])
+    outside = _outside(shape, y - top, x - left, stretch.radius, stretch.circle, logits.dtype, logits.device)
+    return logits.add_(outside), position
+
+
+@lru_cache(maxsize=64)
+@torch.inference_mode(False)
+def _outside(
+    shape: tuple[int, int, int, int],
+    down: int,
+    right: int,
+    radius: float,
+    circle: bool,
+    dtype: torch.dtype,
+    device: torch.device,
+) -> Tensor:
+    """What hides from a tile of queries what lies outside of their windows: 0 within, else -inf.
+
+    Most tiles of all frames of a video share it, so that it is kept.
+
+    Args:
+        shape: Rows and columns of the tile, and of the memory that any of its queries sees.
+        down: Rows by which the tile begins below that memory ...
+        right: ... and columns.
+        radius: Of the windows.
+        circle: Whether they are discs.
+        dtype: Of the result.
+        device: Of the result.
+
+    Returns:
+        (rows * columns, 1, h', w').
+    """
+    rows, columns, height, width = shape
+    away_y = (torch.arange(rows)[:, None] + down - torch.arange(height)).abs()[:, None, :, None]
+    away_x = (torch.arange(columns)[:, None] + right - torch.arange(width)).abs()[None, :, None, :]
+    far = away_y**2 + away_x**2 > radius**2 if circle else (away_y > radius) | (away_x > radius)
+    outside = torch.zeros(far.shape, dtype=dtype).masked_fill_(far, -torch.inf)
+    return outside.view(rows * columns, 1, height, width).to(device)
 
 
 def _top(logits_qthw: Tensor, k: int) -> tuple[Tensor, Tensor]:

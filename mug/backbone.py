@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
 import torchvision
 from torch import Tensor, nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from mug.errors import InputError
 from mug.norm import BatchNorm
@@ -101,6 +103,22 @@ class Phi(nn.Module):
 
     def _stages_read(self) -> range:
         return range(1 if self.config.hypercolumn else self.config.stages, self.config.stages + 1)
+
+
+def for_inference(phi: Phi) -> Phi:
+    """A copy of phi that computes the same faster: batch norms folded into convolutions, channels last in memory.
+
+    Args:
+        phi: In evaluation mode.
+    """
+    copy = deepcopy(phi)
+    for module in list(copy.modules()):
+        children: dict[str, Any] = dict(module.named_children())
+        for conv, norm in (("conv1", "bn1"), ("conv2", "bn2"), ("conv3", "bn3"), ("0", "1")):
+            if isinstance(children.get(norm), BatchNorm):
+                setattr(module, conv, fuse_conv_bn_eval(children[conv], children[norm]))
+                setattr(module, norm, nn.Identity())
+    return copy.to(memory_format=torch.channels_last)
 
 
 def _check(config: BackboneConfig) -> None:

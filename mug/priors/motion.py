@@ -48,10 +48,14 @@ def motion_prior(video: Video, indices: Sequence[int] | None = None) -> Iterator
     """
     frames = _Frames(video)
     for chunk in chunks(range(len(video)) if indices is None else indices):
-        looks = [look(*frames.around(index)) for index in chunk]
-        agreed = agree(looks, chunk)
-        for seen, soft in zip(looks, agreed, strict=True):
-            yield finish(soft, seen, video.size)
+        yield from _maps(frames, chunk)
+
+
+def _maps(frames: _Frames, chunk: Sequence[int]) -> Iterator[np.ndarray]:
+    """The maps of a run of frames; what was seen of them is given up before the next run is looked at."""
+    looks = [look(*frames.around(index)) for index in chunk]
+    for seen, soft in zip(looks, agree(looks, chunk), strict=True):
+        yield finish(soft, seen, frames.video.size)
 
 
 @dataclass(frozen=True)

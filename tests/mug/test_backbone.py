@@ -8,7 +8,7 @@ import pytest
 import torch
 import torchvision
 
-from mug.backbone import PRESETS, BackboneConfig, Phi
+from mug.backbone import PRESETS, BackboneConfig, Phi, for_inference
 from mug.checkpoint import export_torchvision, load_phi_into_torchvision, load_torchvision
 from mug.errors import InputError
 
@@ -105,3 +105,27 @@ def test_phi_moves_into_torchvision_and_computes_the_same(tmp_path: Path) -> Non
 def test_a_torchvision_network_of_another_depth_is_refused() -> None:
     with pytest.raises(InputError, match="use resnet18"):
         load_phi_into_torchvision(Phi(BackboneConfig(depth=18)), torchvision.models.resnet50())
+
+
+@pytest.mark.parametrize(
+    "config",
+    [BackboneConfig(18, 3, 8), BackboneConfig(50, 2, 4, True), BackboneConfig(18, 2, 4, hypercolumn=True)],
+    ids=["basic blocks", "bottlenecks", "hypercolumn"],
+)
+def test_the_copy_for_inference_computes_the_same_without_batch_norm(config: BackboneConfig) -> None:
+    torch.manual_seed(0)
+    phi = Phi(config)
+    with torch.no_grad():  # statistics and factors that differ from 0 and 1
+        phi(torch.rand(4, 3, 64, 96))
+        for module in phi.modules():
+            if isinstance(module, torch.nn.BatchNorm2d):
+                module.weight.uniform_(0.5, 1.5)
+                module.bias.uniform_(-0.5, 0.5)
+    phi.eval()
+    fast = for_inference(phi)
+    assert not any(isinstance(module, torch.nn.BatchNorm2d) for module in fast.modules())
+    frames = torch.rand(2, 3, 48, 80)
+    with torch.no_grad():
+        for expected, got in zip(phi(frames), fast(frames), strict=True):
+            torch.testing.assert_close(got, expected, rtol=1e-4, atol=1e-4)
+    assert any(isinstance(module, torch.nn.BatchNorm2d) for module in phi.modules()), "phi itself is left alone"
