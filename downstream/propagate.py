@@ -16,7 +16,7 @@ from downstream.data.kinds import find_dataset, open_dataset, open_videos
 from downstream.device import choose_device
 from downstream.one_shot.motion import whole_video
 from downstream.one_shot.propagator import Propagator
-from downstream.one_shot.protocols import LEFT_TO_THE_WEIGHTS, PRESETS, Preset, Witnesses
+from downstream.one_shot.protocols import LEFT_TO_THE_WEIGHTS, PRESETS, Preset, Witnesses, check_temperature
 from mug.errors import InputError
 from mug.files import prepare_output
 from mug.masks import VOID, read_mask, write_mask
@@ -80,8 +80,7 @@ class _Job(NamedTuple):
 
 def propagate(options: PropagateOptions) -> None:
     """Carries the masks of first frames through their videos (O-VOS)."""
-    if options.temperature is not None and not options.temperature > 0:
-        raise InputError(f"--temperature {options.temperature}: must be above 0")
+    check_temperature(options.temperature)
     if options.size is not None and options.size < 32:
         raise InputError(f"--size {options.size}: must be at least 32 pixels")
     device = choose_device(options.device)

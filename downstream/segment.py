@@ -19,7 +19,7 @@ from downstream.graph_segment import GraphConfig, as_trained, segment_by_graph
 from downstream.instances import Carrier, InstanceConfig, Instances
 from downstream.one_shot.motion import whole_video
 from downstream.one_shot.propagator import Propagator
-from downstream.one_shot.protocols import PRESETS
+from downstream.one_shot.protocols import PRESETS, check_temperature
 from downstream.zero_shot import ZeroShotConfig, check_config, segment_video, segment_video_by
 from mug.checkpoint import load_weights
 from mug.errors import InputError
@@ -53,6 +53,9 @@ class SegmentOptions(ZeroShotConfig):
     them (`torchvision:resnet18:layer3`)."""
     weights: Path | None = None
     """Weights of the system or the backbone; MuG's that come with the package when not given."""
+    temperature: float | None = None
+    """Of matching, where the adapted mode carries masks; when not given, what MuG's weights say suits them, and of
+    another backbone 0.05 (`mug calibrate` tells)."""
     graph: GraphConfig = field(default_factory=GraphConfig)
     """How AGNN looks at a video."""
     instances: bool = False
@@ -76,6 +79,7 @@ class SegmentOptions(ZeroShotConfig):
 def segment(options: SegmentOptions) -> None:
     """Segments the main object of each video, or with `--instances` its objects (Z-VOS)."""
     device = choose_device(options.device)
+    check_temperature(options.temperature)
     if options.refine == "crf":
         require_crf()
     videos = open_videos(options.videos, options.dataset, options.split)
@@ -102,7 +106,8 @@ def find_by(options: SegmentOptions, device: torch.device) -> Callable[[Video], 
         check_config(options)
         mug, metadata = load_weights(options.weights)
         mug = mug.to(device).eval()
-        return lambda video: segment_video(video, mug, options, suited_temperature(mug, metadata))
+        temperature = options.temperature or suited_temperature(mug, metadata)
+        return lambda video: segment_video(video, mug, options, temperature)
     from agnn_head.checkpoint import load_weights as load_agnn
 
     graph = options.graph
@@ -127,7 +132,8 @@ def find_by_backbone(options: SegmentOptions, device: torch.device) -> Callable[
         raise InputError(f"--mode {options.mode}: is MuG's own readout; another --backbone goes with --mode adapted")
     check_config(options)
     extract, _ = open_backbone(options.backbone, options.weights, device, PRESETS["mug"].stride)
-    return lambda video: segment_video_by(video, extract, device, options)
+    temperature = options.temperature or PRESETS["mug"].temperature
+    return lambda video: segment_video_by(video, extract, device, options, temperature)
 
 
 def carrier_by(options: SegmentOptions, device: torch.device) -> Carrier | None:

@@ -71,7 +71,7 @@ def segment_video_by(
     extract: Extractor,
     device: torch.device,
     config: ZeroShotConfig,
-    temperature: float = PRESETS["mug"].temperature,
+    temperature: float,
 ) -> Iterator[np.ndarray]:
     """The same with the features of any backbone, in the adapted mode: it has no readout of its own.
 

@@ -9,6 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Literal
 
+from mug.errors import InputError
+
 Preset = Literal["mug", "paper", "crw", "vfs", "vfs_r50", "dino", "dinov3", "timecycle", "corrflow"]
 
 Witnesses = Literal["none", "motion", "appearance", "both"]
@@ -199,3 +201,9 @@ PRESETS: dict[Preset, PropagationConfig] = {
 
 LEFT_TO_THE_WEIGHTS: tuple[Preset, ...] = ("mug", "paper")
 """Presets that name no temperature: the one that suits the weights is taken where it is known."""
+
+
+def check_temperature(temperature: float | None) -> None:
+    """Raises `InputError` where `--temperature` cannot divide."""
+    if temperature is not None and not temperature > 0:
+        raise InputError(f"--temperature {temperature}: must be above 0")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import weakref
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,8 +14,9 @@ import torch
 from PIL import Image
 
 import mug.video
-from downstream.backbones import suited_temperature
+from downstream.backbones import open_backbone, suited_temperature
 from downstream.one_shot.motion import PAST
+from downstream.one_shot.propagator import Propagator
 from downstream.one_shot.protocols import PRESETS
 from mug.backbone import BackboneConfig
 from mug.checkpoint import save_weights
@@ -23,6 +25,7 @@ from mug.masks import write_mask
 from mug.model import ModelConfig, MuG
 from mug.overlay import OverlayWriter
 from mug.priors.consensus import CHUNK
+from mug.video import open_video
 
 FRAMES = Path("JPEGImages") / "480p"
 LABELS = Path("Annotations") / "480p"
@@ -99,6 +102,36 @@ def test_a_single_video_with_its_mask(moving_squares: Callable[..., Path], weigh
     assert (truth & result).sum() / (
         truth | result
     ).sum() > 0.3  # even untrained features find a square's neighbourhood
+
+
+def test_causal_is_what_a_stream_gives(moving_squares: Callable[..., Path], weights: Path) -> None:
+    root = moving_squares(videos=1, frames=6)
+    video = open_video(root / FRAMES / "square0")
+    out = root.parent / "out"
+    assert propagate(root, "--weights", weights, "--out", out, "--causal", "--size", 64) == 0
+    backbone = open_backbone("mug", weights)
+    config = replace(PRESETS["mug"], size=64, temperature=backbone.temperature)
+    propagator = Propagator(backbone.extract, config)
+    first = read(root / LABELS / "square0" / "00000.png")
+    for t, frame in enumerate(video):
+        live = propagator.step(frame, None if t else first)
+        assert np.array_equal(read(out / "square0" / f"{t:05d}.png"), live), t
+
+
+def test_evidence_is_heard_where_it_is_asked_for(moving_squares: Callable[..., Path], weights: Path) -> None:
+    root = moving_squares(videos=1, frames=5)
+
+    def result(*words: str) -> list[np.ndarray]:
+        out = root.parent / "-".join(("out", *words))
+        assert propagate(root, "--weights", weights, "--out", out, *words) == 0
+        return [read(path) for path in sorted((out / "square0").iterdir())]
+
+    both = result()
+    assert np.array_equal(both, result("--evidence", "both"))
+    others = [result("--evidence", witness) for witness in ("none", "motion", "appearance")]
+    assert not any(np.array_equal(both, other) for other in others)
+    published = result("--preset", "dino")
+    assert np.array_equal(published, result("--preset", "dino", "--evidence", "none"))
 
 
 def test_temperature_of_calibrated_and_of_other_weights() -> None:

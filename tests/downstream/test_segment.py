@@ -226,6 +226,7 @@ def test_bad_weights_are_one_line(
     [
         (["--size", "8"], "--size"),
         (["--references", "0"], "--references"),
+        (["--temperature", "0"], "--temperature"),
         (["--mode", "best"], "--mode"),
         (["--refine", "sharp"], "--refine"),
         (["--device", "tpu"], "--device"),

@@ -242,7 +242,7 @@ def test_settings_out_of_range_are_named(moving_squares, model, change, says):
 def test_any_backbone_finds_what_moves(moving_squares):
     root = moving_squares(videos=1, frames=8, height=72, width=96)
     video = open_video(root / "JPEGImages" / "480p" / "square0")
-    maps = list(segment_video_by(video, lab_features, torch.device("cpu"), ZeroShotConfig(size=72)))
+    maps = list(segment_video_by(video, lab_features, torch.device("cpu"), ZeroShotConfig(size=72), 0.05))
     for map_hw, path in zip(maps, sorted((root / "Annotations/480p/square0").iterdir()), strict=True):
         assert map_hw.shape == video.size
         assert jaccard(map_hw > 0.5, read_mask(path) > 0) > 0.5
