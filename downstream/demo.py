@@ -95,13 +95,15 @@ class Size:
     """To learn from."""
     test: Videos
     """To test on."""
+    clips: int
+    """Synthetic videos on which each temperature is chosen."""
     changes: tuple[str, ...] = ()
     """Options of pretraining beside those of its configuration."""
 
 
-FULL = Size(train=Videos(48, 16, 128, 192), test=Videos(12, 16, 160, 240))
+FULL = Size(train=Videos(48, 16, 128, 192), test=Videos(6, 16, 128, 192), clips=2)
 QUICK = Size(
-    train=Videos(3, 8, 48, 64), test=Videos(1, 8, 48, 64),
+    train=Videos(3, 8, 48, 64), test=Videos(1, 8, 48, 64), clips=1,
     changes=("--sample.size", "48", "--sample.patch", "16", "--rounds", "2", "--steps", "2", "--warmup.steps", "1",
              "--batch", "2", "--picture_every", "2", "--save_every", "2", "--num_workers", "0"),
 )  # fmt: skip
@@ -114,7 +116,6 @@ def script(at: Folders, size: Size = FULL) -> list[Step]:
         at: Where everything goes.
         size: How much of everything.
     """
-    pixels = 2 * size.test.height
     return [
         Step(
             "Make videos to learn from, without masks",
@@ -143,8 +144,8 @@ def script(at: Folders, size: Size = FULL) -> list[Step]:
             at.trained,
         ),
         Step("Make an untrained phi to compare with", partial(write_untrained, at), at.untrained),
-        *_one_shot(at, "untrained", at.untrained, pixels),
-        *_one_shot(at, "trained", at.trained, pixels),
+        *_one_shot(at, "untrained", at.untrained, size),
+        *_one_shot(at, "trained", at.trained, size),
         *_zero_shot(at, "zero-shot-paper", at.trained, "paper"),
         *_zero_shot(at, "zero-shot-untrained", at.untrained, "adapted"),
         *_zero_shot(at, "zero-shot-adapted", at.trained, "adapted"),
@@ -153,15 +154,17 @@ def script(at: Folders, size: Size = FULL) -> list[Step]:
     ]  # fmt: skip
 
 
-def _one_shot(at: Folders, state: str, weights: Path, pixels: int) -> Iterator[Step]:
+def _one_shot(at: Folders, state: str, weights: Path, size: Size) -> Iterator[Step]:
     name = f"one-shot-{state}"
     yield Step(
-        f"Choose the temperature that suits the {state} phi, on yet other videos", ("calibrate", str(weights)), weights
+        f"Choose the temperature that suits the {state} phi, on yet other videos",
+        ("calibrate", str(weights), "--clips", str(size.clips)),
+        weights,
     )
     yield Step(
         f"{COMPETITORS[name]}: carry the first masks through the test videos",
-        ("propagate", str(at.test), "--weights", str(weights), "--size", str(pixels), "--out", str(at.results(name)),
-         "--overwrite"),
+        ("propagate", str(at.test), "--weights", str(weights), "--size", str(2 * size.test.height),
+         "--out", str(at.results(name)), "--overwrite"),
         at.results(name),
     )  # fmt: skip
     yield _score(at, name, at.results(name))

@@ -42,7 +42,6 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[str]]
     threads, deterministic = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(module, "run_command", in_this_process)
-        patch.setattr(calibration, "CLIPS", 1)
         patch.setattr(calibration, "CLIP_FRAMES", 2)
         patch.setattr(calibration, "CLIP_SIZE", (48, 64))
         with pytest.raises(InputError, match=r"propagate .* ended with status 137"):
