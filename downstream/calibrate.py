@@ -45,16 +45,12 @@ class CalibrateOptions:
     """What the weights are of, as `mug propagate` takes it; for others than `mug` the temperature is only printed."""
     preset: Preset = "mug"
     """The protocol that the temperature is for; what is written into weights is always that of `mug`."""
-    clips: int = CLIPS
-    """Synthetic videos it is tried on; fewer take less time and judge less finely."""
     device: str = "auto"
     """`cpu`, `cuda` or `auto`: a GPU where there is one."""
 
 
 def calibrate(options: CalibrateOptions) -> None:
     """Chooses the temperature of O-VOS for weights; MuG's own keep it."""
-    if options.clips < 1:
-        raise InputError(f"--clips {options.clips}: give 1 or more")
     device = choose_device(options.device)
     ours = options.backbone == OURS
     if ours and options.preset != "mug":
@@ -65,7 +61,7 @@ def calibrate(options: CalibrateOptions) -> None:
         extract = phi_features(model.phi.to(device).eval())
     else:
         extract = open_backbone(options.backbone, options.weights, device, config.stride).extract
-    scores = score_temperatures(extract, config, calibration_clips(options.clips), device=device)
+    scores = score_temperatures(extract, config, calibration_clips(), device=device)
     best = best_temperature(scores)
     if ours:
         save_weights(options.weights, model.cpu(), {**metadata, TEMPERATURE_KEY: f"{best:g}"})
@@ -74,16 +70,15 @@ def calibrate(options: CalibrateOptions) -> None:
         print(f"{temperature:8g}  J {100 * score:5.1f}{f'  <- {verdict}' if temperature == best else ''}")
 
 
-def calibration_clips(count: int = CLIPS) -> list[Clip]:
+def calibration_clips() -> list[Clip]:
     """The synthetic videos, always the same."""
-    return [calibration_clip(index) for index in range(count)]
+    return [calibration_clip(index) for index in range(CLIPS)]
 
 
 def calibration_clip(index: int) -> Clip:
     """One of them, with one or two objects."""
     rng = np.random.default_rng([20, index])
-    frames, masks = synthetic_video(rng, CLIP_FRAMES * CLIP_PACE, *CLIP_SIZE, objects=1 + index % 2)
-    return frames[::CLIP_PACE], masks[::CLIP_PACE]
+    return synthetic_video(rng, CLIP_FRAMES * CLIP_PACE, *CLIP_SIZE, objects=1 + index % 2, pace=CLIP_PACE)
 
 
 def score_temperatures(
