@@ -78,8 +78,7 @@ def calibration_clips() -> list[Clip]:
 def calibration_clip(index: int) -> Clip:
     """One of them, with one or two objects."""
     rng = np.random.default_rng([20, index])
-    frames, masks = synthetic_video(rng, CLIP_FRAMES * CLIP_PACE, *CLIP_SIZE, objects=1 + index % 2)
-    return frames[::CLIP_PACE], masks[::CLIP_PACE]
+    return synthetic_video(rng, CLIP_FRAMES * CLIP_PACE, *CLIP_SIZE, objects=1 + index % 2, pace=CLIP_PACE)
 
 
 def score_temperatures(

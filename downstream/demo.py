@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
 import shlex
 import shutil
 import subprocess
@@ -20,6 +21,7 @@ from downstream.demo_page import COMPETITORS, Folders, write_demo_page
 from downstream.features import untrained_phi
 from downstream.report import read_json
 from mug.checkpoint import load_weights, save_weights
+from mug.cli import main
 from mug.errors import InputError
 from mug.files import atomic_path, prepare_output
 from mug.video import find_videos
@@ -27,6 +29,8 @@ from mug.video import find_videos
 CONFIG = Path(__file__).resolve().parent.parent / "configs" / "pretrain" / "demo.yaml"
 RECORD = "demo.json"
 """What was done already, how long it took, and how."""
+PRELOADED = ("downstream.demo", "downstream.calibrate", "downstream.propagate", "downstream.segment", "mug.options")
+"""Modules that are imported once for all commands; with what they import they take seconds."""
 
 
 @dataclass
@@ -99,7 +103,7 @@ class Size:
     """Options of pretraining beside those of its configuration."""
 
 
-FULL = Size(train=Videos(48, 16, 128, 192), test=Videos(12, 16, 160, 240))
+FULL = Size(train=Videos(48, 12, 128, 192), test=Videos(6, 12, 128, 192))
 QUICK = Size(
     train=Videos(3, 8, 48, 64), test=Videos(1, 8, 48, 64),
     changes=("--sample.size", "48", "--sample.patch", "16", "--rounds", "2", "--steps", "2", "--warmup.steps", "1",
@@ -114,7 +118,6 @@ def script(at: Folders, size: Size = FULL) -> list[Step]:
         at: Where everything goes.
         size: How much of everything.
     """
-    pixels = 2 * size.test.height
     return [
         Step(
             "Make videos to learn from, without masks",
@@ -143,8 +146,8 @@ def script(at: Folders, size: Size = FULL) -> list[Step]:
             at.trained,
         ),
         Step("Make an untrained phi to compare with", partial(write_untrained, at), at.untrained),
-        *_one_shot(at, "untrained", at.untrained, pixels),
-        *_one_shot(at, "trained", at.trained, pixels),
+        *_one_shot(at, "untrained", at.untrained, size),
+        *_one_shot(at, "trained", at.trained, size),
         *_zero_shot(at, "zero-shot-paper", at.trained, "paper"),
         *_zero_shot(at, "zero-shot-untrained", at.untrained, "adapted"),
         *_zero_shot(at, "zero-shot-adapted", at.trained, "adapted"),
@@ -153,15 +156,18 @@ def script(at: Folders, size: Size = FULL) -> list[Step]:
     ]  # fmt: skip
 
 
-def _one_shot(at: Folders, state: str, weights: Path, pixels: int) -> Iterator[Step]:
+def _one_shot(at: Folders, state: str, weights: Path, size: Size) -> Iterator[Step]:
     name = f"one-shot-{state}"
     yield Step(
-        f"Choose the temperature that suits the {state} phi, on yet other videos", ("calibrate", str(weights)), weights
+        f"Choose the temperature that suits the {state} phi, on yet other videos",
+        ("calibrate", str(weights)),
+        weights,
     )
     yield Step(
         f"{COMPETITORS[name]}: carry the first masks through the test videos",
-        ("propagate", str(at.test), "--weights", str(weights), "--size", str(pixels), "--out", str(at.results(name)),
-         "--overwrite"),
+        # by matching alone, which is what training has to teach
+        ("propagate", str(at.test), "--weights", str(weights), "--evidence", "none",
+         "--size", str(2 * size.test.height), "--out", str(at.results(name)), "--overwrite"),
         at.results(name),
     )  # fmt: skip
     yield _score(at, name, at.results(name))
@@ -188,7 +194,7 @@ def _score(at: Folders, name: str, results: Path, *more: str) -> Step:
 
 
 def perform(step: Step) -> None:
-    """Does a step; a command runs in a process of its own, as if typed.
+    """Does a step; a command runs in a process of its own.
 
     Raises:
         InputError: the command failed; what it said stands on standard error.
@@ -203,8 +209,23 @@ def perform(step: Step) -> None:
 
 
 def run_command(arguments: tuple[str, ...]) -> int:
-    """Runs `mug ARGUMENTS` and gives its exit status."""
-    return subprocess.run([sys.executable, "-m", "mug", *arguments], check=False).returncode
+    """Runs `mug ARGUMENTS` in a process of its own and gives its exit status.
+
+    The process is forked from a server that has imported the large packages and does nothing else; where there is no
+    such server, it is started as if typed.
+    """
+    if "forkserver" not in multiprocessing.get_all_start_methods():
+        return subprocess.run([sys.executable, "-m", "mug", *arguments], check=False).returncode
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(list(PRELOADED))
+    process = context.Process(target=_command, args=(arguments,))
+    process.start()
+    process.join()
+    return process.exitcode or 0
+
+
+def _command(arguments: tuple[str, ...]) -> None:
+    sys.exit(main(arguments))
 
 
 def write_untrained(at: Folders) -> None:

@@ -56,6 +56,7 @@ def examine() -> Iterator[Finding]:
     yield from check_packages()
     yield check_crf()
     yield check_cuda()
+    yield check_precision()
     yield check_weights()
 
 
@@ -140,6 +141,25 @@ def check_cuda() -> Finding:
     except (ImportError, OSError, RuntimeError) as error:
         return Finding("note", "CUDA", f"cannot be asked for: {_line(error)}")
     return Finding("ok", "CUDA", names) if names else Finding("note", "CUDA", "no GPU in sight; all runs on the CPU")
+
+
+def check_precision() -> Finding:
+    """Which precision `engine.precision: auto` stands for here, and what bfloat16 costs against float32."""
+    try:
+        torch = importlib.import_module("torch")
+        from mug.bfloat16 import has_units, slowdown
+
+        device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        units, factor = has_units(device.type), slowdown(device)
+    except (ImportError, OSError, RuntimeError, AttributeError) as error:
+        return Finding("note", "precision", f"cannot be told: {_line(error)}")
+    name = "GPU" if device.type == "cuda" else "CPU"
+    cost = f"takes {factor:.1f} times as long as in float32"
+    if units:
+        return Finding("ok", "precision", f"auto is bf16-mixed: the {name} has bfloat16 units; a convolution {cost}")
+    return Finding(
+        "note", "precision", f"auto is 32-true: the {name} has no bfloat16 units; a convolution in it {cost}"
+    )
 
 
 def check_weights() -> Finding:

@@ -18,13 +18,15 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from mug.bfloat16 import describe, has_units
 from mug.errors import InputError
 from mug.files import atomic_path
 
 if TYPE_CHECKING:
     from lightning.fabric import Fabric
 
-PRECISIONS = ("32-true", "64-true", "bf16-mixed", "bf16-true")
+AUTO = "auto"
+PRECISIONS = (AUTO, "32-true", "64-true", "bf16-mixed", "bf16-true")
 STRATEGIES = ("auto", "ddp")
 KEPT_CHECKPOINTS = 2
 LINE_EVERY_S = 60.0  # how often a run that nobody watches says where it is
@@ -40,9 +42,10 @@ class Engine:
     """Processes on each node, one for each device."""
     nodes: int = 1
     """Machines that train together."""
-    precision: str = "32-true"
-    """`32-true`, `bf16-mixed`, `bf16-true` or `64-true`; bf16 pays on CPUs that have it too. Runs that differ in the
-    number of processes stay together only with `64-true`: training multiplies what rounding does to a step."""
+    precision: str = AUTO
+    """`32-true`, `bf16-mixed`, `bf16-true`, `64-true` or `auto`: bf16-mixed where the device has bfloat16 units,
+    32-true elsewhere. A run resumes in the precision it began with. Runs with different numbers of processes agree
+    only in `64-true`: rounding differences grow during training."""
     strategy: str = "auto"
     """`auto` (one process, or `ddp` when there are several) or `ddp`."""
     threads: int | None = None
@@ -52,10 +55,13 @@ class Engine:
 def launch(engine: Engine) -> Fabric:
     """Starts the engine (and, where several are asked for, its processes) and returns it.
 
+    One line on standard error says the device and the precision, and warns where bfloat16 is emulated.
+
     Raises:
         InputError: a precision, strategy or accelerator that does not exist, or that this machine has not.
     """
     _check_engine(engine)
+    precision = resolve_precision(engine)
     from lightning.fabric import Fabric
 
     threads = engine.threads or os.cpu_count() or 1
@@ -64,7 +70,7 @@ def launch(engine: Engine) -> Fabric:
         accelerator=engine.accelerator,
         devices=engine.devices,
         num_nodes=engine.nodes,
-        precision=engine.precision,  # type: ignore[arg-type]
+        precision=precision,  # type: ignore[arg-type]
         strategy=_strategy(engine),
     )
     fabric.launch()
@@ -75,7 +81,22 @@ def launch(engine: Engine) -> Fabric:
         torch.use_deterministic_algorithms(True, warn_only=True)
         torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     torch.set_num_threads(threads)  # the launcher sets its own count for several processes
+    if fabric.is_global_zero:
+        print(describe(precision, fabric.device), file=sys.stderr, flush=True)
     return fabric
+
+
+def resolve_precision(engine: Engine) -> str:
+    """The engine's precision, with `auto` decided for this machine.
+
+    Raises:
+        InputError: see `launch`.
+    """
+    if engine.precision != AUTO:
+        return engine.precision
+    _check_engine(engine)  # a device that is missing must not decide
+    wants_gpu = engine.accelerator == "cuda" or (engine.accelerator == "auto" and torch.cuda.is_available())
+    return "bf16-mixed" if has_units("cuda" if wants_gpu else "cpu") else "32-true"
 
 
 def _check_engine(engine: Engine) -> None:
@@ -172,18 +193,21 @@ class RunFolder:
 
 
 def claim(options: Any, free: tuple[str, ...]) -> RunFolder:
-    """Makes a run's folder, or takes up the one there with the number of threads that it began with.
+    """Makes a run's folder, or takes up the one there with the number of threads and the precision it began with.
 
     Args:
-        options: A dataclass with `out` and `engine`, besides what is learned.
+        options: A dataclass with `out` and `engine`, besides what is learned; threads and precision that are left open
+            are filled in.
         free: Dotted keys that may differ when a run goes on.
 
     Raises:
-        InputError: see `RunFolder.claim`.
+        InputError: see `resolve_precision` and `RunFolder.claim`.
     """
-    folder = RunFolder(options.out)
-    if options.engine.threads is None:
-        options.engine.threads = folder.recorded("engine", "threads") or os.cpu_count() or 1
+    folder, engine = RunFolder(options.out), options.engine
+    if engine.threads is None:
+        engine.threads = folder.recorded("engine", "threads") or os.cpu_count() or 1
+    if engine.precision == AUTO:
+        engine.precision = folder.recorded("engine", "precision") or resolve_precision(engine)
     if int(os.environ.get("LOCAL_RANK", 0)) == int(os.environ.get("NODE_RANK", 0)) == 0:
         folder.claim(to_plain(options), free)
         folder.clean()

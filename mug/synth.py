@@ -86,6 +86,7 @@ def synthetic_video(
     objects: int = 1,
     textures: Sequence[np.ndarray] | None = None,
     resting: bool = False,
+    pace: int = 1,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Draws one video.
 
@@ -97,6 +98,7 @@ def synthetic_video(
         objects: How many objects; each is in sight in the first frame.
         textures: Photos, HWC uint8 RGB; `load_textures()` by default.
         resting: Whether the objects rest on the background.
+        pace: Only every so many frames are drawn: the same ones as in the whole video.
 
     Returns:
         Frames (T, H, W, 3) uint8 RGB and masks (T, H, W) uint8 with ids from 1, later ids in front of earlier ones.
@@ -113,15 +115,18 @@ def synthetic_video(
     frames_thwc = np.empty((frames, height, width, 3), np.uint8)
     masks_thw = np.zeros((frames, height, width), np.uint8)
     for t in range(frames):
+        grain_hwc = rng.normal(0, noise, (height, width, 3))
+        if t % pace:
+            continue
         canvas, mask = camera.render(t), masks_thw[t]
         for label, body in [*enumerate(bodies, 1), *([(BACKGROUND, occluder)] if occluder else [])]:
             colour, alpha = body.render(t, size)
             canvas += alpha[..., None] * (colour - canvas)
             mask[alpha > 0.5] = label
         canvas = cv2.GaussianBlur(canvas, (0, 0), blur) * light[t]
-        canvas += rng.normal(0, noise, canvas.shape)
+        canvas += grain_hwc
         frames_thwc[t] = np.clip(np.rint(canvas), 0, 255)
-    return frames_thwc, masks_thw
+    return frames_thwc[::pace], masks_thw[::pace]
 
 
 def load_textures(folder: Path | None = None) -> list[np.ndarray]:

@@ -199,7 +199,8 @@ class Propagator:
         if config.refine != "none":
             shares = labels.clamp(0, 1).cpu().numpy()
             labels = torch.from_numpy(np.stack([refine(frame, share, config.refine) for share in shares]))
-        mask = np.array(self._ids, np.uint8)[labels.argmax(0).cpu().numpy()]
+        best = labels.max(0).indices  # what argmax gives, several times as fast on a CPU
+        mask = np.array(self._ids, np.uint8)[best.cpu().numpy()]
         return mask if mask.shape == size else _nearest(mask, size)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import re
 import sys
@@ -42,7 +43,6 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[str]]
     threads, deterministic = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(module, "run_command", in_this_process)
-        patch.setattr(calibration, "CLIPS", 1)
         patch.setattr(calibration, "CLIP_FRAMES", 2)
         patch.setattr(calibration, "CLIP_SIZE", (48, 64))
         with pytest.raises(InputError, match=r"propagate .* ended with status 137"):
@@ -111,16 +111,32 @@ def test_script_never_lets_the_test_videos_teach() -> None:
     assert len(seeds) == 2
 
 
-def test_commands_run_in_a_process_of_their_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_commands_run_in_a_process_of_their_own(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    assert module.run_command(("--version",)) == 0
+    assert capfd.readouterr().out.startswith("mug ")
+    with pytest.raises(InputError, match=r"`mug synth .* --videos 0` ended with status 2"):
+        perform(module.Step("draw", ("synth", str(tmp_path / "videos"), "--videos", "0"), tmp_path))
+    assert "mug: error: --videos 0" in capfd.readouterr().err
+
+
+def test_commands_are_started_as_if_typed_where_nothing_can_be_forked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     asked: list[list[str]] = []
 
     class Done:
         returncode = 3
 
+    monkeypatch.setattr(module.multiprocessing, "get_all_start_methods", lambda: ["spawn"])
     monkeypatch.setattr(module.subprocess, "run", lambda command, check: asked.append(command) or Done())
     with pytest.raises(InputError, match="`mug doctor` ended with status 3"):
         perform(module.Step("look", ("doctor",), tmp_path))
     assert asked == [[sys.executable, "-m", "mug", "doctor"]]
+
+
+def test_what_is_preloaded_exists() -> None:
+    for name in module.PRELOADED:
+        assert importlib.util.find_spec(name), name
 
 
 def test_folder_with_something_else_is_left_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -28,13 +28,18 @@ from mug.checkpoint import load_weights as load_mug
 from mug.checkpoint import save_weights as save_mug
 from mug.cli import main
 from mug.model import ModelConfig, MuG
+from mug.options import parse
 
 Squares = Callable[..., Path]
+CONFIGS = sorted(
+    path for kind in ("finetune", "cosegment") for path in (Path(__file__).parents[2] / "configs" / kind).glob("*.yaml")
+)
 BACKBONE = BackboneConfig(depth=18, stages=2, stride=8)
 SMALL = (
     "--model.embedding.backbone.stages=2", "--model.embedding.backbone.stride=8", "--model.embedding.rates=[1,2,3]",
     "--model.channels=8", "--model.iterations=1", "--sample.size=32", "--num_workers=0", "--save_every=2",
-    "--engine.accelerator=cpu", "--engine.threads=1", "--optimiser.kind=adamw", "--optimiser.lr=1e-3",
+    "--engine.accelerator=cpu", "--engine.threads=1", "--engine.precision=32-true", "--optimiser.kind=adamw",
+    "--optimiser.lr=1e-3",
 )  # fmt: skip
 
 
@@ -148,7 +153,7 @@ def test_overlap_leaves_void_out_and_counts_empty_frames_as_right() -> None:
 
 def test_two_processes_train_to_the_losses_of_one(moving_squares: Squares, phi: Path, tmp_path: Path) -> None:
     words = ["--data", str(moving_squares(videos=4, frames=4)), "--weights", str(phi), "--steps", "4"]
-    words += ["--engine.precision", "64-true", *SMALL]
+    words += [*SMALL, "--engine.precision", "64-true"]
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -298,3 +303,11 @@ def test_what_cannot_be_trained_is_refused(
     data = moving_squares(videos=2, frames=2)
     assert finetune("--data", data, *weights, "--out", tmp_path / "run", "--steps", 1, *words) == 2
     assert expected in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("config", CONFIGS, ids=lambda path: path.stem)
+def test_every_configuration_parses_and_the_papers_stay_in_float32(config: Path) -> None:
+    words = ["agnn", "--config", str(config), "--data", "DAVIS", "--out", "run"]
+    options = parse("mug finetune", command.FinetuneOptions, ("system",), words)
+    command.check(options)
+    assert options.engine.precision == ("auto" if config.stem.endswith("_cpu") else "32-true")

@@ -10,8 +10,9 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+import torch
 
-from mug import doctor
+from mug import bfloat16, doctor
 from mug.cli import main
 from mug.doctor import Finding
 
@@ -20,7 +21,7 @@ def test_sound_installation(capsys: pytest.CaptureFixture[str], monkeypatch: pyt
     monkeypatch.setattr(doctor, "PACKAGES", {"numpy": "numpy"})
     assert main(["doctor"]) == 0
     out = capsys.readouterr().out
-    for subject in ("python", "torch", "torchvision", "opencv", "CUDA", "weights"):
+    for subject in ("python", "torch", "torchvision", "opencv", "CUDA", "precision", "weights"):
         assert f"  {subject} " in out
     assert "broken" not in out
 
@@ -111,6 +112,33 @@ def test_absent_weights_are_a_note(monkeypatch: pytest.MonkeyPatch, tmp_path: Pa
     assert doctor.check_weights().state == "note"
     (tmp_path / "phi.safetensors").touch()
     assert doctor.check_weights() == Finding("ok", "weights", "phi.safetensors")
+
+
+@pytest.mark.parametrize(
+    ("gpu", "there", "expected"),
+    [
+        (False, True, ("ok", "auto is bf16-mixed: the CPU has bfloat16 units; a convolution takes 0.5 times ")),
+        (
+            False,
+            False,
+            ("note", "auto is 32-true: the CPU has no bfloat16 units; a convolution in it takes 0.5 times "),
+        ),
+        (True, True, ("ok", "auto is bf16-mixed: the GPU has bfloat16 units; a convolution takes 0.5 times ")),
+    ],
+)
+def test_precision_that_auto_stands_for(
+    gpu: bool, there: bool, expected: tuple[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: gpu)
+    monkeypatch.setattr(bfloat16, "has_units", lambda device_type: there and (device_type == "cuda") is gpu)
+    monkeypatch.setattr(bfloat16, "slowdown", lambda device: 0.5 if (device.type == "cuda") is gpu else 9)
+    finding = doctor.check_precision()
+    assert finding == Finding(expected[0], "precision", f"{expected[1]}as long as in float32")
+
+
+def test_precision_cannot_be_told_without_torch(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "torch", None)  # type: ignore[arg-type]
+    assert doctor.check_precision().state == "note"
 
 
 def test_doctor_needs_none_of_the_packages_it_looks_for() -> None:

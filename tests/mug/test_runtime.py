@@ -5,13 +5,15 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
 import torch
+import yaml
 
-from mug import runtime
+from mug import bfloat16, runtime
 from mug.errors import InputError
 from mug.runtime import Checkpoints, Engine, MetricsLog, RunFolder, first_difference, to_plain
 
@@ -160,6 +162,103 @@ def test_cuda_where_there_is_none_is_refused(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
     with pytest.raises(InputError, match="CUDA was asked for"):
         runtime.launch(Engine(accelerator="cuda"))
+
+
+@dataclass
+class Options:
+    """Options of a made-up run."""
+
+    out: Path
+    engine: Engine = field(default_factory=lambda: Engine(accelerator="cpu"))
+
+
+def units(patch: pytest.MonkeyPatch, there: bool) -> None:
+    """Makes this machine one with or without bfloat16 units."""
+    patch.setattr(runtime, "has_units", lambda device_type: there)
+    patch.setattr(bfloat16, "has_units", lambda device_type: there)
+    patch.setattr(bfloat16, "slowdown", lambda device: 46.8)
+
+
+@pytest.fixture
+def torch_as_it_was() -> Iterator[None]:
+    threads, strict = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
+    yield
+    torch.set_num_threads(threads)
+    torch.use_deterministic_algorithms(strict, warn_only=True)
+
+
+def test_auto_is_the_default() -> None:
+    assert Engine().precision == "auto"
+
+
+def test_auto_is_bf16_where_the_device_has_units_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    monkeypatch.setattr(runtime, "has_units", lambda device_type: asked.append(device_type) or device_type == "cuda")
+    resolved = [runtime.resolve_precision(Engine(accelerator=name)) for name in ("auto", "cuda", "cpu")]
+    assert asked == ["cuda", "cuda", "cpu"]
+    assert resolved == ["bf16-mixed", "bf16-mixed", "32-true"]
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    runtime.resolve_precision(Engine())
+    assert asked[-1] == "cpu"
+    assert runtime.resolve_precision(Engine(precision="64-true")) == "64-true"
+
+
+@pytest.mark.parametrize(("there", "precision"), [(True, "bf16-mixed"), (False, "32-true")])
+def test_a_run_records_and_keeps_the_precision_it_began_with(
+    there: bool, precision: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    units(monkeypatch, there)
+    began = Options(tmp_path / "run")
+    runtime.claim(began, ())
+    assert began.engine.precision == precision
+    assert yaml.safe_load((tmp_path / "run/config.yaml").read_text())["engine"]["precision"] == precision
+    units(monkeypatch, not there)
+    resumed = Options(tmp_path / "run")
+    runtime.claim(resumed, ())
+    assert resumed.engine.precision == precision
+    other = Options(tmp_path / "run", Engine(accelerator="cpu", precision="64-true"))
+    with pytest.raises(InputError, match=f"engine.precision = '{precision}' and this one has '64-true'"):
+        runtime.claim(other, ())
+
+
+def test_a_missing_gpu_does_not_decide_the_precision(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
+    with pytest.raises(InputError, match="CUDA was asked for"):
+        runtime.claim(Options(tmp_path / "run", Engine(accelerator="cuda")), ())
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("there", "precision", "computed", "line"),
+    [
+        (True, "auto", "bf16-mixed", "precision bf16-mixed (this CPU has bfloat16 units)"),
+        (False, "auto", "32-true", "precision 32-true (this CPU has no bfloat16 units)"),
+        (
+            False,
+            "bf16-mixed",
+            "bf16-mixed",
+            "mug: warning: engine.precision bf16-mixed: this CPU has no bfloat16 units; emulated, a convolution takes "
+            "47 times as long as in 32-true",
+        ),
+    ],
+)
+@pytest.mark.usefixtures("torch_as_it_was")
+def test_the_engine_says_its_precision_in_one_line(
+    there: bool,
+    precision: str,
+    computed: str,
+    line: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    units(monkeypatch, there)
+    fabric = runtime.launch(Engine(accelerator="cpu", threads=1, precision=precision))
+    said = [text for text in capsys.readouterr().err.splitlines() if text.startswith(("precision ", "mug: "))]
+    assert said == [line]
+    with fabric.autocast():
+        assert torch.is_autocast_enabled("cpu") is (computed == "bf16-mixed")
 
 
 def test_the_progress_line_is_quiet_between_minutes(capsys: pytest.CaptureFixture[str]) -> None:

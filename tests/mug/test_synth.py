@@ -67,6 +67,13 @@ def test_every_object_is_seen_first_and_moves(objects: int) -> None:
         assert (masks[0] != masks[-1]).any()
 
 
+def test_a_pace_leaves_frames_out_and_the_others_as_they_are() -> None:
+    whole = synthetic_video(np.random.default_rng(4), 8, 64, 96, 2)
+    paced = synthetic_video(np.random.default_rng(4), 8, 64, 96, 2, pace=3)
+    for all_, some in zip(whole, paced, strict=True):
+        assert np.array_equal(some, all_[[0, 3, 6]])
+
+
 def test_background_moves_with_its_own_camera() -> None:
     frames, masks = synthetic_video(np.random.default_rng(1), 24, 64, 96, 1)
     still = (masks[0] == 0) & (masks[-1] == 0)

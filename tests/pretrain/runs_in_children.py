@@ -41,7 +41,7 @@ def options(videos: Path, out: Path, devices: int = 1) -> PretrainOptions:
         warmup=WarmupOptions(steps=1),
         rounds=[3, 2],
         batch=4,
-        engine=Engine(accelerator="cpu", devices=devices, threads=1),
+        engine=Engine(accelerator="cpu", devices=devices, threads=1, precision="32-true"),
         num_workers=0,
         save_every=2,
         picture_every=4,

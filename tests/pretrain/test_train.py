@@ -6,9 +6,11 @@ import copy
 import csv
 import math
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from mug import bfloat16, runtime
 from mug.backbone import PRESETS
 from mug.checkpoint import load_weights
 from mug.errors import InputError, RunError
@@ -180,6 +183,36 @@ def test_bf16_on_the_cpu_learns_nearly_the_same(videos: Path, tmp_path: Path) ->
     assert totals[1] == pytest.approx(totals[0], rel=0.02)
 
 
+def test_a_bf16_run_goes_on_in_bf16_where_it_is_emulated(
+    videos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def options() -> PretrainOptions:
+        chosen = tiny(videos, tmp_path / "run")
+        chosen.engine.precision, chosen.rounds, chosen.save_every = "auto", [2], 1
+        chosen.picture_every = chosen.retrieval_every = 0
+        return chosen
+
+    step, computed = train.train_step, []
+
+    def stop_after_one(run: train.Run, number: int, *rest: Any) -> Any:
+        if stop and number == 1:
+            raise KeyboardInterrupt
+        computed.append((number, run.fabric._precision.precision))
+        return step(run, number, *rest)
+
+    monkeypatch.setattr(train, "train_step", stop_after_one)
+    for there, stop in ((True, True), (False, False)):
+        monkeypatch.setattr(runtime, "has_units", lambda device_type, there=there: there)
+        monkeypatch.setattr(bfloat16, "has_units", lambda device_type, there=there: there)
+        with pytest.raises(KeyboardInterrupt) if stop else nullcontext():
+            pretrain(options())
+    assert computed == [(0, "bf16-mixed"), (1, "bf16-mixed")]
+    said = capsys.readouterr().err.splitlines()
+    assert "precision bf16-mixed (this CPU has bfloat16 units)" in said
+    assert any(re.fullmatch(r"mug: warning: .* no bfloat16 units; .* takes \d+ times .*", line) for line in said)
+    assert (tmp_path / "run/phi.safetensors").is_file()
+
+
 # --- what stops a run ------------------------------------------------------------------------------------------------
 
 
@@ -284,6 +317,7 @@ def test_every_configuration_parses_and_its_model_builds(config: Path) -> None:
     spelt = ["--config", str(config), "--videos", "clips", "--out", "run"]
     options = parse("mug pretrain", PretrainOptions, (), spelt)
     check(options)
+    assert options.engine.precision == ("32-true" if config.stem == "mug_resnet50_oxuva" else "auto")
     assert MuG(options.model).phi.stride == options.model.backbone.stride
     assert options.sample.patch == patch_size(options.sample.size)
 

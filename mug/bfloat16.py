@@ -1,0 +1,60 @@
+"""bfloat16: whether a device has units for it, and what it costs on one that has none."""
+
+from __future__ import annotations
+
+import time
+
+import torch
+import torch.nn.functional as F
+
+TIMED = (2, 64, 24, 24)
+"""Shape of the input of the convolution that is timed; emulated, one takes less than a tenth of a second."""
+
+
+def has_units(device_type: str) -> bool:
+    """Whether a device computes in bfloat16 by itself; elsewhere it is emulated, at many times the cost of float32.
+
+    Args:
+        device_type: `cpu` or `cuda`.
+    """
+    if device_type == "cuda":
+        return torch.cuda.is_available() and torch.cuda.is_bf16_supported(including_emulation=False)
+    if device_type != "cpu" or not torch.backends.mkldnn.is_available():
+        return False
+    # oneDNN also says yes to AVX-512 without its bfloat16 instructions, where a convolution takes two to three times
+    # as long as in float32
+    without = torch.cpu._is_avx512_supported() and not torch.cpu._is_avx512_bf16_supported()
+    return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported()) and not without
+
+
+def describe(precision: str, device: torch.device) -> str:
+    """One line: the precision, whether the device has units for bfloat16, and the slowdown where a run lacks them."""
+    name = "GPU" if device.type == "cuda" else device.type.upper()
+    if has_units(device.type):
+        return f"precision {precision} (this {name} has bfloat16 units)"
+    if not precision.startswith("bf16"):
+        return f"precision {precision} (this {name} has no bfloat16 units)"
+    return (
+        f"mug: warning: engine.precision {precision}: this {name} has no bfloat16 units; emulated, a convolution takes "
+        f"{slowdown(device):.0f} times as long as in 32-true"
+    )
+
+
+def slowdown(device: torch.device) -> float:
+    """How many times as long a 64 -> 64 convolution takes in bfloat16 as in float32; measured in half a second."""
+    return _seconds(torch.bfloat16, device) / _seconds(torch.float32, device)
+
+
+@torch.no_grad()
+def _seconds(dtype: torch.dtype, device: torch.device) -> float:
+    """The best of three convolutions, after one that is not counted."""
+    x = torch.ones(TIMED, dtype=dtype, device=device)
+    weight = torch.ones(TIMED[1], TIMED[1], 3, 3, dtype=dtype, device=device)
+    taken = []
+    for _ in range(4):
+        began = time.perf_counter()
+        F.conv2d(x, weight, padding=1)
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+        taken.append(time.perf_counter() - began)
+    return min(taken[1:])
