@@ -77,6 +77,17 @@ def refine(
     raise InputError(f"--refine {kind}: no such refinement; use {', '.join(get_args(Refinement))}")
 
 
+def recut(probability: NDArray[np.floating[Any]], cut: float) -> NDArray[np.floating[Any]]:
+    """Shifts the log odds of a map of any shape so that `cut`, more than 0 and less than 1, becomes 0.5.
+
+    >>> recut(np.array([0.0, 0.2, 1.0]), 0.2).tolist()
+    [0.0, 0.5, 1.0]
+    """
+    above, below = probability * (1 - cut), (1 - probability) * cut
+    moved: NDArray[np.floating[Any]] = above / (above + below)
+    return moved
+
+
 def crf_preset(name: CRFConfig | str) -> CRFConfig:
     """The CRF parameters of that name; parameters themselves pass through."""
     if isinstance(name, CRFConfig):
