@@ -50,10 +50,10 @@ class LossWeights:
 
 @dataclass
 class Batch:
-    """N training videos, F = 3 + K + 1 + K frames of each, and what is known about them."""
+    """N training videos, F = 3 + K + 1 + R + K frames of each, and what is known about them."""
 
     frames: Tensor
-    """(N, F, 3, S, S) in [0, 1]: a clip of 3, the abstract of K, one instance, K warped."""
+    """(N, F, 3, S, S) in [0, 1]: a clip of 3, the abstract of K, one instance, its R references, K warped."""
     labels: Tensor
     """(N, K, h, w): target of the abstract's frames on phi's grid, NaN where there is none."""
     patch: Tensor
@@ -82,8 +82,13 @@ class Batch:
 
     @property
     def instance(self) -> Tensor:
-        """(N, 1, 3, S, S): any frame of the video."""
-        return self.frames[:, CLIP_FRAMES + self.segments : -self.segments]
+        """(N, 1, 3, S, S): a frame X^n of the video, none of the abstract."""
+        return self.frames[:, CLIP_FRAMES + self.segments :][:, :1]
+
+    @property
+    def references(self) -> Tensor:
+        """(N, R, 3, S, S): where X^n finds global information; no frame of the abstract among them."""
+        return self.frames[:, CLIP_FRAMES + self.segments + 1 : -self.segments]
 
     @property
     def warped(self) -> Tensor:
@@ -149,7 +154,8 @@ class MuG(nn.Module):
         if weights.video:
             assert abstract is not None
             instance = Features(*(x[:, 0] for x in seen["instance"]))
-            out["video"], out["instance_accuracy"] = instance_loss(r_nkchw, self.aggregate(instance, abstract))
+            r_nchw = self.aggregate(instance, seen["references"])
+            out["video"], out["instance_accuracy"] = instance_loss(r_nkchw, r_nchw)
         if weights.warp:
             assert abstract is not None
             out["warp"], out["warp_geometry"], out["warp_matching"] = known_warp_loss(
@@ -181,6 +187,7 @@ class MuG(nn.Module):
             "clip": weights.short,
             "abstract": weights.frame or weights.readout or weights.long or weights.video or weights.warp,
             "instance": weights.video,
+            "references": weights.video,
             "warped": weights.warp,
         }
         parts = {name: getattr(batch, name) for name, need in needed.items() if need}

@@ -26,7 +26,7 @@ LABEL_SAMPLES = 4
 
 @dataclass(frozen=True)
 class Changes:
-    """What is done to the F = 3 + K + 1 + K frames of a sample."""
+    """What is done to the F = 3 + K + 1 + R + K frames of a sample."""
 
     theta: np.ndarray
     """(F, 2, 3): from [-1, 1] coordinates of a training frame to those of the frame on disk."""
@@ -52,7 +52,8 @@ def draw_changes(size: tuple[int, int], options: SampleOptions, rng: np.random.G
         options: How strong the changes are.
         rng: The sample's own generator.
     """
-    alike = [0] * CLIP + list(range(1, options.abstract + 2))  # the clip, the abstract, the instance
+    alone = options.abstract + 1 + options.references  # the abstract, the instance, its references
+    alike = [0] * CLIP + list(range(1, alone + 1))
     crops = np.stack([_draw_crop(size, options, rng) for _ in range(alike[-1] + 1)])[alike]
     colours = [_draw_colour(options, 1.0, rng) for _ in range(alike[-1] + 1)]
     colours = [colours[i] for i in alike]

@@ -108,9 +108,9 @@ def load_sample(
     Raises:
         InputError: no frame of the video can be read.
     """
-    drawn = draw_frames(len(video), options.abstract, label_stride, rng)
+    drawn = draw_frames(len(video), options.abstract, options.references, label_stride, rng)
     changes = draw_changes(video.size, options, rng)
-    numbers = [*drawn.clip, *drawn.abstract, drawn.instance, *drawn.abstract]
+    numbers = [*drawn.clip, *drawn.abstract, drawn.instance, *drawn.references, *drawn.abstract]
     box, theta = boxes(changes.theta)
     reader = _Reader(video, box, numbers, round(CANVAS * options.size))
     canvas = np.stack([reader.cut(n, b) for n, b in zip(numbers, box, strict=True)])

@@ -26,6 +26,8 @@ class SampleOptions:
     """Side of the patch that is tracked, in pixels (Sec. 3.2)."""
     abstract: int = 8
     """K, the segments of a video and the frames of its abstract (Sec. 3.2)."""
+    references: int = 3
+    """R, the frames from which the instance X^n of Eq. 12 gets its global information: others than the abstract's."""
     crop: float = 0.6
     """Least side of the random crop, as a share of the largest one."""
     aspect: float = 1.33
@@ -57,6 +59,8 @@ class SampleOptions:
             raise InputError(f"sample.patch: {self.patch} does not fit; use 8 to sample.size, {self.size}")
         if self.abstract < 2:
             raise InputError(f"sample.abstract: {self.abstract} frames hold no pair; use 2 or more")
+        if self.references < 1:
+            raise InputError(f"sample.references: {self.references} leaves an instance nothing to read; use 1 or more")
         for name in ("crop", "grey", "blur", "hue", "jitter"):
             if not 0 <= getattr(self, name) <= 1:
                 raise InputError(f"sample.{name}: {getattr(self, name)} is no share; use 0 to 1")
@@ -79,21 +83,33 @@ class SampleFrames:
     """(2,): two positions in `abstract`, frames at least 6 apart where the video allows, in random order."""
     instance: int
     """One more frame, for instance discrimination."""
+    references: np.ndarray
+    """(R,): the references of the instance."""
 
 
-def draw_frames(length: int, abstract: int, label_stride: int, rng: np.random.Generator) -> SampleFrames:
+def draw_frames(
+    length: int, abstract: int, references: int, label_stride: int, rng: np.random.Generator
+) -> SampleFrames:
     """Draws the frames of a sample from a video.
+
+    Abstract, instance and references have no frame in common where the video has enough of them.
 
     Args:
         length: Frames of the video, at least 1.
         abstract: K, the number of segments.
+        references: R, how many the instance has.
         label_stride: Labels exist for every so many frames, from frame 0 on; the abstract keeps to them where a segment
             has any.
         rng: The sample's own generator.
     """
     clip = _draw_clip(length, rng)
     frames = np.array([_draw_from_segment(length, k, abstract, label_stride, rng) for k in range(abstract)])
-    return SampleFrames(clip, frames, _draw_pair(frames, rng), int(rng.integers(length)))
+    pair = _draw_pair(frames, rng)
+    rest = np.setdiff1d(np.arange(length), frames)
+    if not len(rest):
+        rest = np.arange(length)
+    instance, *others = rng.choice(rest, 1 + references, replace=len(rest) < 1 + references)
+    return SampleFrames(clip, frames, pair, int(instance), np.array(others))
 
 
 def _draw_clip(length: int, rng: np.random.Generator) -> np.ndarray:

@@ -58,6 +58,9 @@ def aggregate(
 def instance_loss(query: Tensor, instance: Tensor) -> tuple[Tensor, Tensor]:
     """Tells the N videos of the batches of all processes apart (MuG Eq. 12-14), the mean over the query frames.
 
+    The instances' references must not be the queries': features read from the same few vectors are alike in whatever
+    network, and tell videos apart without any learning.
+
     GAP(r_a^T r_b) over all pairs of positions is <GAP(r_a), GAP(r_b)>, so no matrix of positions is built. The pooled
     vectors are brought to unit length.
 

@@ -42,11 +42,11 @@ def test_crops_keep_shapes(size: tuple[int, int]) -> None:
 
 
 def test_a_clip_is_changed_alike_and_nothing_else_is() -> None:
-    changes = draw_changes((48, 64), SampleOptions(abstract=4, blur=1.0), rng())
-    assert changes.theta.shape == (12, 2, 3)
+    changes = draw_changes((48, 64), SampleOptions(abstract=4, references=2, blur=1.0), rng())
+    assert changes.theta.shape == (14, 2, 3)
     for values in (changes.theta, changes.colour, changes.contrast, changes.blur):
         assert (values[0] == values[1]).all() and (values[1] == values[2]).all()
-        assert len(np.unique(values.reshape(12, -1), axis=0)) == 10
+        assert len(np.unique(values.reshape(14, -1), axis=0)) == 12
 
 
 def test_known_warps_are_composed_with_the_abstract_frames() -> None:
@@ -55,7 +55,7 @@ def test_known_warps_are_composed_with_the_abstract_frames() -> None:
         changes = draw_changes((48, 64), options, rng(i))
         for k, warp in enumerate(changes.warp):
             square = np.vstack([changes.theta[3 + k], [0, 0, 1]]) @ np.vstack([warp, [0, 0, 1]])
-            np.testing.assert_allclose(changes.theta[8 + k], square[:2])
+            np.testing.assert_allclose(changes.theta[-4 + k], square[:2])
             area = abs(np.linalg.det(warp[:, :2]))
             assert options.warp_scale**-2 <= area <= options.warp_scale**2
             assert np.abs(warp[:, 2]).max() <= options.warp_shift
@@ -119,7 +119,7 @@ def test_drawn_colours_turn_hue_about_grey() -> None:
     for i in range(20):
         only_hue = draw_changes((8, 8), SampleOptions(jitter=0, grey=0, hue=0.3), rng(i))
         np.testing.assert_allclose(only_hue.colour @ np.ones(3), 1, atol=1e-9)
-        np.testing.assert_allclose(np.einsum("c,fcd->fd", LUMA, only_hue.colour), np.tile(LUMA, (20, 1)), atol=1e-9)
+        np.testing.assert_allclose(np.einsum("c,fcd->fd", LUMA, only_hue.colour), np.tile(LUMA, (23, 1)), atol=1e-9)
         assert np.abs(only_hue.colour - np.eye(3)).max() > 0.05
     grey = draw_changes((8, 8), SampleOptions(jitter=0, grey=1, hue=0), rng()).colour @ np.array([0.9, 0.2, 0.4])
     np.testing.assert_allclose(grey, LUMA @ [0.9, 0.2, 0.4], atol=1e-9)

@@ -19,8 +19,8 @@ from pretrain.dataset import RawBatch, TrainingSamples, collate, load_sample
 from pretrain.sampling import SampleOptions
 from pretrain.videos import TrainingVideo
 
-SMALL = SampleOptions(size=64, patch=16, abstract=4)
-PLAIN = SampleOptions(size=64, patch=16, abstract=4, jitter=0, hue=0, grey=0, blur=0)
+SMALL = SampleOptions(size=64, patch=16, abstract=4, references=2)
+PLAIN = SampleOptions(size=64, patch=16, abstract=4, references=2, jitter=0, hue=0, grey=0, blur=0)
 
 
 def smooth_frame(seed: int, size: tuple[int, int]) -> np.ndarray:
@@ -56,10 +56,10 @@ def test_shapes(videos: list[TrainingVideo]) -> None:
     samples = TrainingSamples(videos, {}, SMALL, batch=2, seed=0)
     raw = collate([samples[(0, 0, i)] for i in range(2)])
     batch = raw.augment(stride=8)
-    assert batch.frames.shape == (2, 12, 3, 64, 64) and batch.frames.dtype == torch.float32
+    assert batch.frames.shape == (2, 14, 3, 64, 64) and batch.frames.dtype == torch.float32
     assert batch.frames.min() >= 0 and batch.frames.max() <= 1
     assert batch.clip.shape[1] == 3 and batch.abstract.shape[1] == batch.warped.shape[1] == 4
-    assert batch.instance.shape[1] == 1
+    assert batch.instance.shape[1] == 1 and batch.references.shape[1] == 2
     assert batch.labels.shape == (2, 4, 8, 8) and batch.labels.isnan().all()
     assert batch.patch.shape == batch.pair.shape == (2, 2) and batch.patch.dtype == torch.int64
     assert batch.warp.shape == (2, 4, 2, 3) and batch.names == [samples.video((0, 0, i)).name for i in range(2)]
@@ -150,7 +150,7 @@ def test_unreadable_frames_are_replaced_and_named(tmp_path: Path) -> None:
     bad = set()
     for i in range(20):
         sample = load_sample(video, {folder: 1.0}, SMALL, 1, np.random.default_rng(i))
-        assert sample["canvas"].shape == (12, 3, 72, 72)
+        assert sample["canvas"].shape == (14, 3, 72, 72)
         bad |= {line.split(":")[0] for line in sample["bad"]}
     assert bad == {str(broken), str(folder / "v" / "00007.png")}
     for file in video.folder.iterdir():
