@@ -13,6 +13,7 @@ from mug.granularity.frame import FrameHead, frame_loss
 from mug.granularity.long_term import Kappa, known_warp_loss, long_term_loss
 from mug.granularity.short_term import Response, short_term_loss
 from mug.granularity.video import Readout, aggregate, instance_loss
+from mug.shares import gradient_shares
 
 CLIP_FRAMES = 3
 
@@ -125,12 +126,20 @@ class MuG(nn.Module):
         """The temperature that suits the matching features; only known warps teach it."""
         return self.log_temperature.exp().clamp(*TEMPERATURE)
 
-    def forward(self, batch: Batch, weights: LossWeights) -> dict[str, Tensor]:
+    def forward(self, batch: Batch, weights: LossWeights, shares: bool = False) -> dict[str, Tensor]:
         """One training step's losses (MuG Eq. 16), unweighted by their names in `LossWeights`, and their `total`.
 
-        Averaged over processes they are the losses of the whole batch. Beside them, without gradient: `temperature`
-        and, where their terms are on, `inlier_share` (hard, Eq. 8), `short_error_px` (mean distance between the start
-        and the end of a track), `instance_accuracy`, `warp_geometry` and `warp_matching`.
+        Eq. 5 and 8 are sums over the lattice, Eq. 2, 14 and 15 means (see `short_term_loss`, `long_term_loss`,
+        `frame_loss`, `instance_loss`). Averaged over processes they are the losses of the whole batch. Beside them,
+        without gradient: `temperature` and, where their terms are on, `inlier_share` (hard, Eq. 8), `short_error_px`
+        (mean distance between the start and the end of a track), `instance_accuracy`, `warp_geometry` and
+        `warp_matching`.
+
+        Args:
+            batch: The videos.
+            weights: Of the terms in the total.
+            shares: Whether to measure which share of the trunk's gradient each weighted term has (`share_<term>`), at
+                the last convolution that all heads read through.
         """
         seen = self._see(batch, weights)
         out: dict[str, Tensor] = {"temperature": self.temperature.detach()}
@@ -163,9 +172,11 @@ class MuG(nn.Module):
             )
         # what no term used still takes part, with a gradient of zero: distributed training waits for every parameter
         total = torch.stack([p.sum() for p in self.parameters()]).sum() * 0
-        for name, weight in vars(weights).items():
-            if weight:
-                total = total + weight * out[name]
+        terms = {name: weight * out[name] for name, weight in vars(weights).items() if weight}
+        for term in terms.values():
+            total = total + term
+        if shares:
+            out |= {f"share_{name}": x for name, x in gradient_shares(terms, self.phi.last_shared).items()}
         return out | {"total": total}
 
     def aggregate(self, query: Features, source: Features) -> Tensor:

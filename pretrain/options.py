@@ -92,6 +92,8 @@ class PretrainOptions:
     """Steps between checkpoints."""
     picture_every: int = 1000
     """Steps between pictures; 0 for none."""
+    share_every: int = 100
+    """Steps between measures of the share that each term has of the trunk's gradient; 0 for none."""
     retrieval_every: int = 1000
     """Steps between measures of video retrieval, of a minute or less each; 0 for none."""
     seed: int = 0
@@ -103,8 +105,8 @@ class PretrainOptions:
 
 
 FREE_KEYS = (
-    "out", "num_workers", "save_every", "picture_every", "retrieval_every", "index_cache", "bootstrap.cache",
-    "engine.threads",
+    "out", "num_workers", "save_every", "picture_every", "share_every", "retrieval_every", "index_cache",
+    "bootstrap.cache", "engine.threads",
 )  # fmt: skip
 """What may change when a run goes on: nothing here moves a loss."""
 
@@ -130,9 +132,9 @@ def check(options: PretrainOptions) -> None:
         if value < 1:
             raise InputError(f"{name}: {value} is too few; give 1 or more")
     for name, value in (
-        ("picture_every", options.picture_every), ("retrieval_every", options.retrieval_every),
-        ("num_workers", options.num_workers), ("schedule.warmup", options.schedule.warmup),
-        ("warmup.steps", options.warmup.steps),
+        ("picture_every", options.picture_every), ("share_every", options.share_every),
+        ("retrieval_every", options.retrieval_every), ("num_workers", options.num_workers),
+        ("schedule.warmup", options.schedule.warmup), ("warmup.steps", options.warmup.steps),
     ):  # fmt: skip
         if value < 0:
             raise InputError(f"{name}: {value} is negative; give 0 or more")

@@ -45,6 +45,7 @@ def options(videos: Path, out: Path, devices: int = 1) -> PretrainOptions:
         num_workers=0,
         save_every=2,
         picture_every=4,
+        share_every=2,
         retrieval_every=2,
     )
 
