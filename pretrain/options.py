@@ -6,11 +6,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from mug.backbone import Phi
+from mug.checkpoint import load_torchvision
 from mug.errors import InputError
 from mug.model import LossWeights, ModelConfig
 from mug.optimise import OptimiserOptions, ScheduleOptions
 from mug.refine import Refinement
 from mug.runtime import Engine
+from pretrain.prior_cache import require_classifier
 from pretrain.sampling import SampleOptions
 
 
@@ -98,6 +101,14 @@ class PretrainOptions:
     """Steps between measures of video retrieval, of a minute or less each; 0 for none."""
     seed: int = 0
     """Seed of everything random."""
+
+    def require(self) -> None:
+        """Asks for weights to start from, and for the classifier of `cam` where its maps are not there already."""
+        if self.initial:
+            load_torchvision(Phi(self.model.backbone), self.initial)
+        if self.labels is None and self.bootstrap.prior == "cam":
+            how = self.bootstrap
+            require_classifier(how.classifier, how.architecture, "--bootstrap.prior cam", "--bootstrap.classifier")
 
     def round_steps(self) -> list[int]:
         """The steps of each round."""

@@ -103,16 +103,31 @@ def cache_priors(
     if kind not in (*PRIORS, "cam"):
         raise InputError(f"--kind {kind}: is no prior; give motion, saliency or cam")
     if kind == "cam":
-        if weights is None:
-            raise InputError("--kind cam: needs --weights FILE, the state dict of a torchvision classifier")
-        from mug.priors.cam import load_classifier
-
-        load_classifier(weights, arch)  # complains before any work is done
+        require_classifier(weights, arch)
     folder = Path(folder)
     _claim(folder, {"kind": kind} | ({"weights": str(weights), "arch": arch} if kind == "cam" else {}), overwrite)
     task = partial(_cache_video, folder=folder, kind=kind, stride=stride, weights=weights, arch=arch, anew=overwrite)
     workers = min(workers or len(os.sched_getaffinity(0)), len(videos))
     return sum(track(_map(task, videos, workers), f"{kind} prior", total=len(videos)))
+
+
+def require_classifier(weights: Path | None, arch: str, chosen: str = "--kind cam", option: str = "--weights") -> None:
+    """Loads the classifier of class activation maps once, before any work is done.
+
+    Args:
+        weights: Its state dict.
+        arch: Its name in torchvision.
+        chosen: What the user wrote that needs it.
+        option: How its weights are given.
+
+    Raises:
+        InputError: no weights are given, or they cannot be used.
+    """
+    if weights is None:
+        raise InputError(f"{chosen}: needs {option} FILE, the state dict of a torchvision classifier")
+    from mug.priors.cam import load_classifier
+
+    load_classifier(weights, arch)
 
 
 def _map(task: partial[int], videos: Sequence[Video], workers: int) -> Iterator[int]:

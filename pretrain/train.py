@@ -21,6 +21,7 @@ from mug.checkpoint import load_torchvision, save_weights
 from mug.errors import RunError
 from mug.model import Batch, LossWeights, MuG
 from mug.optimise import KeyBatches, boundaries, build_optimiser, learning_rate, set_learning_rate
+from mug.preflight import preflight
 from mug.retrieval import retrieval
 from mug.runtime import (
     Checkpoints,
@@ -104,6 +105,7 @@ def pretrain(options: PretrainOptions) -> None:
         RunError: a loss became something that is no number.
     """
     check(options)
+    preflight(options)
     folder = claim(options, FREE_KEYS)
     total = sum(options.round_steps())
     if Checkpoints(folder.checkpoints).latest_step() == total and folder.weights.is_file():
