@@ -45,7 +45,8 @@ class Changes:
 def draw_changes(size: tuple[int, int], options: SampleOptions, rng: np.random.Generator) -> Changes:
     """Draws the changes of a sample; the frames of its clip are changed alike, all others independently.
 
-    Crops never leave the frame; only the known warps may.
+    All frames are mirrored or none is: tau of Eq. 7 would have to mirror where only one frame of a pair is, and nothing
+    in a video does. Crops never leave the frame; only the known warps may.
 
     Args:
         size: Height and width of the video's frames.
@@ -54,7 +55,8 @@ def draw_changes(size: tuple[int, int], options: SampleOptions, rng: np.random.G
     """
     alone = options.abstract + 1 + options.references  # the abstract, the instance, its references
     alike = [0] * CLIP + list(range(1, alone + 1))
-    crops = np.stack([_draw_crop(size, options, rng) for _ in range(alike[-1] + 1)])[alike]
+    flip = -1.0 if rng.random() < options.flip else 1.0
+    crops = np.stack([_draw_crop(size, flip, options, rng) for _ in range(alike[-1] + 1)])[alike]
     colours = [_draw_colour(options, 1.0, rng) for _ in range(alike[-1] + 1)]
     colours = [colours[i] for i in alike]
     colours += [_draw_colour(options, options.warp_strength, rng) for _ in range(options.abstract)]
@@ -145,11 +147,10 @@ def _blur(pixels_fchw: Tensor, sigma: Tensor) -> Tensor:
     return x.view_as(pixels_fchw)
 
 
-def _draw_crop(size: tuple[int, int], options: SampleOptions, rng: np.random.Generator) -> np.ndarray:
-    """(2, 3): a rotated, stretched, flipped square that lies within the frame."""
+def _draw_crop(size: tuple[int, int], flip: float, options: SampleOptions, rng: np.random.Generator) -> np.ndarray:
+    """(2, 3): a rotated, stretched square that lies within the frame, mirrored where `flip` is -1."""
     angle = np.deg2rad(options.rotation) * rng.uniform(-1, 1)
     stretch = options.aspect ** (rng.uniform(-1, 1) / 2)
-    flip = rng.choice([-1.0, 1.0])
     linear = _rotation(angle) @ np.diag([flip * stretch, 1 / stretch])
     reach = np.abs(linear).sum(1)
     limit = np.array([size[1] / size[0], 1.0])  # half sides of the frame, in half heights

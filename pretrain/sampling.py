@@ -34,6 +34,8 @@ class SampleOptions:
     """Largest stretch of one side of the crop against the other."""
     rotation: float = 10.0
     """Largest rotation in degrees, to either side."""
+    flip: float = 0.5
+    """Share of samples that are mirrored, all their frames alike: no affine warp between two frames mirrors."""
     jitter: float = 0.3
     """Largest change of brightness, contrast and saturation, as a share."""
     hue: float = 0.05
@@ -61,7 +63,7 @@ class SampleOptions:
             raise InputError(f"sample.abstract: {self.abstract} frames hold no pair; use 2 or more")
         if self.references < 1:
             raise InputError(f"sample.references: {self.references} leaves an instance nothing to read; use 1 or more")
-        for name in ("crop", "grey", "blur", "hue", "jitter"):
+        for name in ("crop", "flip", "grey", "blur", "hue", "jitter"):
             if not 0 <= getattr(self, name) <= 1:
                 raise InputError(f"sample.{name}: {getattr(self, name)} is no share; use 0 to 1")
         for name in ("aspect", "warp_scale"):

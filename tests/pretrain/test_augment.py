@@ -49,6 +49,15 @@ def test_a_clip_is_changed_alike_and_nothing_else_is() -> None:
         assert len(np.unique(values.reshape(14, -1), axis=0)) == 12
 
 
+def test_a_sample_is_mirrored_as_a_whole() -> None:
+    """Both frames of a long-term pair, and its known warps, which never mirror."""
+    for flip, share in ((0.5, 0.5), (0.0, 0.0), (1.0, 1.0)):
+        drawn = [draw_changes((48, 64), SampleOptions(flip=flip), rng(i)).theta[..., :2] for i in range(200)]
+        mirrored = np.linalg.det(np.stack(drawn)) < 0
+        assert (mirrored == mirrored[:, :1]).all()
+        assert mirrored[:, 0].mean() == pytest.approx(share, abs=0.1)
+
+
 def test_known_warps_are_composed_with_the_abstract_frames() -> None:
     for i in range(20):
         options = SampleOptions(abstract=4)
