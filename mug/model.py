@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import itertools
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -16,6 +17,10 @@ from mug.granularity.video import Readout, aggregate, instance_loss
 from mug.shares import gradient_shares
 
 CLIP_FRAMES = 3
+
+LABELLED = ("clip", "abstract", "instance", "references")
+"""The parts of a batch, in their order, whose frames may have a label. What a known warp shows may lie outside of the
+frame, where nothing is known."""
 
 TEMPERATURE = (0.05, 0.2)
 """Between what the learned temperature of the matching features is held: far below, training fits pixel detail."""
@@ -36,7 +41,7 @@ class LossWeights:
     """The weight of each term (MuG Eq. 16); a term of weight 0 is not computed."""
 
     frame: float = 1.0
-    """Foreground from a single frame, Eq. 2 and 15."""
+    """Foreground from a single frame, Eq. 2 and 15: every frame of a step that has a map."""
     readout: float = 1.0
     """Foreground from the globally augmented frame; the paper trains it but leaves it out of Eq. 16."""
     short: float = 0.1
@@ -56,7 +61,7 @@ class Batch:
     frames: Tensor
     """(N, F, 3, S, S) in [0, 1]: a clip of 3, the abstract of K, one instance, its R references, K warped."""
     labels: Tensor
-    """(N, K, h, w): target of the abstract's frames on phi's grid, NaN where there is none."""
+    """(N, 3 + K + 1 + R, h, w): target of all frames but the warped ones on phi's grid, NaN where there is none."""
     patch: Tensor
     """(N, 2): (x, y) px of the top left corner of the patch tracked from the clip's first frame."""
     pair: Tensor
@@ -72,29 +77,36 @@ class Batch:
         return self.warp.shape[1]
 
     @property
+    def spans(self) -> dict[str, slice]:
+        """Where the parts lie among the frames, by their names below; those of `LABELLED` lie so among the labels."""
+        instance, warped = CLIP_FRAMES + self.segments, self.frames.shape[1] - self.segments
+        edges = (0, CLIP_FRAMES, instance, instance + 1, warped, self.frames.shape[1])
+        return dict(zip((*LABELLED, "warped"), itertools.starmap(slice, itertools.pairwise(edges)), strict=True))
+
+    @property
     def clip(self) -> Tensor:
         """(N, 3, 3, S, S): three frames in their order."""
-        return self.frames[:, :CLIP_FRAMES]
+        return self.frames[:, self.spans["clip"]]
 
     @property
     def abstract(self) -> Tensor:
         """(N, K, 3, S, S): one frame from each of K segments."""
-        return self.frames[:, CLIP_FRAMES : CLIP_FRAMES + self.segments]
+        return self.frames[:, self.spans["abstract"]]
 
     @property
     def instance(self) -> Tensor:
         """(N, 1, 3, S, S): a frame X^n of the video, none of the abstract."""
-        return self.frames[:, CLIP_FRAMES + self.segments :][:, :1]
+        return self.frames[:, self.spans["instance"]]
 
     @property
     def references(self) -> Tensor:
-        """(N, R, 3, S, S): where X^n finds global information; no frame of the abstract among them."""
-        return self.frames[:, CLIP_FRAMES + self.segments + 1 : -self.segments]
+        """(N, R, 3, S, S): where X^n finds global information; labelled where anything is, and not of the abstract."""
+        return self.frames[:, self.spans["references"]]
 
     @property
     def warped(self) -> Tensor:
         """(N, K, 3, S, S): the abstract's frames, each through its known warp, jittered."""
-        return self.frames[:, -self.segments :]
+        return self.frames[:, self.spans["warped"]]
 
     def to(self, device: torch.device | str, non_blocking: bool = False) -> Batch:
         """The batch on another device."""
@@ -144,9 +156,10 @@ class MuG(nn.Module):
         seen = self._see(batch, weights)
         out: dict[str, Tensor] = {"temperature": self.temperature.detach()}
         abstract = seen.get("abstract")
-        if weights.frame:
-            assert abstract is not None
-            out["frame"] = frame_loss(self.rho(abstract.trunk.flatten(0, 1)), batch.labels.flatten(0, 1))
+        if weights.frame:  # of all frames that are seen
+            logits = {name: self.rho(seen[name].trunk.flatten(0, 1)) for name in LABELLED if name in seen}
+            labels = [batch.labels[:, batch.spans[name]].flatten(0, 1) for name in logits]
+            out["frame"] = frame_loss(torch.cat(list(logits.values())), torch.cat(labels))
         if weights.short:
             out["short"], end = short_term_loss(self.phi, self.short, batch.clip, seen["clip"].match, batch.patch)
             out["short_error_px"] = (end - batch.patch).float().norm(dim=1).mean()
@@ -157,9 +170,14 @@ class MuG(nn.Module):
             out["long"], out["inlier_share"] = long_term_loss(self.kappa, first, second, self.temperature.detach())
         if weights.readout or weights.video:
             assert abstract is not None
-            r_nkchw = self._augment_abstract(abstract)
+            count = batch.segments
+            r_nkchw = self._augment(abstract, abstract, lambda k: [other for other in range(count) if other != k])
         if weights.readout:
-            out["readout"] = frame_loss(self.readout(r_nkchw.flatten(0, 1)), batch.labels.flatten(0, 1))
+            assert abstract is not None
+            r_nrchw = self._augment(seen["references"], abstract, lambda _: list(range(count)))
+            labels = [batch.labels[:, batch.spans[name]] for name in ("abstract", "references")]
+            logits = self.readout(torch.cat([r_nkchw, r_nrchw], 1).flatten(0, 1))
+            out["readout"] = frame_loss(logits, torch.cat(labels, 1).flatten(0, 1))
         if weights.video:
             assert abstract is not None
             instance = Features(*(x[:, 0] for x in seen["instance"]))
@@ -196,9 +214,9 @@ class MuG(nn.Module):
         """Features (N, frames, C, h, w) of the parts of the batch that the terms need, in one pass through phi."""
         needed = {
             "clip": weights.short,
-            "abstract": weights.frame or weights.readout or weights.long or weights.video or weights.warp,
+            "abstract": weights.readout or weights.long or weights.video or weights.warp,
             "instance": weights.video,
-            "references": weights.video,
+            "references": weights.frame or weights.readout or weights.video,
             "warped": weights.warp,
         }
         parts = {name: getattr(batch, name) for name, need in needed.items() if need}
@@ -210,12 +228,16 @@ class MuG(nn.Module):
         split: Sequence[tuple[Tensor, ...]] = [x.unflatten(0, (count, -1)).split(lengths, 1) for x in features]
         return {name: Features(*(x[i] for x in split)) for i, name in enumerate(parts)}
 
-    def _augment_abstract(self, abstract: Features) -> Tensor:
-        """Gives r (N, K, 256, h, w) of the abstract, the other frames each one's references (MuG Eq. 9)."""
-        frames = abstract.match.shape[1]
+    def _augment(self, query: Features, source: Features, references: Callable[[int], list[int]]) -> Tensor:
+        """Gives r (N, Q, 256, h, w) of Q query frames (MuG Eq. 9 - 11).
+
+        Args:
+            query: Features (N, Q, C, h, w).
+            source: Features (N, S, C, h, w).
+            references: Which frames of `source` are those of a query.
+        """
         rows = []
-        for k in range(frames):
-            others = [other for other in range(frames) if other != k]
-            query, source = Features(*(x[:, k] for x in abstract)), Features(*(x[:, others] for x in abstract))
-            rows.append(self.aggregate(query, source))
+        for q in range(query.match.shape[1]):
+            chosen = references(q)
+            rows.append(self.aggregate(Features(*(x[:, q] for x in query)), Features(*(x[:, chosen] for x in source))))
         return torch.stack(rows, 1)

@@ -116,9 +116,9 @@ def _render_frames(canvas: Tensor, theta: Tensor, colour: Tensor, contrast: Tens
 
 
 def _render_labels(labels: Tensor, labelled: Tensor, theta: Tensor, cells: int) -> Tensor:
-    """uint8 (K, C, C) -> (K, h, w): the mean over each cell, NaN where a frame has no label."""
+    """uint8 (L, C, C) of the first L frames -> (L, h, w): the mean over each cell, NaN where a frame has no label."""
     side = LABEL_SAMPLES * cells
-    grid = F.affine_grid(theta[CLIP : CLIP + len(labels)], [len(labels), 1, side, side], align_corners=False)
+    grid = F.affine_grid(theta[: len(labels)], [len(labels), 1, side, side], align_corners=False)
     soft = F.grid_sample(labels[:, None].float() / 255, grid, padding_mode="border", align_corners=False)
     soft = F.avg_pool2d(soft, LABEL_SAMPLES)[:, 0]
     return torch.where(labelled[:, None, None], soft, torch.nan)

@@ -91,12 +91,12 @@ def test_boxes_of_a_warp_that_sees_nothing() -> None:
 
 
 def test_render_without_change_is_the_frame() -> None:
-    count, side, abstract = 7, 32, 2
+    count, side, labelled = 9, 32, 7
     canvas = torch.randint(0, 256, (2, count, 3, side, side), dtype=torch.uint8)
     raw = {
         "canvas": canvas,
-        "labels": canvas[:, 3:5, 0],
-        "labelled": torch.tensor([[True, False], [True, True]]),
+        "labels": canvas[:, :labelled, 0],
+        "labelled": torch.arange(2 * labelled).view(2, labelled) != 1,
         "theta": torch.eye(2, 3).expand(2, count, 2, 3),
         "warp": torch.eye(2, 3).expand(2, 2, 3),
         "colour": torch.eye(3).expand(2, count, 3, 3),
@@ -107,11 +107,11 @@ def test_render_without_change_is_the_frame() -> None:
     }
     batch = render(raw, ["a", "b"], side, stride=4)
     torch.testing.assert_close(batch.frames, canvas / 255, atol=1e-5, rtol=0)
-    assert batch.labels.shape == (2, abstract, 8, 8)
-    expected = F.avg_pool2d(canvas[:, 3:5, 0] / 255, 4)
+    assert batch.labels.shape == (2, labelled, 8, 8)
+    expected = F.avg_pool2d(canvas[:, :labelled, 0] / 255, 4)
     torch.testing.assert_close(batch.labels[1], expected[1], atol=1e-5, rtol=0)
     assert batch.labels[0, 1].isnan().all() and not batch.labels[0, 0].isnan().any()
-    assert render(raw, ["a", "b"], 30, stride=8).labels.shape == (2, abstract, 4, 4)  # ceil(30 / 8)
+    assert render(raw, ["a", "b"], 30, stride=8).labels.shape == (2, labelled, 4, 4)  # ceil(30 / 8)
 
 
 def test_colours() -> None:

@@ -174,6 +174,8 @@ def test_the_next_round_learns_from_equation_15(index: VideoIndex, tmp_path: Pat
     weights = label_weights(prior, labels, 2, options)
     samples = TrainingSamples(index, weights, SampleOptions(size=32, patch=8, abstract=2), 1, 0, 3)
     target = collate([samples[(2, 0, 0)]]).augment(8).labels
+    target = target[~target.isnan()]
+    assert len(target) >= 16
     expected = bootstrap_target(torch.tensor(200 / 255), torch.tensor(40 / 255), 0.25, keep)  # type: ignore[arg-type]
     torch.testing.assert_close(target, expected.expand_as(target), atol=0.5 / 255, rtol=0)
 
