@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
@@ -23,7 +24,7 @@ LABELLED = ("clip", "abstract", "instance", "references")
 frame, where nothing is known."""
 
 TEMPERATURE = (0.05, 0.2)
-"""Between what the learned temperature of the matching features is held: far below, training fits pixel detail."""
+"""Bounds of the learned temperature of the matching features: far below, training fits pixel detail."""
 
 
 @dataclass
@@ -135,8 +136,13 @@ class MuG(nn.Module):
 
     @property
     def temperature(self) -> Tensor:
-        """The temperature that suits the matching features; only known warps teach it."""
-        return self.log_temperature.exp().clamp(*TEMPERATURE)
+        """The temperature that suits the matching features, within its bounds; only known warps teach it.
+
+        At a bound and beyond it the gradient is that of the temperature itself, so that it can come back: a clamp
+        would have none there. `forward` brings the parameter back to the bound, from where one step leads inside.
+        """
+        free = self.log_temperature.exp()
+        return free + (free.clamp(*TEMPERATURE) - free).detach()
 
     def forward(self, batch: Batch, weights: LossWeights, shares: bool = False) -> dict[str, Tensor]:
         """One training step's losses (MuG Eq. 16), unweighted by their names in `LossWeights`, and their `total`.
@@ -153,6 +159,8 @@ class MuG(nn.Module):
             shares: Whether to measure which share of the trunk's gradient each weighted term has (`share_<term>`), at
                 the last convolution that all heads read through.
         """
+        with torch.no_grad():
+            self.log_temperature.clamp_(*map(math.log, TEMPERATURE))
         seen = self._see(batch, weights)
         out: dict[str, Tensor] = {"temperature": self.temperature.detach()}
         abstract = seen.get("abstract")

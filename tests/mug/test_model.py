@@ -161,15 +161,33 @@ def test_it_learns(term: str, batch: Batch) -> None:
     assert losses[0] > losses[1] > losses[2]
 
 
-def test_the_temperature_learns_from_known_warps_alone_and_stays_in_its_bounds(batch: Batch) -> None:
+def test_the_temperature_learns_from_known_warps_alone(batch: Batch) -> None:
     model = small_model()
     model(batch, LossWeights())["total"].backward()
     assert model.log_temperature.grad == 0
     model(batch, LossWeights(warp=1.0))["total"].backward()
     assert model.log_temperature.grad != 0
-    for raw, bound in ((-20.0, 0.05), (20.0, 0.2)):
-        model.log_temperature.data.fill_(raw)
-        assert model.temperature.item() == pytest.approx(bound)
+
+
+@pytest.mark.parametrize(("start", "bound", "inwards"), [(0.0499, 0.05, 1), (1e-9, 0.05, 1), (0.3, 0.2, -1)])
+def test_a_temperature_out_of_bounds_is_the_bound_and_comes_back_in_one_step(
+    batch: Batch, start: float, bound: float, inwards: int
+) -> None:
+    model = small_model()
+    with torch.no_grad():
+        model.log_temperature.fill_(start).log_()
+    assert model.temperature.item() == pytest.approx(bound)
+    optimiser = torch.optim.SGD([model.log_temperature], 1.0)
+    model(batch, replace(OFF, warp=1.0))
+    (-inwards * model.temperature).backward()  # a loss that wants it inside
+    assert model.log_temperature.grad != 0
+    optimiser.step()
+    assert (model.temperature.item() - bound) * inwards > 1e-3
+    model.log_temperature.grad = None
+    (inwards * model.temperature).backward()
+    for _ in range(3):  # and one that wants it outside
+        optimiser.step()
+    assert 0.05 - 1e-6 <= model.temperature.item() <= 0.2 + 1e-6
 
 
 @pytest.mark.parametrize("precision", [torch.float32, torch.bfloat16])
