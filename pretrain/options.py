@@ -13,7 +13,7 @@ from mug.model import LossWeights, ModelConfig
 from mug.optimise import OptimiserOptions, ScheduleOptions
 from mug.refine import Refinement
 from mug.runtime import Engine
-from pretrain.prior_cache import require_classifier
+from pretrain.prior_cache import Kind, require_classifier
 from pretrain.sampling import SampleOptions
 
 
@@ -31,7 +31,7 @@ class WarmupOptions:
 class LabelOptions:
     """Where the foreground maps come from and how they are renewed."""
 
-    prior: Literal["motion", "saliency", "cam"] = "motion"
+    prior: Kind = "motion"
     """Kind of the initial maps Q."""
     classifier: Path | None = None
     """Weights file of a torchvision classifier, for `cam`."""

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 
@@ -21,7 +21,7 @@ from mug.priors import PRIORS
 from mug.progress import track
 from mug.video import Video, find_videos
 
-Kind = Literal["motion", "saliency", "cam"]
+Kind = Literal["motion", "saliency", "manifold-ranking", "cam"]
 
 SETTINGS = "prior.json"
 """File beside the maps that says what they are, so that two kinds never mix in one folder."""
@@ -36,7 +36,7 @@ class PriorOptions:
     out: Path
     """Folder for the maps, OUT/VIDEO/FRAME.png; maps that lie there already are kept."""
     kind: Kind = "motion"
-    """Motion and saliency need no label; cam needs a classifier."""
+    """All but cam, which needs a classifier, need no label; the paper has manifold-ranking and cam."""
     stride: int = 1
     """Every so many frames of a video get a map."""
     weights: Path | None = None
@@ -101,7 +101,7 @@ def cache_priors(
     if workers is not None and workers < 1:
         raise InputError(f"--workers {workers}: give 1 or more")
     if kind not in (*PRIORS, "cam"):
-        raise InputError(f"--kind {kind}: is no prior; give motion, saliency or cam")
+        raise InputError(f"--kind {kind}: is no prior; give {', '.join(get_args(Kind))}")
     if kind == "cam":
         require_classifier(weights, arch)
     folder = Path(folder)

@@ -324,6 +324,7 @@ def test_the_paper_is_there_number_by_number() -> None:
     weights = options.weights
     assert (weights.short, weights.long, weights.video, weights.warp) == (0.1, 0.02, 0.5, 0.0)
     assert (options.bootstrap.alpha, options.bootstrap.keep, options.rounds) == (0.05, "prediction", 2)
+    assert options.bootstrap.prior == "manifold-ranking"
     assert options.optimiser.kind == "sgd"
     assert options.model == ModelConfig(PRESETS["paper"])
     lines = CONFIGS[-1].read_text().splitlines()
