@@ -13,7 +13,7 @@ from mug.model import LossWeights, ModelConfig
 from mug.optimise import OptimiserOptions, ScheduleOptions
 from mug.refine import Refinement
 from mug.runtime import Engine
-from pretrain.prior_cache import Kind, require_classifier
+from pretrain.prior_cache import Kind, require_binary, require_classifier
 from pretrain.sampling import SampleOptions
 
 
@@ -49,6 +49,8 @@ class LabelOptions:
     """How predictions are sharpened before they become labels."""
     binary: bool = True
     """Whether predictions are cut to 0 or 1 before they become labels, as in Eq. 15."""
+    binary_prior: bool = False
+    """Whether the initial maps are, too, refined in the same way before: the Q in {0, 1} of Eq. 2 and 15."""
 
 
 @dataclass
@@ -103,9 +105,11 @@ class PretrainOptions:
     """Seed of everything random."""
 
     def require(self) -> None:
-        """Asks for weights to start from, and for the classifier of `cam` where its maps are not there already."""
+        """Asks for weights to start from, for initial maps as they should be, or else for the classifier of `cam`."""
         if self.initial:
             load_torchvision(Phi(self.model.backbone), self.initial)
+        if self.labels and self.bootstrap.binary_prior:
+            require_binary(self.labels)
         if self.labels is None and self.bootstrap.prior == "cam":
             how = self.bootstrap
             require_classifier(how.classifier, how.architecture, "--bootstrap.prior cam", "--bootstrap.classifier")

@@ -176,6 +176,8 @@ def make_priors(run: Run) -> None:
         how.stride,
         weights=how.classifier,
         arch=how.architecture,
+        refinement=how.refine if how.binary_prior else "none",
+        binary=how.binary_prior,
         workers=run.options.engine.threads,
     )
 

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -20,11 +21,14 @@ from mug.backbone import PRESETS
 from mug.checkpoint import load_weights
 from mug.errors import InputError, RunError
 from mug.granularity.short_term import patch_size
+from mug.masks import read_soft
 from mug.model import Batch, LossWeights, ModelConfig, MuG
 from mug.optimise import OptimiserOptions
 from mug.options import parse
+from mug.preflight import preflight
 from mug.runtime import Checkpoints, claim
-from pretrain import preflight, train
+from pretrain import preflight as step_preflight
+from pretrain import train
 from pretrain.options import FREE_KEYS, PretrainOptions, check
 from pretrain.train import pretrain
 
@@ -130,6 +134,23 @@ def test_two_processes_train_to_the_losses_of_one(runs: tuple[Path, str]) -> Non
         terms = ("frame", "readout", "short", "long", "video", "warp")
         for name in ("total", *terms, *(f"share_{term}" for term in terms)):
             assert b[name] == pytest.approx(a[name], nan_ok=True, rel=0, abs=1e-5), (a["step"], name)
+
+
+def test_initial_maps_are_binary_where_asked_for(videos: Path, tmp_path: Path) -> None:
+    options = tiny(videos, tmp_path / "run")
+    options.bootstrap.binary_prior = True
+    set_up(options)
+    maps = [read_soft(path) for path in (tmp_path / "run/labels/prior").rglob("*.png")]
+    assert len(maps) == 10 and set(np.unique(maps)) == {0, 255}
+    soft = tiny(videos, tmp_path / "soft")
+    set_up(soft)
+    assert len(np.unique([read_soft(path) for path in (tmp_path / "soft/labels/prior").rglob("*.png")])) > 20
+    options = tiny(videos, tmp_path / "other")
+    options.bootstrap.binary_prior, options.labels = True, tmp_path / "soft/labels/prior"
+    with pytest.raises(InputError, match="holds soft maps and --bootstrap"):
+        pretrain(options)
+    options.labels = tmp_path / "run/labels/prior"
+    preflight(options)
 
 
 def test_every_term_of_the_model_has_a_column(videos: Path, tmp_path: Path) -> None:
@@ -298,7 +319,7 @@ def test_what_cannot_be_trained_is_refused_before_the_first_step(
 def test_a_step_that_does_not_fit_into_memory_is_refused(
     videos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(preflight, "free_memory", lambda device: 2**20)
+    monkeypatch.setattr(step_preflight, "free_memory", lambda device: 2**20)
     with pytest.raises(InputError, match="give a larger --accumulate"):
         pretrain(tiny(videos, tmp_path / "run"))
 
@@ -324,7 +345,8 @@ def test_the_paper_is_there_number_by_number() -> None:
     weights = options.weights
     assert (weights.short, weights.long, weights.video, weights.warp) == (0.1, 0.02, 0.5, 0.0)
     assert (options.bootstrap.alpha, options.bootstrap.keep, options.rounds) == (0.05, "prediction", 2)
-    assert options.bootstrap.prior == "manifold-ranking"
+    assert (options.bootstrap.prior, options.bootstrap.refine) == ("manifold-ranking", "crf")
+    assert options.bootstrap.binary and options.bootstrap.binary_prior
     assert options.optimiser.kind == "sgd"
     assert options.model == ModelConfig(PRESETS["paper"])
     lines = CONFIGS[-1].read_text().splitlines()
