@@ -42,14 +42,3 @@ def expected_cut(maps: Iterable[np.ndarray]) -> float:
 def best_of(overlaps: np.ndarray) -> float:
     """The same from the sum of `expected_overlap` over the frames."""
     return float(CUTS[np.argmax(overlaps)])
-
-
-def recut(map_hw: np.ndarray, cut: float) -> np.ndarray:
-    """The map with its log odds moved, so that what was `cut` is 0.5.
-
-    >>> recut(np.array([0.0, 0.2, 1.0]), 0.2).tolist()
-    [0.0, 0.5, 1.0]
-    """
-    above, below = map_hw * (1 - cut), (1 - map_hw) * cut
-    moved: np.ndarray = above / (above + below)
-    return moved

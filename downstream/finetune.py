@@ -118,6 +118,13 @@ class FinetuneOptions:
     seed: int = 0
     """Seed of everything random."""
 
+    def require(self) -> None:
+        """Asks for the weights that the head starts from and for the still images, before masks are made of videos."""
+        if not self.scratch:
+            start(AGNN(self.model), self)
+        for path in self.stills:
+            saliency_images(path)
+
 
 def check(options: FinetuneOptions) -> None:
     """Refuses numbers that cannot be trained with.

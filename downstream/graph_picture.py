@@ -11,10 +11,11 @@ import torch
 from PIL import Image, ImageDraw, ImageFont
 
 from agnn_head.model import AGNN
-from downstream.cut import expected_cut, recut
+from downstream.cut import expected_cut
 from downstream.graph_segment import PAPER_SIDE, GraphConfig, square
 from mug.errors import InputError
 from mug.overlay import blend
+from mug.refine import recut
 from mug.video import Video
 
 MAX_NODES = 5

@@ -17,8 +17,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from agnn_head.model import AGNN
-from downstream.cut import CUTS, best_of, expected_overlap, recut
+from downstream.cut import CUTS, best_of, expected_overlap
 from mug.errors import InputError
+from mug.refine import recut
 from mug.video import Video
 
 PAPER_SIDE = 473

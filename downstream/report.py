@@ -126,6 +126,12 @@ CURVES = {
     "video": "video: instances, Eq. 14",
     "instance_accuracy": "video: instances told apart, share",
     "temperature": "learned matching temperature",
+    "share_frame": "share of the gradient: frame",
+    "share_readout": "share of the gradient: readout",
+    "share_short": "share of the gradient: short term",
+    "share_long": "share of the gradient: long term",
+    "share_video": "share of the gradient: video",
+    "share_warp": "share of the gradient: known warps",
     "lr": "learning rate",
 }
 """Columns of metrics.csv that are drawn, in this order, with their titles."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from copy import deepcopy
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import torch
 import torch.nn.functional as F
@@ -100,6 +100,13 @@ class Phi(nn.Module):
         trunk = self.project(torch.cat([F.adaptive_avg_pool2d(g, x.shape[-2:]) for g in read[:-1]] + [x], dim=1))
         match = F.normalize(widen(self.match_head(trunk)), dim=1)
         return Features(trunk, match, self.value_head(trunk))
+
+    @property
+    def last_shared(self) -> nn.Parameter:
+        """Kernel of the last convolution that all three of `Features` depend on."""
+        groups = [self.resnet.get_submodule(f"layer{self.config.stages}"), self.project]
+        kernels = [m.weight for group in groups for m in group.modules() if isinstance(m, nn.Conv2d)]
+        return cast(nn.Parameter, kernels[-1])
 
     def _stages_read(self) -> range:
         return range(1 if self.config.hypercolumn else self.config.stages, self.config.stages + 1)

@@ -128,7 +128,9 @@ def run(command: Command, arguments: Sequence[str]) -> None:
         return
     with _explained(command):
         from mug.options import options_type, parse  # brings jsonargparse, which `mug --help` does not wait for
+        from mug.preflight import preflight
     options = parse(f"mug {command.name}", options_type(function), command.positional, arguments, function.__doc__)
+    preflight(options)
     function(options)
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import itertools
+import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -13,11 +15,16 @@ from mug.granularity.frame import FrameHead, frame_loss
 from mug.granularity.long_term import Kappa, known_warp_loss, long_term_loss
 from mug.granularity.short_term import Response, short_term_loss
 from mug.granularity.video import Readout, aggregate, instance_loss
+from mug.shares import gradient_shares
 
 CLIP_FRAMES = 3
 
+LABELLED = ("clip", "abstract", "instance", "references")
+"""The parts of a batch, in their order, whose frames may have a label. What a known warp shows may lie outside of the
+frame, where nothing is known."""
+
 TEMPERATURE = (0.05, 0.2)
-"""Between what the learned temperature of the matching features is held: far below, training fits pixel detail."""
+"""Bounds of the learned temperature of the matching features: far below, training fits pixel detail."""
 
 
 @dataclass
@@ -35,7 +42,7 @@ class LossWeights:
     """The weight of each term (MuG Eq. 16); a term of weight 0 is not computed."""
 
     frame: float = 1.0
-    """Foreground from a single frame, Eq. 2 and 15."""
+    """Foreground from a single frame, Eq. 2 and 15: every frame of a step that has a map."""
     readout: float = 1.0
     """Foreground from the globally augmented frame; the paper trains it but leaves it out of Eq. 16."""
     short: float = 0.1
@@ -50,12 +57,12 @@ class LossWeights:
 
 @dataclass
 class Batch:
-    """N training videos, F = 3 + K + 1 + K frames of each, and what is known about them."""
+    """N training videos, F = 3 + K + 1 + R + K frames of each, and what is known about them."""
 
     frames: Tensor
-    """(N, F, 3, S, S) in [0, 1]: a clip of 3, the abstract of K, one instance, K warped."""
+    """(N, F, 3, S, S) in [0, 1]: a clip of 3, the abstract of K, one instance, its R references, K warped."""
     labels: Tensor
-    """(N, K, h, w): target of the abstract's frames on phi's grid, NaN where there is none."""
+    """(N, 3 + K + 1 + R, h, w): target of all frames but the warped ones on phi's grid, NaN where there is none."""
     patch: Tensor
     """(N, 2): (x, y) px of the top left corner of the patch tracked from the clip's first frame."""
     pair: Tensor
@@ -71,24 +78,36 @@ class Batch:
         return self.warp.shape[1]
 
     @property
+    def spans(self) -> dict[str, slice]:
+        """Where the parts lie among the frames, by their names below; those of `LABELLED` lie so among the labels."""
+        instance, warped = CLIP_FRAMES + self.segments, self.frames.shape[1] - self.segments
+        edges = (0, CLIP_FRAMES, instance, instance + 1, warped, self.frames.shape[1])
+        return dict(zip((*LABELLED, "warped"), itertools.starmap(slice, itertools.pairwise(edges)), strict=True))
+
+    @property
     def clip(self) -> Tensor:
         """(N, 3, 3, S, S): three frames in their order."""
-        return self.frames[:, :CLIP_FRAMES]
+        return self.frames[:, self.spans["clip"]]
 
     @property
     def abstract(self) -> Tensor:
         """(N, K, 3, S, S): one frame from each of K segments."""
-        return self.frames[:, CLIP_FRAMES : CLIP_FRAMES + self.segments]
+        return self.frames[:, self.spans["abstract"]]
 
     @property
     def instance(self) -> Tensor:
-        """(N, 1, 3, S, S): any frame of the video."""
-        return self.frames[:, CLIP_FRAMES + self.segments : -self.segments]
+        """(N, 1, 3, S, S): a frame X^n of the video, none of the abstract."""
+        return self.frames[:, self.spans["instance"]]
+
+    @property
+    def references(self) -> Tensor:
+        """(N, R, 3, S, S): where X^n finds global information; labelled where anything is, and not of the abstract."""
+        return self.frames[:, self.spans["references"]]
 
     @property
     def warped(self) -> Tensor:
         """(N, K, 3, S, S): the abstract's frames, each through its known warp, jittered."""
-        return self.frames[:, -self.segments :]
+        return self.frames[:, self.spans["warped"]]
 
     def to(self, device: torch.device | str, non_blocking: bool = False) -> Batch:
         """The batch on another device."""
@@ -117,22 +136,38 @@ class MuG(nn.Module):
 
     @property
     def temperature(self) -> Tensor:
-        """The temperature that suits the matching features; only known warps teach it."""
-        return self.log_temperature.exp().clamp(*TEMPERATURE)
+        """The temperature that suits the matching features, within its bounds; only known warps teach it.
 
-    def forward(self, batch: Batch, weights: LossWeights) -> dict[str, Tensor]:
+        At a bound and beyond it the gradient is that of the temperature itself, so that it can come back: a clamp
+        would have none there. `forward` brings the parameter back to the bound, from where one step leads inside.
+        """
+        free = self.log_temperature.exp()
+        return free + (free.clamp(*TEMPERATURE) - free).detach()
+
+    def forward(self, batch: Batch, weights: LossWeights, shares: bool = False) -> dict[str, Tensor]:
         """One training step's losses (MuG Eq. 16), unweighted by their names in `LossWeights`, and their `total`.
 
-        Averaged over processes they are the losses of the whole batch. Beside them, without gradient: `temperature`
-        and, where their terms are on, `inlier_share` (hard, Eq. 8), `short_error_px` (mean distance between the start
-        and the end of a track), `instance_accuracy`, `warp_geometry` and `warp_matching`.
+        Eq. 5 and 8 are sums over the lattice, Eq. 2, 14 and 15 means (see `short_term_loss`, `long_term_loss`,
+        `frame_loss`, `instance_loss`). Averaged over processes they are the losses of the whole batch. Beside them,
+        without gradient: `temperature` and, where their terms are on, `inlier_share` (hard, Eq. 8), `short_error_px`
+        (mean distance between the start and the end of a track), `instance_accuracy`, `warp_geometry` and
+        `warp_matching`.
+
+        Args:
+            batch: The videos.
+            weights: Of the terms in the total.
+            shares: Whether to measure which share of the trunk's gradient each weighted term has (`share_<term>`), at
+                the last convolution that all heads read through.
         """
+        with torch.no_grad():
+            self.log_temperature.clamp_(*map(math.log, TEMPERATURE))
         seen = self._see(batch, weights)
         out: dict[str, Tensor] = {"temperature": self.temperature.detach()}
         abstract = seen.get("abstract")
-        if weights.frame:
-            assert abstract is not None
-            out["frame"] = frame_loss(self.rho(abstract.trunk.flatten(0, 1)), batch.labels.flatten(0, 1))
+        if weights.frame:  # of all frames that are seen
+            logits = {name: self.rho(seen[name].trunk.flatten(0, 1)) for name in LABELLED if name in seen}
+            labels = [batch.labels[:, batch.spans[name]].flatten(0, 1) for name in logits]
+            out["frame"] = frame_loss(torch.cat(list(logits.values())), torch.cat(labels))
         if weights.short:
             out["short"], end = short_term_loss(self.phi, self.short, batch.clip, seen["clip"].match, batch.patch)
             out["short_error_px"] = (end - batch.patch).float().norm(dim=1).mean()
@@ -143,13 +178,19 @@ class MuG(nn.Module):
             out["long"], out["inlier_share"] = long_term_loss(self.kappa, first, second, self.temperature.detach())
         if weights.readout or weights.video:
             assert abstract is not None
-            r_nkchw = self._augment_abstract(abstract)
+            count = batch.segments
+            r_nkchw = self._augment(abstract, abstract, lambda k: [other for other in range(count) if other != k])
         if weights.readout:
-            out["readout"] = frame_loss(self.readout(r_nkchw.flatten(0, 1)), batch.labels.flatten(0, 1))
+            assert abstract is not None
+            r_nrchw = self._augment(seen["references"], abstract, lambda _: list(range(count)))
+            labels = [batch.labels[:, batch.spans[name]] for name in ("abstract", "references")]
+            logits = self.readout(torch.cat([r_nkchw, r_nrchw], 1).flatten(0, 1))
+            out["readout"] = frame_loss(logits, torch.cat(labels, 1).flatten(0, 1))
         if weights.video:
             assert abstract is not None
             instance = Features(*(x[:, 0] for x in seen["instance"]))
-            out["video"], out["instance_accuracy"] = instance_loss(r_nkchw, self.aggregate(instance, abstract))
+            r_nchw = self.aggregate(instance, seen["references"])
+            out["video"], out["instance_accuracy"] = instance_loss(r_nkchw, r_nchw)
         if weights.warp:
             assert abstract is not None
             out["warp"], out["warp_geometry"], out["warp_matching"] = known_warp_loss(
@@ -157,9 +198,11 @@ class MuG(nn.Module):
             )
         # what no term used still takes part, with a gradient of zero: distributed training waits for every parameter
         total = torch.stack([p.sum() for p in self.parameters()]).sum() * 0
-        for name, weight in vars(weights).items():
-            if weight:
-                total = total + weight * out[name]
+        terms = {name: weight * out[name] for name, weight in vars(weights).items() if weight}
+        for term in terms.values():
+            total = total + term
+        if shares:
+            out |= {f"share_{name}": x for name, x in gradient_shares(terms, self.phi.last_shared).items()}
         return out | {"total": total}
 
     def aggregate(self, query: Features, source: Features) -> Tensor:
@@ -179,8 +222,9 @@ class MuG(nn.Module):
         """Features (N, frames, C, h, w) of the parts of the batch that the terms need, in one pass through phi."""
         needed = {
             "clip": weights.short,
-            "abstract": weights.frame or weights.readout or weights.long or weights.video or weights.warp,
+            "abstract": weights.readout or weights.long or weights.video or weights.warp,
             "instance": weights.video,
+            "references": weights.frame or weights.readout or weights.video,
             "warped": weights.warp,
         }
         parts = {name: getattr(batch, name) for name, need in needed.items() if need}
@@ -192,12 +236,16 @@ class MuG(nn.Module):
         split: Sequence[tuple[Tensor, ...]] = [x.unflatten(0, (count, -1)).split(lengths, 1) for x in features]
         return {name: Features(*(x[i] for x in split)) for i, name in enumerate(parts)}
 
-    def _augment_abstract(self, abstract: Features) -> Tensor:
-        """Gives r (N, K, 256, h, w) of the abstract, the other frames each one's references (MuG Eq. 9)."""
-        frames = abstract.match.shape[1]
+    def _augment(self, query: Features, source: Features, references: Callable[[int], list[int]]) -> Tensor:
+        """Gives r (N, Q, 256, h, w) of Q query frames (MuG Eq. 9 - 11).
+
+        Args:
+            query: Features (N, Q, C, h, w).
+            source: Features (N, S, C, h, w).
+            references: Which frames of `source` are those of a query.
+        """
         rows = []
-        for k in range(frames):
-            others = [other for other in range(frames) if other != k]
-            query, source = Features(*(x[:, k] for x in abstract)), Features(*(x[:, others] for x in abstract))
-            rows.append(self.aggregate(query, source))
+        for q in range(query.match.shape[1]):
+            chosen = references(q)
+            rows.append(self.aggregate(Features(*(x[:, q] for x in query)), Features(*(x[:, chosen] for x in source))))
         return torch.stack(rows, 1)

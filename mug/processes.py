@@ -42,3 +42,13 @@ def share_of_mean(total: Tensor, count: Tensor) -> Tensor:
         count = count.clone()
         dist.all_reduce(count)
     return total * world_size() / count.clamp(min=1)
+
+
+@torch.no_grad()
+def mean_over_processes(x: Tensor) -> Tensor:
+    """The mean of a tensor that every process holds, without gradient."""
+    if world_size() == 1:
+        return x
+    total = x.clone()
+    dist.all_reduce(total)
+    return total / world_size()

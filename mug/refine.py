@@ -77,6 +77,17 @@ def refine(
     raise InputError(f"--refine {kind}: no such refinement; use {', '.join(get_args(Refinement))}")
 
 
+def recut(probability: NDArray[Any], cut: float) -> NDArray[Any]:
+    """Shifts the log odds of a map of any shape so that `cut`, more than 0 and less than 1, becomes 0.5.
+
+    >>> recut(np.array([0.0, 0.2, 1.0]), 0.2).tolist()
+    [0.0, 0.5, 1.0]
+    """
+    above, below = probability * (1 - cut), (1 - probability) * cut
+    moved: NDArray[Any] = above / (above + below)
+    return moved
+
+
 def crf_preset(name: CRFConfig | str) -> CRFConfig:
     """The CRF parameters of that name; parameters themselves pass through."""
     if isinstance(name, CRFConfig):
@@ -86,13 +97,17 @@ def crf_preset(name: CRFConfig | str) -> CRFConfig:
     return CRF_PRESETS[name]
 
 
-def require_crf() -> None:
-    """Raises the `InputError` of a missing dense CRF before, not after, a long computation."""
+def require_crf(option: str = "--refine") -> None:
+    """Raises the `InputError` of a missing dense CRF before, not after, a long computation.
+
+    Args:
+        option: What chose it.
+    """
     try:
         import pydensecrf.densecrf  # noqa: F401
     except ImportError as error:
         remedy = 'pip install "mug-vos[crf]"'
-        raise InputError(f"dense CRF is not installed; run: {remedy}, or use --refine guided") from error
+        raise InputError(f"dense CRF is not installed; run: {remedy}, or use {option} guided") from error
 
 
 def _checked(frame: NDArray[Any], probability: NDArray[Any]) -> NDArray[np.float32]:

@@ -26,7 +26,7 @@ LABEL_SAMPLES = 4
 
 @dataclass(frozen=True)
 class Changes:
-    """What is done to the F = 3 + K + 1 + K frames of a sample."""
+    """What is done to the F = 3 + K + 1 + R + K frames of a sample."""
 
     theta: np.ndarray
     """(F, 2, 3): from [-1, 1] coordinates of a training frame to those of the frame on disk."""
@@ -45,15 +45,18 @@ class Changes:
 def draw_changes(size: tuple[int, int], options: SampleOptions, rng: np.random.Generator) -> Changes:
     """Draws the changes of a sample; the frames of its clip are changed alike, all others independently.
 
-    Crops never leave the frame; only the known warps may.
+    All frames are mirrored or none is: tau of Eq. 7 would have to mirror where only one frame of a pair is, and nothing
+    in a video does. Crops never leave the frame; only the known warps may.
 
     Args:
         size: Height and width of the video's frames.
         options: How strong the changes are.
         rng: The sample's own generator.
     """
-    alike = [0] * CLIP + list(range(1, options.abstract + 2))  # the clip, the abstract, the instance
-    crops = np.stack([_draw_crop(size, options, rng) for _ in range(alike[-1] + 1)])[alike]
+    alone = options.abstract + 1 + options.references  # the abstract, the instance, its references
+    alike = [0] * CLIP + list(range(1, alone + 1))
+    flip = -1.0 if rng.random() < options.flip else 1.0
+    crops = np.stack([_draw_crop(size, flip, options, rng) for _ in range(alike[-1] + 1)])[alike]
     colours = [_draw_colour(options, 1.0, rng) for _ in range(alike[-1] + 1)]
     colours = [colours[i] for i in alike]
     colours += [_draw_colour(options, options.warp_strength, rng) for _ in range(options.abstract)]
@@ -113,9 +116,9 @@ def _render_frames(canvas: Tensor, theta: Tensor, colour: Tensor, contrast: Tens
 
 
 def _render_labels(labels: Tensor, labelled: Tensor, theta: Tensor, cells: int) -> Tensor:
-    """uint8 (K, C, C) -> (K, h, w): the mean over each cell, NaN where a frame has no label."""
+    """uint8 (L, C, C) of the first L frames -> (L, h, w): the mean over each cell, NaN where a frame has no label."""
     side = LABEL_SAMPLES * cells
-    grid = F.affine_grid(theta[CLIP : CLIP + len(labels)], [len(labels), 1, side, side], align_corners=False)
+    grid = F.affine_grid(theta[: len(labels)], [len(labels), 1, side, side], align_corners=False)
     soft = F.grid_sample(labels[:, None].float() / 255, grid, padding_mode="border", align_corners=False)
     soft = F.avg_pool2d(soft, LABEL_SAMPLES)[:, 0]
     return torch.where(labelled[:, None, None], soft, torch.nan)
@@ -144,11 +147,10 @@ def _blur(pixels_fchw: Tensor, sigma: Tensor) -> Tensor:
     return x.view_as(pixels_fchw)
 
 
-def _draw_crop(size: tuple[int, int], options: SampleOptions, rng: np.random.Generator) -> np.ndarray:
-    """(2, 3): a rotated, stretched, flipped square that lies within the frame."""
+def _draw_crop(size: tuple[int, int], flip: float, options: SampleOptions, rng: np.random.Generator) -> np.ndarray:
+    """(2, 3): a rotated, stretched square that lies within the frame, mirrored where `flip` is -1."""
     angle = np.deg2rad(options.rotation) * rng.uniform(-1, 1)
     stretch = options.aspect ** (rng.uniform(-1, 1) / 2)
-    flip = rng.choice([-1.0, 1.0])
     linear = _rotation(angle) @ np.diag([flip * stretch, 1 / stretch])
     reach = np.abs(linear).sum(1)
     limit = np.array([size[1] / size[0], 1.0])  # half sides of the frame, in half heights

@@ -17,13 +17,15 @@ from mug.errors import InputError
 from mug.masks import read_soft, write_soft
 from mug.model import MuG
 from mug.progress import track
-from mug.refine import Refinement, refine
+from mug.refine import Refinement, recut, refine
 from mug.video import read_frame
 from pretrain.options import LabelOptions
 from pretrain.videos import TrainingVideo
 
 CHUNK = 8
 """Frames that go through the network at once."""
+LEAST_CUT = 1e-6
+"""Where a prior is foreground everywhere; what is surely background stays so."""
 
 
 @dataclass
@@ -85,7 +87,9 @@ def relabel(
     """Writes what the readout v says of every label frame, an 8-bit map `out/<video>/<frame>.png` each.
 
     Predictions learned from noisy maps are unsure, and surest of background: cut at one half, foreground would vanish
-    from round to round. So a video is cut where it keeps as much foreground as its initial maps Q have.
+    from round to round. So the odds of a video's predictions are scaled until one half is where it keeps as much
+    foreground as its initial maps Q have; more where more than that is likelier foreground than not. Refinement comes
+    after that and is cut at one half: what a CRF gives is nearly 0 or 1, which leaves no other place to cut.
 
     Videos whose maps are all there already are passed over, so work that was stopped goes on where it was. The same
     model and videos give the same maps.
@@ -96,30 +100,39 @@ def relabel(
         indices = label_frames(video, how.stride)
         if all(label_path(out, video, index).is_file() for index in indices):
             continue
-        predicted = _predict(network, video, indices, how, device)
-        maps = np.stack([np.rint(255 * refine(frame, p, how.refinement)).astype(np.uint8) for _, frame, p in predicted])
+        predicted = np.stack(list(_predict(network, video, indices, how, device)))
         if how.binary:
             known = [label_path(prior, video, index) for index in indices]
             share = float(np.mean([(read_soft(path) >= 128).mean() for path in known if path.is_file()]))
-            maps = np.where(_surest(maps, share), 255, 0).astype(np.uint8)
-        for index, label in zip(indices, maps, strict=True):
-            write_soft(label_path(out, video, index), label)
+            predicted = recut(predicted, _cut(predicted, share))
+        for index, cells in zip(indices, predicted, strict=True):
+            frame = read_frame(video.file(index))
+            soft = refine(frame, _enlarged(cells, frame.shape[:2]), how.refinement)
+            label = 255 * (soft > 0.5) if how.binary else np.rint(255 * soft)
+            write_soft(label_path(out, video, index), label.astype(np.uint8))
     network.train(trained)
 
 
-def _surest(maps: np.ndarray, share: float) -> np.ndarray:
-    """Where maps (uint8, any shape) are highest: at most `share` of them all, as levels are cut whole."""
-    above = np.bincount(maps.ravel(), minlength=256)[::-1].cumsum() / maps.size  # share at 255, at 254 and above, ...
-    return maps > 255 - np.searchsorted(above, share, side="right")
+def _cut(predicted: np.ndarray, share: float) -> float:
+    """The probability above which lies at least `share` of the values, equal ones together; 0.5 where that is more."""
+    values = np.sort(predicted, axis=None)
+    least = values[len(values) - int(np.ceil(share * len(values)))] if share > 0 else np.inf
+    kept = values >= least
+    above, below = values[kept].min(initial=1.0), values[~kept].max(initial=0.0)
+    return min(max(float(above + below) / 2, LEAST_CUT), 0.5)
+
+
+def _enlarged(cells: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """A map (h, w) at the size of its frame."""
+    wide = F.interpolate(torch.from_numpy(cells)[None, None], size, mode="bilinear")
+    return wide[0, 0].clamp(0, 1).numpy()
 
 
 @torch.inference_mode()
 def _predict(
     network: MuG, video: TrainingVideo, indices: Sequence[int], how: Relabelling, device: torch.device
-) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
-    """(index, frame, foreground probability at the frame's size) of the frames asked for."""
-    if not indices:
-        return
+) -> Iterator[np.ndarray]:
+    """Foreground probability (h, w) of the frames asked for, in the cells of phi."""
     spread = np.linspace(0, len(video) - 1, min(how.references + 1, len(video))).round().astype(int).tolist()
     source = network.phi(_tensor([read_frame(video.file(i)) for i in spread], how.size, device))
     for start in range(0, len(indices), CHUNK):
@@ -127,9 +140,7 @@ def _predict(
         frames = [read_frame(video.file(index)) for index in chunk]
         query = network.phi(_tensor(frames, how.size, device))
         others = torch.tensor([_others(spread, index) for index in chunk], device=device)
-        probability = network.segment_frame(query, Features(*(x[others] for x in source)))
-        probability = F.interpolate(probability, frames[0].shape[:2], mode="bilinear").clamp(0, 1)
-        yield from zip(chunk, frames, probability[:, 0].cpu().numpy(), strict=True)
+        yield from network.segment_frame(query, Features(*(x[others] for x in source)))[:, 0].cpu().numpy()
 
 
 def _others(spread: list[int], index: int) -> list[int]:

@@ -18,7 +18,7 @@ from mug.masks import read_soft
 from mug.model import Batch
 from mug.video import read_frame
 from pretrain.augment import CANVAS, Changes, boxes, draw_changes, render
-from pretrain.sampling import CLIP, SampleOptions, draw_frames
+from pretrain.sampling import SampleOptions, draw_frames
 from pretrain.videos import TrainingVideo
 
 Key = tuple[int, int, int]
@@ -29,8 +29,8 @@ class RawBatch:
     """N samples as they come from disk, small enough to be sent to a device."""
 
     tensors: dict[str, Tensor]
-    """canvas uint8 (N, F, 3, C, C); labels uint8 (N, K, C, C); labelled bool (N, K); theta (N, F, 2, 3) into the
-    canvases; warp (N, K, 2, 3); colour (N, F, 3, 3); contrast, blur (N, F); patch, pair int64 (N, 2)."""
+    """canvas uint8 (N, F, 3, C, C); labels uint8 (N, F - K, C, C); labelled bool (N, F - K); theta (N, F, 2, 3) into
+    the canvases; warp (N, K, 2, 3); colour (N, F, 3, 3); contrast, blur (N, F); patch, pair int64 (N, 2)."""
     names: list[str]
     """The videos."""
     bad: list[str]
@@ -108,14 +108,14 @@ def load_sample(
     Raises:
         InputError: no frame of the video can be read.
     """
-    drawn = draw_frames(len(video), options.abstract, label_stride, rng)
+    drawn = draw_frames(len(video), options.abstract, options.references, label_stride, rng)
     changes = draw_changes(video.size, options, rng)
-    numbers = [*drawn.clip, *drawn.abstract, drawn.instance, *drawn.abstract]
+    numbers = [*drawn.clip, *drawn.abstract, drawn.instance, *drawn.references, *drawn.abstract]
     box, theta = boxes(changes.theta)
     reader = _Reader(video, box, numbers, round(CANVAS * options.size))
     canvas = np.stack([reader.cut(n, b) for n, b in zip(numbers, box, strict=True)])
-    abstract = slice(CLIP, CLIP + options.abstract)
-    maps = [reader.cut_label(n, b, labels) for n, b in zip(numbers[abstract], box[abstract], strict=True)]
+    plain = len(numbers) - options.abstract  # all but the warped, which show the abstract's frames again
+    maps = [reader.cut_label(n, b, labels) for n, b in zip(numbers[:plain], box[:plain], strict=True)]
     empty = np.zeros((reader.side, reader.side), np.uint8)
     return {
         "canvas": torch.from_numpy(canvas.transpose(0, 3, 1, 2)),

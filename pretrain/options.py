@@ -6,11 +6,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from mug.backbone import Phi
+from mug.checkpoint import load_torchvision
 from mug.errors import InputError
 from mug.model import LossWeights, ModelConfig
 from mug.optimise import OptimiserOptions, ScheduleOptions
 from mug.refine import Refinement
 from mug.runtime import Engine
+from pretrain.prior_cache import Kind, require_binary, require_classifier
 from pretrain.sampling import SampleOptions
 
 
@@ -28,7 +31,7 @@ class WarmupOptions:
 class LabelOptions:
     """Where the foreground maps come from and how they are renewed."""
 
-    prior: Literal["motion", "saliency", "cam"] = "motion"
+    prior: Kind = "motion"
     """Kind of the initial maps Q."""
     classifier: Path | None = None
     """Weights file of a torchvision classifier, for `cam`."""
@@ -46,6 +49,8 @@ class LabelOptions:
     """How predictions are sharpened before they become labels."""
     binary: bool = True
     """Whether predictions are cut to 0 or 1 before they become labels, as in Eq. 15."""
+    binary_prior: bool = False
+    """Whether the initial maps are, too, refined in the same way before: the Q in {0, 1} of Eq. 2 and 15."""
 
 
 @dataclass
@@ -92,10 +97,22 @@ class PretrainOptions:
     """Steps between checkpoints."""
     picture_every: int = 1000
     """Steps between pictures; 0 for none."""
+    share_every: int = 100
+    """Steps between measures of the share that each term has of the trunk's gradient; 0 for none."""
     retrieval_every: int = 1000
     """Steps between measures of video retrieval, of a minute or less each; 0 for none."""
     seed: int = 0
     """Seed of everything random."""
+
+    def require(self) -> None:
+        """Asks for weights to start from, for initial maps as they should be, or else for the classifier of `cam`."""
+        if self.initial:
+            load_torchvision(Phi(self.model.backbone), self.initial)
+        if self.labels and self.bootstrap.binary_prior:
+            require_binary(self.labels)
+        if self.labels is None and self.bootstrap.prior == "cam":
+            how = self.bootstrap
+            require_classifier(how.classifier, how.architecture, "--bootstrap.prior cam", "--bootstrap.classifier")
 
     def round_steps(self) -> list[int]:
         """The steps of each round."""
@@ -103,8 +120,8 @@ class PretrainOptions:
 
 
 FREE_KEYS = (
-    "out", "num_workers", "save_every", "picture_every", "retrieval_every", "index_cache", "bootstrap.cache",
-    "engine.threads",
+    "out", "num_workers", "save_every", "picture_every", "share_every", "retrieval_every", "index_cache",
+    "bootstrap.cache", "engine.threads",
 )  # fmt: skip
 """What may change when a run goes on: nothing here moves a loss."""
 
@@ -130,9 +147,9 @@ def check(options: PretrainOptions) -> None:
         if value < 1:
             raise InputError(f"{name}: {value} is too few; give 1 or more")
     for name, value in (
-        ("picture_every", options.picture_every), ("retrieval_every", options.retrieval_every),
-        ("num_workers", options.num_workers), ("schedule.warmup", options.schedule.warmup),
-        ("warmup.steps", options.warmup.steps),
+        ("picture_every", options.picture_every), ("share_every", options.share_every),
+        ("retrieval_every", options.retrieval_every), ("num_workers", options.num_workers),
+        ("schedule.warmup", options.schedule.warmup), ("warmup.steps", options.warmup.steps),
     ):  # fmt: skip
         if value < 0:
             raise InputError(f"{name}: {value} is negative; give 0 or more")

@@ -23,7 +23,7 @@ START, END = (0.1, 0.9, 0.2), (1.0, 0.2, 0.1)
 def draw(network: MuG, batch: Batch) -> dict[str, Tensor]:
     """Pictures (3, H, W) in [0, 1] of the first samples of a batch, by name; the network is left as it was.
 
-    `labels`: each frame of the abstract above its target, P of the single frame and the readout from r. `tracking`: the
+    `labels`: each frame with a map above its target, P of the single frame and the readout from r. `tracking`: the
     clip, the patch at its start in green and in red where it came out after going forth and back. `warps`: a frame, its
     warped copy and the frame through the warp that kappa estimates; then the same of a long-term pair.
 
@@ -51,18 +51,19 @@ def write(folder: Path, step: int, pictures: dict[str, Tensor]) -> None:
 
 
 def _labels(network: MuG, batch: Batch) -> Tensor:
-    frames = batch.abstract
-    count = frames.shape[1]
-    seen = Features(*(x.unflatten(0, (-1, count)) for x in network.phi(frames.flatten(0, 1))))
+    frames, labels = batch.references, batch.labels[:, batch.spans["references"]]
+    source, seen = (
+        Features(*(x.unflatten(0, (len(frames), -1)) for x in network.phi(part.flatten(0, 1))))
+        for part in (batch.abstract, frames)
+    )
     rows = []
-    for k in range(count):
-        others = [other for other in range(count) if other != k]
-        query, source = Features(*(x[:, k] for x in seen)), Features(*(x[:, others] for x in seen))
+    for r in range(frames.shape[1]):
+        query = Features(*(x[:, r] for x in seen))
         single = network.rho(query.trunk).float().sigmoid()
-        target = batch.labels[:, k : k + 1].nan_to_num(0.5)  # grey: no label
+        target = labels[:, r : r + 1].nan_to_num(0.5)  # grey: no label
         maps = [_as_frame(x, frames) for x in (target, single, network.segment_frame(query, source))]
-        rows.append(torch.stack([frames[:, k].float(), *maps], 1))
-    return _tiles(torch.cat(rows, 1).unflatten(1, (count, 4)).transpose(1, 2).flatten(0, 1))
+        rows.append(torch.stack([frames[:, r].float(), *maps], 1))
+    return _tiles(torch.cat(rows, 1).unflatten(1, (-1, 4)).transpose(1, 2).flatten(0, 1))
 
 
 def _tracking(network: MuG, batch: Batch) -> Tensor:

@@ -10,18 +10,19 @@ from dataclasses import dataclass
 from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 
 from mug.errors import InputError
 from mug.files import atomic_path, require_free_disk
 from mug.masks import write_soft
-from mug.priors import PRIORS
+from mug.priors import PRIORS, Prior
 from mug.progress import track
+from mug.refine import Refinement, refine
 from mug.video import Video, find_videos
 
-Kind = Literal["motion", "saliency", "cam"]
+Kind = Literal["motion", "saliency", "manifold-ranking", "cam"]
 
 SETTINGS = "prior.json"
 """File beside the maps that says what they are, so that two kinds never mix in one folder."""
@@ -36,13 +37,17 @@ class PriorOptions:
     out: Path
     """Folder for the maps, OUT/VIDEO/FRAME.png; maps that lie there already are kept."""
     kind: Kind = "motion"
-    """Motion and saliency need no label; cam needs a classifier."""
+    """All but cam, which needs a classifier, need no label; the paper has manifold-ranking and cam."""
     stride: int = 1
     """Every so many frames of a video get a map."""
     weights: Path | None = None
     """State dict of a torchvision ResNet or DenseNet classifier, for cam."""
     arch: str = "resnet50"
     """Name of that classifier in torchvision."""
+    refine: Refinement = "none"
+    """Sharpens each map by its frame: `guided` (fast), `crf` (extra `crf`) or `none`."""
+    binary: bool = False
+    """Cut the maps at one half, after refinement: the paper's Q in {0, 1}."""
     overwrite: bool = False
     """Compute maps anew that lie there already."""
     workers: int | None = None
@@ -59,6 +64,8 @@ def prior(options: PriorOptions) -> None:
         options.stride,
         weights=options.weights,
         arch=options.arch,
+        refinement=options.refine,
+        binary=options.binary,
         overwrite=options.overwrite,
         workers=options.workers,
     )
@@ -73,6 +80,8 @@ def cache_priors(
     *,
     weights: Path | None = None,
     arch: str = "resnet50",
+    refinement: Refinement = "none",
+    binary: bool = False,
     overwrite: bool = False,
     workers: int | None = None,
 ) -> int:
@@ -87,6 +96,8 @@ def cache_priors(
         stride: Frames 0, stride, 2 stride, ... get a map.
         weights: State dict of a torchvision classifier, for `cam`.
         arch: Name of that classifier in torchvision.
+        refinement: Sharpens each map by its frame.
+        binary: Whether maps are cut at one half, after refinement (MuG Eq. 2: Q in {0, 1}).
         overwrite: Compute maps anew that lie there already.
         workers: Processes; one for each core when None.
 
@@ -101,18 +112,40 @@ def cache_priors(
     if workers is not None and workers < 1:
         raise InputError(f"--workers {workers}: give 1 or more")
     if kind not in (*PRIORS, "cam"):
-        raise InputError(f"--kind {kind}: is no prior; give motion, saliency or cam")
-    if kind == "cam":
-        if weights is None:
-            raise InputError("--kind cam: needs --weights FILE, the state dict of a torchvision classifier")
-        from mug.priors.cam import load_classifier
-
-        load_classifier(weights, arch)  # complains before any work is done
+        raise InputError(f"--kind {kind}: is no prior; give {', '.join(get_args(Kind))}")
+    source = PRIORS.get(kind)
+    if source is None:
+        source = partial(_cam, weights=require_classifier(weights, arch), arch=arch)
     folder = Path(folder)
-    _claim(folder, {"kind": kind} | ({"weights": str(weights), "arch": arch} if kind == "cam" else {}), overwrite)
-    task = partial(_cache_video, folder=folder, kind=kind, stride=stride, weights=weights, arch=arch, anew=overwrite)
+    settings: dict[str, Any] = {"kind": kind}
+    settings |= {"weights": str(weights), "arch": arch} if kind == "cam" else {}
+    settings |= {"refine": refinement, "binary": binary} if binary or refinement != "none" else {}
+    _claim(folder, settings, overwrite)
+    task = partial(
+        _cache_video, folder=folder, source=source, stride=stride, refinement=refinement, binary=binary, anew=overwrite
+    )
     workers = min(workers or len(os.sched_getaffinity(0)), len(videos))
     return sum(track(_map(task, videos, workers), f"{kind} prior", total=len(videos)))
+
+
+def require_classifier(weights: Path | None, arch: str, chosen: str = "--kind cam", option: str = "--weights") -> Path:
+    """Loads the classifier of class activation maps once, before any work is done; gives the file of its weights.
+
+    Args:
+        weights: Its state dict.
+        arch: Its name in torchvision.
+        chosen: What the user wrote that needs it.
+        option: How its weights are given.
+
+    Raises:
+        InputError: no weights are given, or they cannot be used.
+    """
+    if weights is None:
+        raise InputError(f"{chosen}: needs {option} FILE, the state dict of a torchvision classifier")
+    from mug.priors.cam import load_classifier
+
+    load_classifier(weights, arch)
+    return weights
 
 
 def _map(task: partial[int], videos: Sequence[Video], workers: int) -> Iterator[int]:
@@ -139,30 +172,51 @@ def _one_thread() -> None:
 
 
 def _cache_video(
-    video: Video, folder: Path, kind: Kind, stride: int, weights: Path | None, arch: str, anew: bool
+    video: Video, folder: Path, source: Prior, stride: int, refinement: Refinement, binary: bool, anew: bool
 ) -> int:
     wanted = range(0, len(video), stride)
     files = [folder / video.name / f"{video.frame_names[i]}.png" for i in wanted]
-    missing = [i for i, file in enumerate(files) if anew or not file.is_file()]
+    missing = {i for i, file in zip(wanted, files, strict=True) if anew or not file.is_file()}
     if not missing:
         return 0
     # the maps of a video are found together, so all are computed even where only some are missing
-    for i, soft in enumerate(_maps(video, kind, wanted, weights, arch)):
+    for i, file, soft in zip(wanted, files, source(video, wanted), strict=True):
         if i in missing:
-            write_soft(files[i], soft)
+            if refinement != "none":
+                soft = np.rint(255 * refine(video[i], soft / 255, refinement)).astype(np.uint8)
+            write_soft(file, 255 * (soft >= 128).astype(np.uint8) if binary else soft)
     return len(missing)
 
 
-def _maps(video: Video, kind: Kind, wanted: Sequence[int], weights: Path | None, arch: str) -> Iterator[np.ndarray]:
-    if kind == "cam":
-        from mug.priors.cam import cam_prior
+def _cam(video: Video, wanted: Sequence[int] | None, weights: Path, arch: str) -> Iterator[np.ndarray]:
+    from mug.priors.cam import cam_prior
 
-        assert weights is not None
-        return cam_prior(video, wanted, weights, arch)
-    return PRIORS[kind](video, wanted)
+    return cam_prior(video, wanted, weights, arch)
 
 
-def _claim(folder: Path, settings: dict[str, str], overwrite: bool) -> None:
+def require_binary(folder: Path) -> None:
+    """Refuses maps that `mug prior` left soft.
+
+    Raises:
+        InputError: they are.
+    """
+    if not _settings_of(folder).get("binary", True):
+        raise InputError(
+            f"{folder}: holds soft maps and --bootstrap.binary_prior is on; make them with `mug prior --binary`, or "
+            "give --no-bootstrap.binary_prior"
+        )
+
+
+def _settings_of(folder: Path) -> dict[str, Any]:
+    """What `mug prior` wrote down about the maps in a folder; empty where it did not make them."""
+    try:
+        found = json.loads((folder / SETTINGS).read_text())
+    except (OSError, ValueError):
+        return {}
+    return {"binary": False} | found if isinstance(found, dict) else {}
+
+
+def _claim(folder: Path, settings: dict[str, Any], overwrite: bool) -> None:
     """Writes down what the folder's maps are; refuses a folder that holds something else."""
     if folder.exists() and not folder.is_dir():
         raise InputError(f"{folder}: is a file; name a folder for the maps")

@@ -26,12 +26,17 @@ class SampleOptions:
     """Side of the patch that is tracked, in pixels (Sec. 3.2)."""
     abstract: int = 8
     """K, the segments of a video and the frames of its abstract (Sec. 3.2)."""
+    references: int = 3
+    """R, frames that have a map and are not of the abstract: what learns from maps sees these, and the instance X^n of
+    Eq. 12 gets its global information from them."""
     crop: float = 0.6
     """Least side of the random crop, as a share of the largest one."""
     aspect: float = 1.33
     """Largest stretch of one side of the crop against the other."""
     rotation: float = 10.0
     """Largest rotation in degrees, to either side."""
+    flip: float = 0.5
+    """Share of samples that are mirrored, all their frames alike: no affine warp between two frames mirrors."""
     jitter: float = 0.3
     """Largest change of brightness, contrast and saturation, as a share."""
     hue: float = 0.05
@@ -57,7 +62,9 @@ class SampleOptions:
             raise InputError(f"sample.patch: {self.patch} does not fit; use 8 to sample.size, {self.size}")
         if self.abstract < 2:
             raise InputError(f"sample.abstract: {self.abstract} frames hold no pair; use 2 or more")
-        for name in ("crop", "grey", "blur", "hue", "jitter"):
+        if self.references < 1:
+            raise InputError(f"sample.references: {self.references} leaves an instance nothing to read; use 1 or more")
+        for name in ("crop", "flip", "grey", "blur", "hue", "jitter"):
             if not 0 <= getattr(self, name) <= 1:
                 raise InputError(f"sample.{name}: {getattr(self, name)} is no share; use 0 to 1")
         for name in ("aspect", "warp_scale"):
@@ -74,26 +81,44 @@ class SampleFrames:
     clip: np.ndarray
     """(3,): in order, from six successive frames."""
     abstract: np.ndarray
-    """(K,): one of each segment of equal duration."""
+    """(K,): one of each segment of equal duration, with a map or without."""
     pair: np.ndarray
     """(2,): two positions in `abstract`, frames at least 6 apart where the video allows, in random order."""
     instance: int
     """One more frame, for instance discrimination."""
+    references: np.ndarray
+    """(R,): the references of the instance; frames with a map as far as there are enough."""
 
 
-def draw_frames(length: int, abstract: int, label_stride: int, rng: np.random.Generator) -> SampleFrames:
+def draw_frames(
+    length: int, abstract: int, references: int, label_stride: int, rng: np.random.Generator
+) -> SampleFrames:
     """Draws the frames of a sample from a video.
+
+    Abstract, instance and references have no frame in common where the video has enough of them.
 
     Args:
         length: Frames of the video, at least 1.
         abstract: K, the number of segments.
-        label_stride: Labels exist for every so many frames, from frame 0 on; the abstract keeps to them where a segment
-            has any.
+        references: R, how many the instance has.
+        label_stride: Labels exist for every so many frames, from frame 0 on. Only the references keep to them.
         rng: The sample's own generator.
     """
     clip = _draw_clip(length, rng)
-    frames = np.array([_draw_from_segment(length, k, abstract, label_stride, rng) for k in range(abstract)])
-    return SampleFrames(clip, frames, _draw_pair(frames, rng), int(rng.integers(length)))
+    frames = np.array([_draw_from_segment(length, k, abstract, rng) for k in range(abstract)])
+    pair = _draw_pair(frames, rng)
+    rest = _without(np.arange(length), frames)
+    instance = int(rng.choice(rest))
+    rest = _without(rest, instance)
+    labelled = rest % label_stride == 0
+    others = np.concatenate([rng.permutation(rest[labelled]), rng.permutation(rest[~labelled])])
+    return SampleFrames(clip, frames, pair, instance, np.resize(others, references))
+
+
+def _without(frames: np.ndarray, taken: np.ndarray | int) -> np.ndarray:
+    """The frames that are not taken; all of them where none would be left."""
+    rest = np.setdiff1d(frames, taken)
+    return rest if len(rest) else frames
 
 
 def _draw_clip(length: int, rng: np.random.Generator) -> np.ndarray:
@@ -102,13 +127,10 @@ def _draw_clip(length: int, rng: np.random.Generator) -> np.ndarray:
     return start + np.sort(rng.choice(window, CLIP, replace=window < CLIP))
 
 
-def _draw_from_segment(length: int, k: int, segments: int, stride: int, rng: np.random.Generator) -> int:
-    """A frame of segment `k`, a labelled one if it has any; segments share frames where the video has too few."""
+def _draw_from_segment(length: int, k: int, segments: int, rng: np.random.Generator) -> int:
+    """A frame of segment `k`; segments share frames where the video has too few."""
     start = k * length // segments
-    stop = max(start + 1, (k + 1) * length // segments)
-    first = -(-start // stride) * stride
-    choice = range(first, stop, stride) or range(start, stop)
-    return choice[rng.integers(len(choice))]
+    return int(rng.integers(start, max(start + 1, (k + 1) * length // segments)))
 
 
 def _draw_pair(frames: np.ndarray, rng: np.random.Generator) -> np.ndarray:

@@ -8,7 +8,7 @@ import math
 import sys
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,8 +19,9 @@ from torch.utils.data import DataLoader
 
 from mug.checkpoint import load_torchvision, save_weights
 from mug.errors import RunError
-from mug.model import Batch, MuG
+from mug.model import Batch, LossWeights, MuG
 from mug.optimise import KeyBatches, boundaries, build_optimiser, learning_rate, set_learning_rate
+from mug.preflight import preflight
 from mug.retrieval import retrieval
 from mug.runtime import (
     Checkpoints,
@@ -33,6 +34,7 @@ from mug.runtime import (
     open_events,
     to_plain,
 )
+from mug.shares import FAINT
 from pretrain import pictures
 from pretrain.bootstrap import Relabelling, label_weights, relabel, require_labels
 from pretrain.dataset import RawBatch, TrainingSamples, collate
@@ -49,10 +51,10 @@ PLACES = ("videos", "out", "labels", "index_cache", "initial")
 
 COLUMNS = (
     "step", "round", "lr", "total", "frame", "readout", "short", "short_error_px", "long", "inlier_share", "video",
-    "instance_accuracy", "warp", "warp_geometry", "warp_matching", "temperature", "grad_norm", "retrieval_recall",
-    "retrieval_precision",
+    "instance_accuracy", "warp", "warp_geometry", "warp_matching", "temperature", "grad_norm",
+    *(f"share_{term}" for term in vars(LossWeights())), "retrieval_recall", "retrieval_precision",
 )  # fmt: skip
-"""Of `metrics.csv`; a term that is switched off, or a step that is not measured by retrieval, leaves a place empty."""
+"""Of `metrics.csv`; a term that is switched off, or a step that is not measured, leaves a place empty."""
 
 RETRIEVAL_VIDEOS = 100
 """Videos that retrieval looks at; with more, as many evenly chosen ones. They take about a minute on one core."""
@@ -73,6 +75,8 @@ class Run:
     optimiser: Any
     step: int
     """Steps done."""
+    faint: set[str] = field(default_factory=set)
+    """Terms that were named because they teach next to nothing."""
 
     @property
     def rounds(self) -> list[range]:
@@ -101,6 +105,7 @@ def pretrain(options: PretrainOptions) -> None:
         RunError: a loss became something that is no number.
     """
     check(options)
+    preflight(options)
     folder = claim(options, FREE_KEYS)
     total = sum(options.round_steps())
     if Checkpoints(folder.checkpoints).latest_step() == total and folder.weights.is_file():
@@ -171,6 +176,8 @@ def make_priors(run: Run) -> None:
         how.stride,
         weights=how.classifier,
         arch=how.architecture,
+        refinement=how.refine if how.binary_prior else "none",
+        binary=how.binary_prior,
         workers=run.options.engine.threads,
     )
 
@@ -217,7 +224,8 @@ def train_step(run: Run, step: int, rate: float, batches: Iterator[RawBatch]) ->
     """One step of the optimiser: the parts of the batch forward and back, then the weights.
 
     Returns:
-        The losses and diagnostics, averaged over parts and processes, with the gradient's norm; the last part.
+        The losses and diagnostics, averaged over parts and processes, with the gradient's norm and, at every
+        `share_every`th step, each term's share of the gradient; the last part.
 
     Raises:
         RunError: the loss or the gradient is no number; the videos of the batch are named.
@@ -228,11 +236,12 @@ def train_step(run: Run, step: int, rate: float, batches: Iterator[RawBatch]) ->
     set_learning_rate(run.optimiser, rate)
     sums: dict[str, Tensor] = {}
     names: list[str] = []
+    shares = bool(options.share_every) and step % options.share_every == 0
     for part in range(options.accumulate):
         batch = next(batches).to(fabric.device).augment(options.model.backbone.stride)
         names += batch.names
         with fabric.no_backward_sync(run.model, enabled=part + 1 < options.accumulate):
-            losses = run.model(batch, weights)
+            losses = run.model(batch, weights, shares)
             fabric.backward(losses["total"] / options.accumulate)
         for name, loss in losses.items():
             sums[name] = sums.get(name, torch.zeros((), device=fabric.device)) + loss.detach().float()
@@ -243,7 +252,20 @@ def train_step(run: Run, step: int, rate: float, batches: Iterator[RawBatch]) ->
         raise RunError(_what_went_wrong(fabric, step, values, names))
     run.optimiser.step()
     run.optimiser.zero_grad(set_to_none=True)
+    name_faint_terms(run, step, values)
     return values, batch
+
+
+def name_faint_terms(run: Run, step: int, values: dict[str, float]) -> None:
+    """Says once of each term that it is on and teaches next to nothing."""
+    shares = {name.removeprefix("share_"): value for name, value in values.items() if name.startswith("share_")}
+    for term, share in shares.items():
+        if share < FAINT and term not in run.faint:
+            run.faint.add(term)
+            run.say(
+                f"step {step}: the term {term!r} has {share:.2%} of the trunk's gradient, less than {FAINT:.0%}, and "
+                f"teaches next to nothing; give --weights.{term} more, or 0"
+            )
 
 
 def _means(fabric: Fabric, sums: dict[str, Tensor], parts: int) -> dict[str, float]:

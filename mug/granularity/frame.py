@@ -28,6 +28,9 @@ class FrameHead(nn.Module):
 def frame_loss(logits: Tensor, target: Tensor) -> Tensor:
     """Cross-entropy with a soft target, the mean over all labelled cells of all processes (MuG Eq. 2, 15).
 
+    Eq. 15 prints a sum over the lattice. It is read as a mean, the usual one of a cross-entropy, since a sum would be
+    thousands of times the video term of Eq. 14, which has no lattice.
+
     Args:
         logits: (B, 1, h, w), before the sigmoid.
         target: (B, h, w) in [0, 1], NaN where a cell has no label.

@@ -49,7 +49,9 @@ class Kappa(nn.Module):
 
 
 def long_term_loss(kappa: Kappa, first: Tensor, second: Tensor, temperature: Tensor) -> tuple[Tensor, Tensor]:
-    """The negative soft inlier scores in both directions (MuG Eq. 8), each a mean over the grid.
+    """The negative soft inlier scores in both directions (MuG Eq. 8), each a sum over the lattice as it is printed.
+
+    A mean would have h w times less weight in Eq. 16 against the cross-entropy, which is a mean over the lattice here.
 
     Args:
         kappa: Estimates both warps.
@@ -58,13 +60,14 @@ def long_term_loss(kappa: Kappa, first: Tensor, second: Tensor, temperature: Ten
         temperature: Of the affinity (Eq. 6).
 
     Returns:
-        The mean loss over this process's batch in [-2, 0], and the mean hard inlier share, without gradient.
+        The mean loss over this process's batch in [-2 h w, 0], and the mean hard inlier share, without gradient.
     """
     query, source = torch.cat([second, first]), torch.cat([first, second])
     theta = kappa(query, source)
     score = inlier_score(query, source, theta, temperature)
     share = inlier_share(query.detach(), source.detach(), theta.detach(), temperature)
-    return -2 * score.mean(), share.mean()
+    cells = first.shape[-2] * first.shape[-1]
+    return -2 * cells * score.mean(), share.mean()
 
 
 def known_warp_loss(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -16,6 +18,9 @@ PATCHES_TO_A_SIDE = 4
 SIGMA = 0.1
 """Width of the Gaussian target as a share of the patch's side."""
 
+FLAT = 1e-5
+"""Added to the standard deviation of a map of mean cosines: where all are alike, none stands out."""
+
 DROPPED = 0.1
 """The share of a batch, its worst tracks, that teaches nothing: occluded or out of view."""
 
@@ -26,20 +31,25 @@ def patch_size(frame_size: int) -> int:
 
 
 class Response(nn.Module):
-    """The correlation of patch and frame, its logits a learned affine map of it (MuG Eq. 3, 4)."""
+    """The correlation of patch and frame; its logits are a learned affine map of how far each place stands out.
+
+    Eq. 3 and 4 of MuG take the sigmoid of the correlation itself. How alike features are by and large changes in a few
+    steps, from nearly 1 between all cells at the beginning to nearly 0, faster than a scale could be learned: all
+    responses would saturate and the loss lose its gradient. So a response is counted in standard deviations from the
+    mean of its map, both taken over the places where the patch fits into the frame.
+    """
 
     def __init__(self) -> None:
         super().__init__()
-        # a mean cosine of 1 starts out at sigmoid(2), one of 0.5 at sigmoid(-3)
-        self.gain = nn.Parameter(torch.tensor(10.0))
-        self.bias = nn.Parameter(torch.tensor(-8.0))
+        # four deviations above the mean start out at one half
+        self.gain = nn.Parameter(torch.tensor(1.0))
+        self.bias = nn.Parameter(torch.tensor(-4.0))
 
     def forward(self, patch_bchw: Tensor, frame_bchw: Tensor) -> Tensor:
         """Correlates (B, C, hp, wp) with (B, C, h, w): logits (B, h, w) on the frame's grid.
 
         The value at (y, x) belongs to the patch whose top left cell is (y - hp // 2, x - wp // 2). Beyond the frame
-        there is nothing to agree with. Features have unit length, so C of the 1 / (C h w) is theirs already: the sum
-        over 1 / (hp wp) is the mean cosine.
+        there is nothing to agree with.
         """
         batch, channels = frame_bchw.shape[:2]
         rows, columns = patch_bchw.shape[-2:]
@@ -48,13 +58,18 @@ class Response(nn.Module):
         with torch.autocast(frame.device.type, enabled=False):
             kernel = patch_bchw.to(frame.dtype)
             response = F.conv2d(stacked, kernel, groups=batch)[0] / (rows * columns)
-        return self.gain * response + self.bias
+            deviation, mean = torch.std_mean(_fitting(response, patch_bchw), (1, 2), keepdim=True)
+        return self.gain * (response - mean) / (deviation + FLAT) + self.bias
 
 
 def short_term_loss(
     phi: Phi, response: Response, clip: Tensor, match: Tensor, top_left: Tensor
 ) -> tuple[Tensor, Tensor]:
     """The squared error between the backward response and the Gaussian at the start (MuG Eq. 5), over three frames.
+
+    Eq. 5 prints a squared norm, a sum over the lattice, and it is one here: ||S - G||^2 / ||G||^2, in units of the
+    Gaussian's own squared norm, pi sigma^2 cells. So a response of nothing costs 1 on every grid, and the term's weight
+    against the others does not depend on the grid either.
 
     A place of highest response has no gradient, so all steps but the last backward one run without.
 
@@ -81,8 +96,9 @@ def short_term_loss(
         patch = phi(crop(clip[:, 1], place, size)).match
     logits = response(patch, match[:, 0])
     # on a grid much coarser than the patch a narrower Gaussian would fall between the cells
-    target = _gaussian(top_left, patch, logits, phi.stride, max(SIGMA * size, phi.stride / 2))
-    error = (logits.sigmoid() - target).square().mean((1, 2))
+    sigma = max(SIGMA * size, phi.stride / 2)
+    target = _gaussian(top_left, patch, logits, phi.stride, sigma)
+    error = (logits.sigmoid() - target).square().sum((1, 2)) / (math.pi * (sigma / phi.stride) ** 2)
     kept = _best_tracks(error.detach())
     end_place = _peak(logits.detach(), patch, phi.stride, clip.shape[-1] - size)
     return share_of_mean(error[kept].sum(), kept.sum()), end_place
@@ -98,12 +114,18 @@ def crop(frames: Tensor, top_left: Tensor, size: int) -> Tensor:
 
 def _peak(logits_bhw: Tensor, patch_bchw: Tensor, stride: int, last: int) -> Tensor:
     """The top left pixel (N, 2) of the patch at the highest response among places where it fits into the frame."""
-    rows, columns = patch_bchw.shape[-2:]
-    height, width = logits_bhw.shape[-2:]
-    fits = logits_bhw[:, rows // 2 : rows // 2 + height - rows + 1, columns // 2 : columns // 2 + width - columns + 1]
+    fits = _fitting(logits_bhw, patch_bchw)
     best = fits.flatten(1).argmax(1)
     cell = torch.stack([best % fits.shape[2], best.div(fits.shape[2], rounding_mode="floor")], 1)
     return (cell * stride).clamp(max=last)
+
+
+def _fitting(map_bhw: Tensor, patch_bchw: Tensor) -> Tensor:
+    """The part of a response at which the whole patch lies in the frame."""
+    rows, columns = patch_bchw.shape[-2:]
+    height, width = map_bhw.shape[-2:]
+    top, left = rows // 2, columns // 2
+    return map_bhw[:, top : top + height - rows + 1, left : left + width - columns + 1]
 
 
 def _gaussian(top_left: Tensor, patch_bchw: Tensor, like_bhw: Tensor, stride: int, sigma: float) -> Tensor:

@@ -15,6 +15,7 @@ from mug.processes import first_row, gather
 GLOBAL_CHANNELS = 2 * VALUE_CHANNELS
 
 INSTANCE_TEMPERATURE = 0.1
+"""Divides the inner products of Eq. 12 and 13, which are cosines here."""
 
 
 class Readout(nn.Module):
@@ -58,6 +59,12 @@ def aggregate(
 def instance_loss(query: Tensor, instance: Tensor) -> tuple[Tensor, Tensor]:
     """Tells the N videos of the batches of all processes apart (MuG Eq. 12-14), the mean over the query frames.
 
+    Eq. 12 prints no temperature. The one that cosines need makes the gradient 1 / temperature times larger, so the loss
+    is multiplied by it: else this term alone would have half of the trunk's gradient and more.
+
+    The instances' references must not be the queries': features read from the same few vectors are alike in whatever
+    network, and tell videos apart without any learning.
+
     GAP(r_a^T r_b) over all pairs of positions is <GAP(r_a), GAP(r_b)>, so no matrix of positions is built. The pooled
     vectors are brought to unit length.
 
@@ -76,4 +83,4 @@ def instance_loss(query: Tensor, instance: Tensor) -> tuple[Tensor, Tensor]:
     mine = F.one_hot(own, log_p.shape[-1]).to(log_p.dtype).unsqueeze(1)
     loss = -(log_p * mine + others * (1 - mine)).sum(-1)
     found = log_p.argmax(-1) == own[:, None]
-    return loss.mean(), found.float().mean()
+    return INSTANCE_TEMPERATURE * loss.mean(), found.float().mean()

@@ -10,13 +10,18 @@ from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
+from mug.priors.manifold_ranking import manifold_ranking_prior
 from mug.priors.motion import motion_prior
 from mug.priors.saliency import saliency_prior
 from mug.video import Video
 
 Prior = Callable[[Video, Sequence[int] | None], Iterator[np.ndarray]]
 
-PRIORS: dict[str, Prior] = {"motion": motion_prior, "saliency": saliency_prior}
+PRIORS: dict[str, Prior] = {
+    "motion": motion_prior,
+    "saliency": saliency_prior,
+    "manifold-ranking": manifold_ranking_prior,
+}
 """The priors that need nothing but the video; class activation maps (`mug.priors.cam`) need a classifier."""
 
-__all__ = ["PRIORS", "Prior", "motion_prior", "saliency_prior"]
+__all__ = ["PRIORS", "Prior", "manifold_ranking_prior", "motion_prior", "saliency_prior"]

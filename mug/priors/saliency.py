@@ -1,4 +1,4 @@
-"""Saliency of single frames by manifold ranking, agreed on over the video by colour."""
+"""Saliency of single frames by contrast and manifold ranking, agreed on over the video by colour; beyond the paper."""
 
 from __future__ import annotations
 
@@ -17,16 +17,10 @@ from mug.priors.consensus import (
     to_bytes,
     unit_range,
 )
-from mug.priors.superpixels import Superpixels, shrink, superpixels
+from mug.priors.manifold_ranking import cut_frame, pairwise, ranking_matrix
+from mug.priors.superpixels import Superpixels
 from mug.video import Video
 
-WORKING_SIDE = 160
-"""Shorter side that frames are shrunk to: so few superpixels do not need more."""
-SUPERPIXELS = 250
-COLOUR_SPREAD = 0.1
-"""sigma^2 of the edge weights of the ranking, for distances scaled to [0, 1] (Yang et al. Eq. 4)."""
-ALPHA = 0.99
-"""How much a node takes from its neighbours against its own query (Yang et al. Eq. 3)."""
 LIKE_COLOUR = 10.0
 """Distance in CIE Lab up to which a region counts as one (sigma_clr of Zhu et al.)."""
 NEARBY = 0.25
@@ -54,7 +48,7 @@ def saliency_prior(video: Video, indices: Sequence[int] | None = None) -> Iterat
             pieces, lab = cut_frame(video[index])
             cuts.append(pieces)
             colours.append(lab)
-            salient.append(manifold_ranking(pieces, lab) * centre_prior(pieces))
+            salient.append(rank_superpixels(pieces, lab) * centre_prior(pieces))
         seeds = np.concatenate([bend(soft, adaptive_level(soft)) for soft in map(scale_top, salient)])
         model = colour_model(np.concatenate(colours), seeds)
         for pieces, soft, like in zip(cuts, salient, by_frame(model, [p.count for p in cuts]), strict=True):
@@ -66,24 +60,15 @@ def saliency_prior(video: Video, indices: Sequence[int] | None = None) -> Iterat
 def saliency(rgb: np.ndarray) -> np.ndarray:
     """Saliency of one frame by itself: (H, W, 3) uint8 to float32 in [0, 1], H and W those of the working size."""
     pieces, lab = cut_frame(rgb)
-    return manifold_ranking(pieces, lab)[pieces.labels].astype(np.float32)
+    return rank_superpixels(pieces, lab)[pieces.labels].astype(np.float32)
 
 
-def cut_frame(rgb: np.ndarray) -> tuple[Superpixels, np.ndarray]:
-    """Superpixels of a frame at working size, n of them, and their (n, 3) mean CIE Lab colours."""
-    import cv2
-
-    small = shrink(rgb, WORKING_SIDE)
-    pieces = superpixels(small, SUPERPIXELS)
-    return pieces, pieces.mean(cv2.cvtColor(small.astype(np.float32) / 255, cv2.COLOR_RGB2LAB))
-
-
-def manifold_ranking(pieces: Superpixels, lab: np.ndarray) -> np.ndarray:
+def rank_superpixels(pieces: Superpixels, lab: np.ndarray) -> np.ndarray:
     """Saliency of superpixels: background first, then all are ranked by how they go with what stands out from it.
 
-    The two stages are those of Yang et al. (CVPR 2013). In the first, background is what leans on the border of the
-    frame by Zhu et al.'s measure (CVPR 2014) instead of what ranks high for one of its sides, because in video the
-    object often touches a side; in the second, queries count by their contrast.
+    The second stage is that of `mug.priors.manifold_ranking`, its queries weighted by their contrast. In the first,
+    background is what leans on the border of the frame by Zhu et al.'s measure (CVPR 2014) instead of what ranks high
+    for one of its sides, because in video the object often touches a side.
 
     Args:
         pieces: Superpixels of a frame, n of them.
@@ -95,32 +80,6 @@ def manifold_ranking(pieces: Superpixels, lab: np.ndarray) -> np.ndarray:
     stands_out = unit_range(contrast(pieces, lab, background(pieces, lab)) * centre_prior(pieces))
     queries = np.where(stands_out > otsu(stands_out), stands_out, 0)
     return unit_range(ranking_matrix(pieces, lab) @ queries)
-
-
-def ranking_matrix(pieces: Superpixels, lab: np.ndarray) -> np.ndarray:
-    """(D - alpha W)^-1 without its diagonal (Yang et al. Eq. 3): f = A y ranks all nodes for queries y.
-
-    Nodes are joined to their neighbours and to the neighbours of those; the nodes on the border of the frame are all
-    joined to each other.
-
-    Args:
-        pieces: The nodes, n of them.
-        lab: (n, 3) mean colours in CIE Lab.
-    """
-    near = np.eye(pieces.count, dtype=np.float32)
-    i, j = pieces.edges().T
-    near[i, j] = near[j, i] = 1
-    joined = near @ near > 0
-    border = pieces.border()
-    joined[np.ix_(border, border)] = True
-    np.fill_diagonal(joined, False)
-    distance = pairwise(lab)
-    longest = distance[joined].max(initial=1e-9)
-    weights = np.where(joined, np.exp(-distance / longest / COLOUR_SPREAD), 0)
-    degree = np.maximum(weights.sum(axis=1), 1e-12)
-    rank = np.linalg.inv(np.diag(degree) - ALPHA * weights)
-    np.fill_diagonal(rank, 0)
-    return rank
 
 
 def background(pieces: Superpixels, lab: np.ndarray) -> np.ndarray:
@@ -170,8 +129,3 @@ def contrast(pieces: Superpixels, lab: np.ndarray, back: np.ndarray) -> np.ndarr
 def centre_prior(pieces: Superpixels) -> np.ndarray:
     """(n,) in [0, 1]: who films an object keeps it near the middle."""
     return np.exp(-(((pieces.centres() - 0.5) / CENTRE) ** 2).sum(axis=1) / 2)
-
-
-def pairwise(points: np.ndarray) -> np.ndarray:
-    """(n, d) points to their (n, n) distances."""
-    return np.asarray(np.linalg.norm(points[:, None] - points[None], axis=-1))

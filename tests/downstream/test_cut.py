@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from downstream.cut import CUTS, best_of, expected_cut, expected_overlap, recut
+from downstream.cut import CUTS, best_of, expected_cut, expected_overlap
+from mug.refine import recut
 
 
 def test_the_expected_overlap_is_the_ratio_of_expected_areas() -> None:

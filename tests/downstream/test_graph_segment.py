@@ -17,12 +17,13 @@ from agnn_head.checkpoint import save_weights
 from agnn_head.embedding import EmbeddingConfig
 from agnn_head.model import AGNN, AGNNConfig
 from downstream import segment
-from downstream.cut import expected_cut, recut
+from downstream.cut import expected_cut
 from downstream.graph_segment import GraphConfig, as_trained, foreground, segment_by_graph, subsets, trained_side
 from mug.backbone import BackboneConfig
 from mug.cli import main
 from mug.errors import InputError
 from mug.overlay import OverlayWriter
+from mug.refine import recut
 from mug.video import Video, open_video
 
 Squares = Callable[..., Path]

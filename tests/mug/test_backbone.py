@@ -33,6 +33,18 @@ def test_every_grid_that_can_be_asked_for_is_met(depth: int, stages: int, stride
         assert phi(torch.rand(1, 3, 32, 48)).trunk.shape == (1, 512, 32 // stride, 48 // stride)
 
 
+@pytest.mark.parametrize("config", [*PRESETS.values(), BackboneConfig(stages=3), BackboneConfig(hypercolumn=True)])
+def test_nothing_is_convolved_between_the_last_shared_kernel_and_the_heads(config: BackboneConfig) -> None:
+    phi = Phi(config).eval()
+    order: list[torch.nn.Module] = []
+    for module in phi.modules():
+        if isinstance(module, torch.nn.Conv2d):
+            module.register_forward_hook(lambda module, *_: order.append(module))
+    phi(torch.rand(1, 3, 32, 32))
+    assert order[-2:] == [phi.match_head, phi.value_head]
+    assert order[-3].weight is phi.last_shared or "downsample" in dict(map(reversed, phi.named_modules()))[order[-3]]
+
+
 def test_a_hypercolumn_reads_every_group() -> None:
     phi = Phi(BackboneConfig(depth=18, stages=3, stride=8, hypercolumn=True)).eval()
     frame = torch.rand(1, 3, 64, 48)

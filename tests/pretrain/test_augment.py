@@ -42,11 +42,20 @@ def test_crops_keep_shapes(size: tuple[int, int]) -> None:
 
 
 def test_a_clip_is_changed_alike_and_nothing_else_is() -> None:
-    changes = draw_changes((48, 64), SampleOptions(abstract=4, blur=1.0), rng())
-    assert changes.theta.shape == (12, 2, 3)
+    changes = draw_changes((48, 64), SampleOptions(abstract=4, references=2, blur=1.0), rng())
+    assert changes.theta.shape == (14, 2, 3)
     for values in (changes.theta, changes.colour, changes.contrast, changes.blur):
         assert (values[0] == values[1]).all() and (values[1] == values[2]).all()
-        assert len(np.unique(values.reshape(12, -1), axis=0)) == 10
+        assert len(np.unique(values.reshape(14, -1), axis=0)) == 12
+
+
+def test_a_sample_is_mirrored_as_a_whole() -> None:
+    """Both frames of a long-term pair, and its known warps, which never mirror."""
+    for flip, share in ((0.5, 0.5), (0.0, 0.0), (1.0, 1.0)):
+        drawn = [draw_changes((48, 64), SampleOptions(flip=flip), rng(i)).theta[..., :2] for i in range(200)]
+        mirrored = np.linalg.det(np.stack(drawn)) < 0
+        assert (mirrored == mirrored[:, :1]).all()
+        assert mirrored[:, 0].mean() == pytest.approx(share, abs=0.1)
 
 
 def test_known_warps_are_composed_with_the_abstract_frames() -> None:
@@ -55,7 +64,7 @@ def test_known_warps_are_composed_with_the_abstract_frames() -> None:
         changes = draw_changes((48, 64), options, rng(i))
         for k, warp in enumerate(changes.warp):
             square = np.vstack([changes.theta[3 + k], [0, 0, 1]]) @ np.vstack([warp, [0, 0, 1]])
-            np.testing.assert_allclose(changes.theta[8 + k], square[:2])
+            np.testing.assert_allclose(changes.theta[-4 + k], square[:2])
             area = abs(np.linalg.det(warp[:, :2]))
             assert options.warp_scale**-2 <= area <= options.warp_scale**2
             assert np.abs(warp[:, 2]).max() <= options.warp_shift
@@ -82,12 +91,12 @@ def test_boxes_of_a_warp_that_sees_nothing() -> None:
 
 
 def test_render_without_change_is_the_frame() -> None:
-    count, side, abstract = 7, 32, 2
+    count, side, labelled = 9, 32, 7
     canvas = torch.randint(0, 256, (2, count, 3, side, side), dtype=torch.uint8)
     raw = {
         "canvas": canvas,
-        "labels": canvas[:, 3:5, 0],
-        "labelled": torch.tensor([[True, False], [True, True]]),
+        "labels": canvas[:, :labelled, 0],
+        "labelled": torch.arange(2 * labelled).view(2, labelled) != 1,
         "theta": torch.eye(2, 3).expand(2, count, 2, 3),
         "warp": torch.eye(2, 3).expand(2, 2, 3),
         "colour": torch.eye(3).expand(2, count, 3, 3),
@@ -98,11 +107,11 @@ def test_render_without_change_is_the_frame() -> None:
     }
     batch = render(raw, ["a", "b"], side, stride=4)
     torch.testing.assert_close(batch.frames, canvas / 255, atol=1e-5, rtol=0)
-    assert batch.labels.shape == (2, abstract, 8, 8)
-    expected = F.avg_pool2d(canvas[:, 3:5, 0] / 255, 4)
+    assert batch.labels.shape == (2, labelled, 8, 8)
+    expected = F.avg_pool2d(canvas[:, :labelled, 0] / 255, 4)
     torch.testing.assert_close(batch.labels[1], expected[1], atol=1e-5, rtol=0)
     assert batch.labels[0, 1].isnan().all() and not batch.labels[0, 0].isnan().any()
-    assert render(raw, ["a", "b"], 30, stride=8).labels.shape == (2, abstract, 4, 4)  # ceil(30 / 8)
+    assert render(raw, ["a", "b"], 30, stride=8).labels.shape == (2, labelled, 4, 4)  # ceil(30 / 8)
 
 
 def test_colours() -> None:
@@ -119,7 +128,7 @@ def test_drawn_colours_turn_hue_about_grey() -> None:
     for i in range(20):
         only_hue = draw_changes((8, 8), SampleOptions(jitter=0, grey=0, hue=0.3), rng(i))
         np.testing.assert_allclose(only_hue.colour @ np.ones(3), 1, atol=1e-9)
-        np.testing.assert_allclose(np.einsum("c,fcd->fd", LUMA, only_hue.colour), np.tile(LUMA, (20, 1)), atol=1e-9)
+        np.testing.assert_allclose(np.einsum("c,fcd->fd", LUMA, only_hue.colour), np.tile(LUMA, (23, 1)), atol=1e-9)
         assert np.abs(only_hue.colour - np.eye(3)).max() > 0.05
     grey = draw_changes((8, 8), SampleOptions(jitter=0, grey=1, hue=0), rng()).colour @ np.array([0.9, 0.2, 0.4])
     np.testing.assert_allclose(grey, LUMA @ [0.9, 0.2, 0.4], atol=1e-9)

@@ -8,6 +8,7 @@ import pytest
 from mug.cli import main
 from mug.errors import InputError
 from mug.masks import read_soft, write_soft
+from mug.refine import refine
 from mug.video import find_videos
 from pretrain.prior_cache import PriorOptions, cache_priors, prior
 
@@ -38,6 +39,21 @@ def test_stride_and_what_is_there_is_kept(videos, tmp_path):
     np.testing.assert_array_equal(read_soft(lost), before)
     assert cache_priors(videos, tmp_path / "q", "saliency", stride=2, workers=1, overwrite=True) == 6
     assert not (read_soft(kept) == 7).all()
+
+
+@pytest.mark.parametrize("refinement", ["none", "guided", "crf"])
+def test_maps_are_cut_at_one_half_after_refinement(videos, tmp_path, refinement):
+    if refinement == "crf":
+        pytest.importorskip("pydensecrf")
+    cache_priors(videos, tmp_path / "soft", "motion", workers=1)
+    cache_priors(videos, tmp_path / "q", "motion", refinement=refinement, binary=True, workers=1)
+    for path in (tmp_path / "q").rglob("*.png"):
+        soft = read_soft(tmp_path / "soft" / path.relative_to(tmp_path / "q"))
+        frame = next(v for v in videos if v.name == path.parent.name)[int(path.stem)]
+        np.testing.assert_array_equal(read_soft(path) == 255, refine(frame, soft / 255, refinement) > 127.5 / 255)
+        assert set(np.unique(read_soft(path))) <= {0, 255}
+    with pytest.raises(InputError, match="maps of another prior"):
+        cache_priors(videos, tmp_path / "q", "motion", workers=1)
 
 
 def test_processes_write_the_same_maps(videos, tmp_path):

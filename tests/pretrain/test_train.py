@@ -14,6 +14,7 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -23,11 +24,14 @@ from mug.backbone import PRESETS
 from mug.checkpoint import load_weights
 from mug.errors import InputError, RunError
 from mug.granularity.short_term import patch_size
+from mug.masks import read_soft
 from mug.model import Batch, LossWeights, ModelConfig, MuG
 from mug.optimise import OptimiserOptions
 from mug.options import parse
+from mug.preflight import preflight
 from mug.runtime import Checkpoints, claim
-from pretrain import preflight, train
+from pretrain import preflight as step_preflight
+from pretrain import train
 from pretrain.options import FREE_KEYS, PretrainOptions, check
 from pretrain.train import pretrain
 
@@ -107,6 +111,15 @@ def test_retrieval_is_measured_as_often_as_asked(runs: tuple[Path, str]) -> None
         assert all(0 <= value <= 1 for value in column if not math.isnan(value))
 
 
+def test_shares_of_the_gradient_are_measured_as_often_as_asked(runs: tuple[Path, str]) -> None:
+    log = rows(runs[0] / "whole")
+    shares = [{name: row[f"share_{name}"] for name in vars(LossWeights())} for row in log]
+    assert [math.isnan(share["frame"]) for share in shares] == [False, True, False, True, False]
+    assert all(math.isnan(shares[0][name]) for name in ("short", "long", "video"))  # the warm-up is without them
+    for share in (shares[0], shares[2], shares[4]):
+        assert sum(value for value in share.values() if not math.isnan(value)) == pytest.approx(1)
+
+
 def test_metrics_say_what_was_trained(runs: tuple[Path, str]) -> None:
     log = rows(runs[0] / "whole")
     assert [(row["step"], row["round"]) for row in log] == [(0, 1), (1, 1), (2, 1), (3, 2), (4, 2)]
@@ -121,8 +134,26 @@ def test_two_processes_train_to_the_losses_of_one(runs: tuple[Path, str]) -> Non
     one, two = rows(runs[0] / "one"), rows(runs[0] / "two")
     assert len(one) == len(two) == 5
     for a, b in zip(one, two, strict=True):
-        for name in ("total", "frame", "readout", "short", "long", "video", "warp"):
+        terms = ("frame", "readout", "short", "long", "video", "warp")
+        for name in ("total", *terms, *(f"share_{term}" for term in terms)):
             assert b[name] == pytest.approx(a[name], nan_ok=True, rel=0, abs=1e-5), (a["step"], name)
+
+
+def test_initial_maps_are_binary_where_asked_for(videos: Path, tmp_path: Path) -> None:
+    options = tiny(videos, tmp_path / "run")
+    options.bootstrap.binary_prior = True
+    set_up(options)
+    maps = [read_soft(path) for path in (tmp_path / "run/labels/prior").rglob("*.png")]
+    assert len(maps) == 10 and set(np.unique(maps)) == {0, 255}
+    soft = tiny(videos, tmp_path / "soft")
+    set_up(soft)
+    assert len(np.unique([read_soft(path) for path in (tmp_path / "soft/labels/prior").rglob("*.png")])) > 20
+    options = tiny(videos, tmp_path / "other")
+    options.bootstrap.binary_prior, options.labels = True, tmp_path / "soft/labels/prior"
+    with pytest.raises(InputError, match="holds soft maps and --bootstrap"):
+        pretrain(options)
+    options.labels = tmp_path / "run/labels/prior"
+    preflight(options)
 
 
 def test_every_term_of_the_model_has_a_column(videos: Path, tmp_path: Path) -> None:
@@ -169,6 +200,22 @@ def test_clipping_limits_the_step(videos: Path, tmp_path: Path) -> None:
     length = sum((old - new).square().sum() for old, new in zip(before, run.network.parameters(), strict=True)).sqrt()
     assert values["grad_norm"] > 1
     assert length.item() == pytest.approx(0.01, rel=1e-2)
+
+
+def test_a_term_that_teaches_next_to_nothing_is_named_once(
+    videos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options = tiny(videos, tmp_path / "run")
+    options.share_every, options.warmup.steps, options.weights.short = 1, 0, 1e-6
+    run = set_up(options)
+    run.model.train()
+    batches = train.loader(run, train.training_set(run, 1), 1, range(2))
+    for step in range(2):
+        values, _ = train.train_step(run, step, 1e-3, batches)
+        assert values["share_short"] < 0.01
+    said = [line for line in capsys.readouterr().err.splitlines() if "teaches next to nothing" in line]
+    assert len(said) == 1
+    assert said[0].startswith("step 0: the term 'short' has 0.00% of the trunk's gradient")
 
 
 def test_bf16_on_the_cpu_learns_nearly_the_same(videos: Path, tmp_path: Path) -> None:
@@ -221,9 +268,9 @@ def test_a_loss_that_is_no_number_stops_the_run_and_names_its_videos(
 ) -> None:
     forward, names = MuG.forward, []
 
-    def burst(self: MuG, batch: Batch, weights: LossWeights) -> dict[str, Tensor]:
+    def burst(self: MuG, batch: Batch, weights: LossWeights, shares: bool = False) -> dict[str, Tensor]:
         names[:] = batch.names
-        losses = forward(self, batch, weights)
+        losses = forward(self, batch, weights, shares)
         if weights.short:  # the warm-up is over
             losses["video"] = losses["total"] = losses["total"] * torch.nan
         return losses
@@ -275,6 +322,7 @@ def change(**values: Any) -> Callable[[PretrainOptions], None]:
         (change(rounds=[3, 0]), "rounds:"),
         (change(save_every=0), "save_every: 0"),
         (change(picture_every=-1), "picture_every: -1"),
+        (change(share_every=-1), "share_every: -1"),
         (change(retrieval_every=-1), "retrieval_every: -1"),
         (change(optimiser__lr=0.0), "optimiser.lr"),
         (change(bootstrap__alpha=1.5), "bootstrap.alpha"),
@@ -304,7 +352,7 @@ def test_what_cannot_be_trained_is_refused_before_the_first_step(
 def test_a_step_that_does_not_fit_into_memory_is_refused(
     videos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(preflight, "free_memory", lambda device: 2**20)
+    monkeypatch.setattr(step_preflight, "free_memory", lambda device: 2**20)
     with pytest.raises(InputError, match="give a larger --accumulate"):
         pretrain(tiny(videos, tmp_path / "run"))
 
@@ -331,6 +379,8 @@ def test_the_paper_is_there_number_by_number() -> None:
     weights = options.weights
     assert (weights.short, weights.long, weights.video, weights.warp) == (0.1, 0.02, 0.5, 0.0)
     assert (options.bootstrap.alpha, options.bootstrap.keep, options.rounds) == (0.05, "prediction", 2)
+    assert (options.bootstrap.prior, options.bootstrap.refine) == ("manifold-ranking", "crf")
+    assert options.bootstrap.binary and options.bootstrap.binary_prior
     assert options.optimiser.kind == "sgd"
     assert options.model == ModelConfig(PRESETS["paper"])
     lines = CONFIGS[-1].read_text().splitlines()

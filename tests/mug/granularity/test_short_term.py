@@ -17,11 +17,10 @@ from mug.granularity.short_term import Response, crop, patch_size, short_term_lo
 class SmallPhi(nn.Module):
     """Stands in for phi: fixed receptive fields, so that a patch sees itself as the frame sees it."""
 
-    stride = 4
-
-    def __init__(self) -> None:
+    def __init__(self, stride: int = 4) -> None:
         super().__init__()
-        self.conv = nn.Conv2d(3, 16, 4, stride=4, dtype=torch.float64)
+        self.stride = stride
+        self.conv = nn.Conv2d(3, 16, stride, stride=stride, dtype=torch.float64)
 
     def forward(self, frames: Tensor) -> SimpleNamespace:
         return SimpleNamespace(match=F.normalize(self.conv(frames - 0.5), dim=1))
@@ -29,17 +28,20 @@ class SmallPhi(nn.Module):
 
 def dense_logits(response: Response, patch: Tensor, frame: Tensor) -> Tensor:
     """(C, p, p) on (C, h, w) by loops: (h, w)."""
-    channels, side, _ = patch.shape
-    unit = channels**0.5  # vectors of unit length times this have unit mean square, which 1 / (C h w) is for
+    side = patch.shape[1]
     padded = F.pad(frame, (side, side, side, side))
-    rows = []
+    rows, fitting = [], []
     for cy in range(frame.shape[1]):
         for cx in range(frame.shape[2]):
-            top, left = cy - side // 2 + side, cx - side // 2 + side
-            window = padded[:, top : top + side, left : left + side]
-            total = (patch * unit * window * unit).sum()
-            rows.append(response.gain * total / (channels * side * side) + response.bias)
-    return torch.stack(rows).view(frame.shape[1:])
+            top, left = cy - side // 2, cx - side // 2
+            window = padded[:, top + side : top + 2 * side, left + side : left + 2 * side]
+            rows.append((patch * window).mean((1, 2)).sum())
+            if 0 <= top <= frame.shape[1] - side and 0 <= left <= frame.shape[2] - side:
+                fitting.append(rows[-1])
+    fits = torch.stack(fitting)
+    deviation = ((fits - fits.mean()) ** 2).sum() / (len(fits) - 1)
+    away = (torch.stack(rows) - fits.mean()) / (deviation.sqrt() + 1e-5)
+    return (response.gain * away + response.bias).view(frame.shape[1:])
 
 
 @pytest.mark.parametrize("side", [2, 3])
@@ -54,6 +56,20 @@ def test_response_is_equation_3_on_the_frames_grid(side: int) -> None:
     inputs = [patch, frame, response.gain, response.bias]
     ours_grad = torch.autograd.grad((ours * weight).sum(), inputs)
     torch.testing.assert_close(ours_grad, torch.autograd.grad((dense * weight).sum(), inputs))
+
+
+@pytest.mark.parametrize("alike", [0.99, 0.5, 0.0])
+def test_responses_do_not_saturate_however_alike_features_are(alike: float) -> None:
+    """Before anything is learned: over one half at the patch, near nothing elsewhere, where it can still rise."""
+    torch.manual_seed(0)
+    common = F.normalize(torch.randn(1, 16, 1, 1), dim=1)
+    own = F.normalize(torch.randn(1, 16, 16, 16), dim=1)
+    frame = F.normalize(alike**0.5 * common + (1 - alike) ** 0.5 * own, dim=1).requires_grad_()
+    seen = Response()(frame[..., 5:9, 6:10].detach(), frame).sigmoid()[0]
+    assert seen[7, 8] == seen.max() > 0.5
+    assert seen.median() < 0.05
+    (gradient,) = torch.autograd.grad(seen[12, 12], frame)
+    assert gradient.norm() > 0.01
 
 
 def dense_loss(phi: SmallPhi, response: Response, clip: Tensor, top_left: Tensor) -> Tensor:
@@ -76,7 +92,7 @@ def dense_loss(phi: SmallPhi, response: Response, clip: Tensor, top_left: Tensor
             for j in range(grid):
                 target = math.exp(-((j - cx) ** 2 + (i - cy) ** 2) / (2 * sigma**2))
                 total = total + (1 / (1 + torch.exp(-logits[i, j])) - target) ** 2
-        errors.append(total / grid**2)
+        errors.append(total / (math.pi * sigma**2))
     kept = sorted(errors, key=lambda error: error.item())[: len(errors) - round(0.1 * len(errors))]
     return torch.stack(kept).mean()
 
@@ -92,6 +108,17 @@ def test_short_term_loss_is_equation_5_with_gradient_through_the_last_step() -> 
     torch.testing.assert_close(ours, dense)
     parameters = [*phi.parameters(), *response.parameters()]
     torch.testing.assert_close(torch.autograd.grad(ours, parameters), torch.autograd.grad(dense, parameters))
+
+
+@pytest.mark.parametrize("stride", [2, 4])
+def test_a_response_of_nothing_costs_one_on_any_grid(stride: int) -> None:
+    """The unit of the loss: the sum that Eq. 5 prints, over that of the Gaussian itself."""
+    phi, response = SmallPhi(stride), Response().double()
+    torch.nn.init.constant_(response.bias, -100.0)
+    clip = torch.rand(8, 3, 3, 128, 128).double()
+    match = phi(clip.flatten(0, 1)).match.unflatten(0, (8, 3))
+    loss, _ = short_term_loss(phi, response, clip, match, torch.randint(0, 97, (8, 2)))  # type: ignore[arg-type]
+    assert loss.item() == pytest.approx(1, abs=0.1)
 
 
 def moving_square(steps: int = 3, move: int = 8) -> Tensor:
@@ -118,7 +145,7 @@ def test_it_learns() -> None:
     torch.manual_seed(0)
     phi, response = SmallPhi(), Response().double()
     clip = torch.cat([moving_square() for _ in range(2)])
-    optimiser = torch.optim.SGD([*phi.parameters(), *response.parameters()], 0.5)
+    optimiser = torch.optim.SGD([*phi.parameters(), *response.parameters()], 2e-3)
     losses = []
     for _ in range(3):
         match = phi(clip.flatten(0, 1)).match.unflatten(0, (2, 3))

@@ -37,7 +37,7 @@ def test_aggregate_is_equations_9_to_11() -> None:
 
 
 def dense_instance_loss(query: Tensor, instance: Tensor) -> Tensor:
-    """Eq. 12-14 with every matrix of positions built."""
+    """Eq. 12-14 with every matrix of positions built, times the temperature."""
     n, k = query.shape[:2]
     losses = []
     for a in range(n):
@@ -48,7 +48,7 @@ def dense_instance_loss(query: Tensor, instance: Tensor) -> Tensor:
                 length = left.mean(1).norm() * right.mean(1).norm()
                 similar.append((left.T @ right).mean() / length / 0.1)
             p = torch.stack(similar).exp() / torch.stack(similar).exp().sum()
-            losses.append(-p[a].log() - sum((1 - p[b]).log() for b in range(n) if b != a))
+            losses.append(0.1 * (-p[a].log() - sum((1 - p[b]).log() for b in range(n) if b != a)))
     return torch.stack(losses).mean()
 
 
@@ -83,7 +83,7 @@ def test_v_learns_a_target_and_instances_are_told_apart() -> None:
         readout_loss = F.binary_cross_entropy_with_logits(readout(r), target)
         video_loss, _ = instance_loss(r[:, None], instance)
         optimiser.zero_grad()
-        (readout_loss + 20 * video_loss).backward()
+        (readout_loss + 200 * video_loss).backward()
         optimiser.step()
         losses.append((readout_loss.item(), video_loss.item()))
     for before, after in itertools.pairwise(losses):

@@ -1,0 +1,96 @@
+"""Saliency of single frames by manifold ranking (Yang et al., CVPR 2013): the paper's prior without labels."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+
+from mug.priors.consensus import adaptive_level, bend, to_bytes, unit_range
+from mug.priors.superpixels import Superpixels, shrink, superpixels
+from mug.video import Video
+
+WORKING_SIDE = 160
+"""Shorter side that frames are shrunk to: so few superpixels do not need more."""
+SUPERPIXELS = 250
+COLOUR_SPREAD = 0.1
+"""sigma^2 of the edge weights of the ranking, for distances scaled to [0, 1] (Yang et al. Eq. 4)."""
+ALPHA = 0.99
+"""How much a node takes from its neighbours against its own query (Yang et al. Eq. 3)."""
+
+
+def manifold_ranking_prior(video: Video, indices: Sequence[int] | None = None) -> Iterator[np.ndarray]:
+    """Soft foreground maps of single frames, HW uint8 at the video's size; 0.5 is twice the mean of a map.
+
+    Args:
+        video: The video.
+        indices: Frames that maps are wanted of; all when not given.
+    """
+    import cv2
+
+    height, width = video.size
+    for index in range(len(video)) if indices is None else indices:
+        pieces, lab = cut_frame(video[index])
+        soft = manifold_ranking(pieces, lab)
+        small = bend(soft, adaptive_level(soft))[pieces.labels].astype(np.float32)
+        yield to_bytes(cv2.resize(small, (width, height), interpolation=cv2.INTER_LINEAR))
+
+
+def manifold_ranking(pieces: Superpixels, lab: np.ndarray) -> np.ndarray:
+    """Ranks superpixels for the sides of the frame, then for what is unlike all of them (Yang et al. Sec. 4).
+
+    First, each of the four sides is taken for background and the others are ranked for it; what ranks low for every
+    side is foreground: the product of 1 - f over the sides (Eq. 9, 10). Then all are ranked for those whose product is
+    above its mean.
+
+    Args:
+        pieces: Superpixels of a frame, n of them.
+        lab: (n, 3) mean colours in CIE Lab.
+
+    Returns:
+        (n,) in [0, 1].
+    """
+    rank = ranking_matrix(pieces, lab)
+    sides = (pieces.labels[0], pieces.labels[-1], pieces.labels[:, 0], pieces.labels[:, -1])
+    unlike = np.prod([1 - unit_range(rank @ np.isin(np.arange(pieces.count), side)) for side in sides], axis=0)
+    return unit_range(rank @ (unlike > unlike.mean()))
+
+
+def cut_frame(rgb: np.ndarray) -> tuple[Superpixels, np.ndarray]:
+    """Superpixels of a frame at working size, n of them, and their (n, 3) mean CIE Lab colours."""
+    import cv2
+
+    small = shrink(rgb, WORKING_SIDE)
+    pieces = superpixels(small, SUPERPIXELS)
+    return pieces, pieces.mean(cv2.cvtColor(small.astype(np.float32) / 255, cv2.COLOR_RGB2LAB))
+
+
+def ranking_matrix(pieces: Superpixels, lab: np.ndarray) -> np.ndarray:
+    """(D - alpha W)^-1 without its diagonal (Yang et al. Eq. 3): f = A y ranks all nodes for queries y.
+
+    Nodes are joined to their neighbours and to the neighbours of those; the nodes on the border of the frame are all
+    joined to each other.
+
+    Args:
+        pieces: The nodes, n of them.
+        lab: (n, 3) mean colours in CIE Lab.
+    """
+    near = np.eye(pieces.count, dtype=np.float32)
+    i, j = pieces.edges().T
+    near[i, j] = near[j, i] = 1
+    joined = near @ near > 0
+    border = pieces.border()
+    joined[np.ix_(border, border)] = True
+    np.fill_diagonal(joined, False)
+    distance = pairwise(lab)
+    longest = distance[joined].max(initial=1e-9)
+    weights = np.where(joined, np.exp(-distance / longest / COLOUR_SPREAD), 0)
+    degree = np.maximum(weights.sum(axis=1), 1e-12)
+    rank = np.linalg.inv(np.diag(degree) - ALPHA * weights)
+    np.fill_diagonal(rank, 0)
+    return rank
+
+
+def pairwise(points: np.ndarray) -> np.ndarray:
+    """(n, d) points to their (n, n) distances."""
+    return np.asarray(np.linalg.norm(points[:, None] - points[None], axis=-1))
