@@ -106,7 +106,7 @@ class Size:
 FULL = Size(train=Videos(48, 12, 128, 192), test=Videos(6, 12, 128, 192))
 QUICK = Size(
     train=Videos(3, 8, 48, 64), test=Videos(1, 8, 48, 64),
-    changes=("--sample.size", "48", "--sample.patch", "16", "--rounds", "2", "--steps", "2", "--warmup.steps", "1",
+    changes=("--sample.size", "48", "--rounds", "2", "--steps", "2", "--warmup.steps", "1",
              "--batch", "2", "--picture_every", "2", "--save_every", "2", "--num_workers", "0"),
 )  # fmt: skip
 

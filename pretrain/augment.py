@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from mug.granularity.short_term import patch_size
 from mug.model import Batch
 from pretrain.sampling import CLIP, SampleOptions
 
@@ -63,7 +64,7 @@ def draw_changes(size: tuple[int, int], options: SampleOptions, rng: np.random.G
     warp = np.stack([_draw_warp(options, rng) for _ in range(options.abstract)])
     theta = np.concatenate([crops, [_compose(crops[CLIP + k], warp[k]) for k in range(options.abstract)]])
     colour, contrast, blur = (np.array(values) for values in zip(*colours, strict=True))
-    patch = rng.integers(options.size - options.patch + 1, size=2)
+    patch = rng.integers(options.size - patch_size(options.size) + 1, size=2)
     return Changes(theta, warp, colour, contrast, blur, patch)
 
 

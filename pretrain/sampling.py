@@ -14,6 +14,8 @@ CLIP_WINDOW = 6
 """Successive frames that a clip is drawn from."""
 PAIR_GAP = 6
 """Least distance of the two frames of a pair."""
+LEAST_SIZE = 32
+"""Least side of a frame in pixels: the patch that is tracked is a quarter of it."""
 
 
 @dataclass
@@ -21,9 +23,7 @@ class SampleOptions:
     """What one sample holds, and how its frames are changed."""
 
     size: int = 256
-    """Side of the square frames in pixels (Sec. 3.2)."""
-    patch: int = 64
-    """Side of the patch that is tracked, in pixels (Sec. 3.2)."""
+    """Side of the square frames in pixels (Sec. 3.2); the patch that is tracked is a quarter of it."""
     abstract: int = 8
     """K, the segments of a video and the frames of its abstract (Sec. 3.2)."""
     references: int = 3
@@ -58,8 +58,8 @@ class SampleOptions:
 
     def __post_init__(self) -> None:
         """Refuses numbers that no sample can have."""
-        if not 8 <= self.patch <= self.size:
-            raise InputError(f"sample.patch: {self.patch} does not fit; use 8 to sample.size, {self.size}")
+        if self.size < LEAST_SIZE:
+            raise InputError(f"sample.size: {self.size} px leave no patch to track; use {LEAST_SIZE} or more")
         if self.abstract < 2:
             raise InputError(f"sample.abstract: {self.abstract} frames hold no pair; use 2 or more")
         if self.references < 1:

@@ -34,7 +34,7 @@ def options(videos: Path, out: Path, devices: int = 1) -> PretrainOptions:
         videos=videos,
         out=out,
         model=ModelConfig(BackboneConfig(depth=18, stages=2, stride=8)),
-        sample=SampleOptions(size=64, patch=16, abstract=2, references=1),
+        sample=SampleOptions(size=64, abstract=2, references=1),
         bootstrap=LabelOptions(stride=6),
         optimiser=OptimiserOptions(kind="adamw", lr=1e-3),
         weights=LossWeights(warp=0.5),

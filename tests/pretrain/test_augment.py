@@ -7,6 +7,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from mug.granularity.short_term import patch_size
 from pretrain.augment import LUMA, _blur, _recolour, boxes, draw_changes, render
 from pretrain.sampling import SampleOptions
 
@@ -72,8 +73,8 @@ def test_known_warps_are_composed_with_the_abstract_frames() -> None:
 
 
 def test_patches_lie_within_the_frame() -> None:
-    patches = np.stack([draw_changes((48, 64), SampleOptions(size=32, patch=24), rng(i)).patch for i in range(300)])
-    assert set(patches[:, 0]) == set(patches[:, 1]) == set(range(9))
+    patches = np.stack([draw_changes((48, 64), SampleOptions(size=32), rng(i)).patch for i in range(400)])
+    assert set(patches[:, 0]) == set(patches[:, 1]) == set(range(32 - patch_size(32) + 1))
 
 
 def test_boxes_split_the_map_in_two() -> None:

@@ -172,7 +172,7 @@ def test_the_next_round_learns_from_equation_15(index: VideoIndex, tmp_path: Pat
     options = LabelOptions(stride=3, alpha=0.25, keep=keep)  # type: ignore[arg-type]
     assert label_weights(prior, labels, 1, options) == {prior: 1.0}
     weights = label_weights(prior, labels, 2, options)
-    samples = TrainingSamples(index, weights, SampleOptions(size=32, patch=8, abstract=2), 1, 0, 3)
+    samples = TrainingSamples(index, weights, SampleOptions(size=32, abstract=2), 1, 0, 3)
     target = collate([samples[(2, 0, 0)]]).augment(8).labels
     target = target[~target.isnan()]
     assert len(target) >= 16

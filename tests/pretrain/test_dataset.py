@@ -19,8 +19,8 @@ from pretrain.dataset import RawBatch, TrainingSamples, collate, load_sample
 from pretrain.sampling import SampleOptions
 from pretrain.videos import TrainingVideo
 
-SMALL = SampleOptions(size=64, patch=16, abstract=4, references=2)
-PLAIN = SampleOptions(size=64, patch=16, abstract=4, references=2, jitter=0, hue=0, grey=0, blur=0)
+SMALL = SampleOptions(size=64, abstract=4, references=2)
+PLAIN = SampleOptions(size=64, abstract=4, references=2, jitter=0, hue=0, grey=0, blur=0)
 
 
 def smooth_frame(seed: int, size: tuple[int, int]) -> np.ndarray:

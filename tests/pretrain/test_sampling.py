@@ -81,7 +81,7 @@ def test_draws_depend_on_the_generator_alone() -> None:
 
 @pytest.mark.parametrize(
     ("option", "value"),
-    [("patch", 512), ("patch", 4), ("abstract", 1), ("references", 0), ("grey", 1.5), ("crop", 0.0), ("aspect", 0.5)],
+    [("size", 31), ("abstract", 1), ("references", 0), ("grey", 1.5), ("crop", 0.0), ("aspect", 0.5)],
 )
 def test_impossible_options_are_refused(option: str, value: float) -> None:
     with pytest.raises(InputError, match=f"sample.{option}"):

@@ -23,7 +23,6 @@ from mug import bfloat16, runtime
 from mug.backbone import PRESETS
 from mug.checkpoint import load_weights
 from mug.errors import InputError, RunError
-from mug.granularity.short_term import patch_size
 from mug.masks import read_soft
 from mug.model import Batch, LossWeights, ModelConfig, MuG
 from mug.optimise import OptimiserOptions
@@ -331,7 +330,7 @@ def change(**values: Any) -> Callable[[PretrainOptions], None]:
         (change(labels=Path("nowhere")), "this map is missing"),
         (change(engine__accelerator="cuda"), "CUDA was asked for"),
         (change(videos=Path("nowhere")), "nowhere: no such file or folder"),
-        (change(bootstrap__prior="cam"), "weights"),
+        (change(bootstrap__prior="cam"), "needs --bootstrap.classifier"),
     ],
 )
 def test_what_cannot_be_trained_is_refused_before_the_first_step(
@@ -367,7 +366,6 @@ def test_every_configuration_parses_and_its_model_builds(config: Path) -> None:
     check(options)
     assert options.engine.precision == ("32-true" if config.stem == "mug_resnet50_oxuva" else "auto")
     assert MuG(options.model).phi.stride == options.model.backbone.stride
-    assert options.sample.patch == patch_size(options.sample.size)
 
 
 def test_the_paper_is_there_number_by_number() -> None:
@@ -375,7 +373,7 @@ def test_the_paper_is_there_number_by_number() -> None:
         "mug pretrain", PretrainOptions, (), ["--config", str(CONFIGS[-1]), "--videos", "clips", "--out", "run"]
     )
     assert CONFIGS[-1].stem == "mug_resnet50_oxuva"
-    assert (options.batch, options.sample.size, options.sample.patch, options.sample.abstract) == (16, 256, 64, 8)
+    assert (options.batch, options.sample.size, options.sample.abstract) == (16, 256, 8)
     weights = options.weights
     assert (weights.short, weights.long, weights.video, weights.warp) == (0.1, 0.02, 0.5, 0.0)
     assert (options.bootstrap.alpha, options.bootstrap.keep, options.rounds) == (0.05, "prediction", 2)
