@@ -116,7 +116,7 @@ def test_commands_run_in_a_process_of_their_own(tmp_path: Path, capfd: pytest.Ca
     assert capfd.readouterr().out.startswith("mug ")
     with pytest.raises(InputError, match=r"`mug synth .* --videos 0` ended with status 2"):
         perform(module.Step("draw", ("synth", str(tmp_path / "videos"), "--videos", "0"), tmp_path))
-    assert "mug: error: --videos 0" in capfd.readouterr().err
+    assert "mug: error: --videos: 0 is too small" in capfd.readouterr().err
 
 
 def test_commands_are_started_as_if_typed_where_nothing_can_be_forked(
