@@ -154,7 +154,7 @@ def _draw_crop(size: tuple[int, int], flip: float, options: SampleOptions, rng: 
     stretch = options.aspect ** (rng.uniform(-1, 1) / 2)
     linear = _rotation(angle) @ np.diag([flip * stretch, 1 / stretch])
     reach = np.abs(linear).sum(1)
-    limit = np.array([size[1] / size[0], 1.0])  # half sides of the frame, in half heights
+    limit = np.array([1.0 if options.squeeze else size[1] / size[0], 1.0])  # half sides of the frame, in half heights
     scale = (limit / reach).min() * rng.uniform(options.crop, 1)
     centre = rng.uniform(-1, 1, size=2) * (limit - scale * reach)
     return np.column_stack([scale * linear, centre]) / limit[:, None]

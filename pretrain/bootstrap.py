@@ -38,6 +38,8 @@ class Relabelling:
     """Frames, spread evenly over the video, from which each frame's global information comes."""
     size: int
     """Shorter side, in pixels, at which the model sees a frame."""
+    squeeze: bool = False
+    """Whether frames are squeezed into a square of that side, as in training with `sample.squeeze`."""
     refinement: Refinement = "guided"
     """How a prediction is sharpened by its frame."""
     binary: bool = True
@@ -134,11 +136,11 @@ def _predict(
 ) -> Iterator[np.ndarray]:
     """Foreground probability (h, w) of the frames asked for, in the cells of phi."""
     spread = np.linspace(0, len(video) - 1, min(how.references + 1, len(video))).round().astype(int).tolist()
-    source = network.phi(_tensor([read_frame(video.file(i)) for i in spread], how.size, device))
+    source = network.phi(_tensor([read_frame(video.file(i)) for i in spread], how, device))
     for start in range(0, len(indices), CHUNK):
         chunk = indices[start : start + CHUNK]
         frames = [read_frame(video.file(index)) for index in chunk]
-        query = network.phi(_tensor(frames, how.size, device))
+        query = network.phi(_tensor(frames, how, device))
         others = torch.tensor([_others(spread, index) for index in chunk], device=device)
         yield from network.segment_frame(query, Features(*(x[others] for x in source)))[:, 0].cpu().numpy()
 
@@ -149,10 +151,10 @@ def _others(spread: list[int], index: int) -> list[int]:
     return [position for position in range(len(spread)) if position != nearest]
 
 
-def _tensor(frames: Sequence[np.ndarray], size: int, device: torch.device) -> Tensor:
-    """(B, 3, H, W) in [0, 1], the shorter side brought to `size`."""
+def _tensor(frames: Sequence[np.ndarray], how: Relabelling, device: torch.device) -> Tensor:
+    """(B, 3, H, W) in [0, 1], at the size at which the model sees them."""
     height, width = frames[0].shape[:2]
-    scale = size / min(height, width)
-    target = (round(width * scale), round(height * scale))
+    scale = how.size / min(height, width)
+    target = (how.size, how.size) if how.squeeze else (round(width * scale), round(height * scale))
     small = [cv2.resize(frame, target, interpolation=cv2.INTER_AREA) for frame in frames]
     return torch.from_numpy(np.stack(small)).to(device).permute(0, 3, 1, 2).float() / 255

@@ -29,6 +29,9 @@ class SampleOptions:
     references: int = 3
     """R, frames that have a map and are not of the abstract: what learns from maps sees these, and the instance X^n of
     Eq. 12 gets its global information from them."""
+    squeeze: bool = False
+    """Whether a frame is squeezed into a square first, so that a crop of 1 shows all of it as in the paper; else crops
+    keep their shape, and the largest is a square as high as the frame."""
     crop: float = 0.6
     """Least side of the random crop, as a share of the largest one."""
     aspect: float = 1.33

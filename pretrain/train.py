@@ -326,6 +326,7 @@ def renew_labels(run: Run, number: int) -> None:
         stride=options.bootstrap.stride,
         references=options.sample.abstract - 1,
         size=options.sample.size,
+        squeeze=options.sample.squeeze,
         refinement=options.bootstrap.refine,
         binary=options.bootstrap.binary,
     )

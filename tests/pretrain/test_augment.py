@@ -24,9 +24,11 @@ def corners(theta: np.ndarray) -> np.ndarray:
     return np.einsum("fij,pj->fpi", theta, points)
 
 
+@pytest.mark.parametrize("squeeze", [False, True])
 @pytest.mark.parametrize("size", SIZES)
-def test_crops_stay_within_the_frame(size: tuple[int, int]) -> None:
-    reached = np.stack([corners(draw_changes(size, SampleOptions(), rng(i)).theta[:-8]) for i in range(100)])
+def test_crops_stay_within_the_frame(size: tuple[int, int], squeeze: bool) -> None:
+    options = SampleOptions(squeeze=squeeze)
+    reached = np.stack([corners(draw_changes(size, options, rng(i)).theta[:-8]) for i in range(100)])
     assert np.abs(reached).max() <= 1 + 1e-9
     assert np.abs(reached).max(axis=(0, 1, 2)).min() > 0.99  # and use all of it
 

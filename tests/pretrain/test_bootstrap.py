@@ -157,6 +157,18 @@ def test_the_cut_keeps_at_least_the_share_and_equal_values_together() -> None:
     assert 0 < bootstrap._cut(np.float32([0.0, 0.2]), 1.0) < 0.2
 
 
+@pytest.mark.parametrize(("squeeze", "seen"), [(False, (48, 64)), (True, (48, 48))])
+def test_frames_are_seen_as_in_training(
+    index: VideoIndex, network: MuG, tmp_path: Path, squeeze: bool, seen: tuple[int, int]
+) -> None:
+    sizes = set()
+    hook = network.phi.register_forward_pre_hook(lambda _, inputs: sizes.add(tuple(inputs[0].shape[-2:])))
+    labels = relabelled(index, network, NONE, tmp_path / "new", replace(HOW, squeeze=squeeze))
+    hook.remove()
+    assert sizes == {seen}
+    assert labels.shape[1:] == index[0].size
+
+
 def test_no_frame_is_a_reference_of_itself() -> None:
     assert bootstrap._others([0, 5, 9], 5) == [0, 2]
     assert bootstrap._others([0, 5, 9], 8) == [0, 1]

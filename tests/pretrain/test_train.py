@@ -31,6 +31,7 @@ from mug.preflight import preflight
 from mug.runtime import Checkpoints, claim
 from pretrain import preflight as step_preflight
 from pretrain import train
+from pretrain.augment import draw_changes
 from pretrain.options import FREE_KEYS, PretrainOptions, check
 from pretrain.train import pretrain
 
@@ -381,5 +382,10 @@ def test_the_paper_is_there_number_by_number() -> None:
     assert options.bootstrap.binary and options.bootstrap.binary_prior
     assert options.optimiser.kind == "sgd"
     assert options.model == ModelConfig(PRESETS["paper"])
+    frames = draw_changes((480, 854), options.sample, np.random.default_rng(0))
+    shown = frames.theta[: -options.sample.abstract]  # 256 x 256 pixels show the whole frame, as it is
+    np.testing.assert_allclose(shown, np.broadcast_to(np.eye(2, 3), shown.shape), atol=1e-12)
+    np.testing.assert_allclose(frames.colour, np.broadcast_to(np.eye(3), frames.colour.shape), atol=1e-12)
+    assert (frames.contrast == 1).all() and (frames.blur == 0).all()
     lines = CONFIGS[-1].read_text().splitlines()
     assert all("#" in line for line in lines if line.strip() and not line.rstrip().endswith(":"))
