@@ -46,12 +46,12 @@ def step_results(own: slice, processes: int) -> dict[str, Tensor]:
     torch.nn.init.normal_(model.kappa.theta.weight, std=0.1)
     model.double()  # a difference is then a mistake and no rounding
     frames = torch.nn.functional.interpolate(
-        torch.rand(SAMPLES * 8, 3, 16, 16).double(), size=(64, 64), mode="bilinear"
+        torch.rand(SAMPLES * 10, 3, 16, 16).double(), size=(64, 64), mode="bilinear"
     )
-    labels = torch.rand(SAMPLES, 2, 8, 8)
-    labels[0] = labels[1, 1] = labels[2, 0, :5] = float("nan")
+    labels = torch.rand(SAMPLES, 8, 8, 8)
+    labels[0] = labels[1, 4] = labels[2, 3, :5] = float("nan")
     batch = Batch(
-        frames=frames.view(SAMPLES, 8, 3, 64, 64)[own],
+        frames=frames.view(SAMPLES, 10, 3, 64, 64)[own],
         labels=labels[own],
         patch=torch.randint(0, 49, (SAMPLES, 2))[own],
         pair=torch.tensor([[0, 1], [1, 0], [0, 1]] * 2)[own],
