@@ -20,6 +20,9 @@ from mug.errors import InputError
 from mug.model import MuG
 from mug.video import Video
 
+ENLARGED = 2
+"""How many times larger than they are frames are carried through at most: the cells of small ones are too coarse."""
+
 
 @dataclass
 class ZeroShotConfig:
@@ -105,10 +108,13 @@ def adapted_maps(
         device: Where it computes.
         carry: Whether the surest mask of each stretch is carried to its other frames.
     """
-    propagation = replace(PRESETS["mug"], temperature=temperature)
+    protocol = PRESETS["mug"]
+    assert protocol.size is not None
+    size = min(protocol.size, ENLARGED * min(sight.video.size))
+    propagation = replace(protocol, size=size, temperature=temperature)
     for stretch, maps in adapt(sight):
         if carry:
-            frames = [fit_frame(sight.video[index], propagation, enlarge=False) for index in stretch]
+            frames = [fit_frame(sight.video[index], propagation) for index in stretch]
             maps = carry_surest(frames, maps, extract, replace(propagation, size=None), device)
         yield from maps
 

@@ -223,9 +223,9 @@ class _Anchor(NamedTuple):
         return _Anchor(_Memory(self.memory.features, self.memory.labels * keep[:, None, None]), objects)
 
 
-def fit_frame(frame: np.ndarray, config: PropagationConfig, enlarge: bool = True) -> np.ndarray:
-    """A frame, HWC uint8, at the size that features are extracted from it; unless `enlarge`, at most at its own."""
-    if config.size is None or (not enlarge and config.size > min(frame.shape[:2])):
+def fit_frame(frame: np.ndarray, config: PropagationConfig) -> np.ndarray:
+    """A frame, HWC uint8, at the size that features are extracted from it."""
+    if config.size is None:
         return frame
     shorter, longer = sorted(frame.shape[:2])
     proportional = config.size * longer / shorter / config.multiple
