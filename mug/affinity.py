@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 from mug.chunked_attention import Attention, CoAttention
+from mug.grid import warp_cells
 from mug.precision import widen
 
 CHUNK_ELEMENTS = 1 << 24
@@ -265,7 +266,9 @@ def _top(logits_qthw: Tensor, k: int) -> tuple[Tensor, Tensor]:
 # --- agreement of the affinity with a warp ---------------------------------------------------------------------------
 
 
-def inlier_score(query: Tensor, source: Tensor, theta: Tensor, temperature: float | Tensor = 1.0) -> Tensor:
+def inlier_score(
+    query: Tensor, source: Tensor, theta: Tensor, temperature: float | Tensor = 1.0, stride: int = 1
+) -> Tensor:
     """How much of the affinity agrees with an affine warp, softly (MuG Eq. 8, one direction).
 
     Each query position reads its affinity at the four cells around the place to which the warp takes it. The bilinear
@@ -276,8 +279,10 @@ def inlier_score(query: Tensor, source: Tensor, theta: Tensor, temperature: floa
     Args:
         query: (B, C, h, w).
         source: (B, C, h, w); the affinity is a softmax over its positions.
-        theta: (B, 2, 3), takes query coordinates to source coordinates, both in [-1, 1], `align_corners=False`.
+        theta: (B, 2, 3), takes coordinates of the query's frame to those of the source's, both in [-1, 1],
+            `align_corners=False`.
         temperature: Divides the inner products before the softmax.
+        stride: Pixels of the frames to a cell (see `mug.grid`).
 
     Returns:
         (B,) in [0, 1].
@@ -285,7 +290,7 @@ def inlier_score(query: Tensor, source: Tensor, theta: Tensor, temperature: floa
     with torch.autocast(query.device.type, enabled=False):
         size = query.shape[-2:]
         q, s = _positions(query) / temperature, _positions(source)
-        points = warp_cells(theta.to(q.dtype), size)
+        points = warp_cells(theta.to(q.dtype), size, stride)
         normaliser = _log_normaliser(q, s)
         corner = points.detach().floor()
         readings, coverage = [], q.new_zeros(s.shape[:2])
@@ -300,7 +305,9 @@ def inlier_score(query: Tensor, source: Tensor, theta: Tensor, temperature: floa
 
 
 @torch.no_grad()
-def inlier_share(query: Tensor, source: Tensor, theta: Tensor, temperature: float | Tensor = 1.0) -> Tensor:
+def inlier_share(
+    query: Tensor, source: Tensor, theta: Tensor, temperature: float | Tensor = 1.0, stride: int = 1
+) -> Tensor:
     """The share (B,) of the affinity that lies within one cell of where the warp points: MuG Eq. 8 with its hard iota.
 
     Arguments as in `inlier_score`; a measure, without gradient.
@@ -308,7 +315,7 @@ def inlier_share(query: Tensor, source: Tensor, theta: Tensor, temperature: floa
     with torch.autocast(query.device.type, enabled=False):
         size = query.shape[-2:]
         q, s = _positions(query) / temperature, _positions(source)
-        points = warp_cells(theta.to(q.dtype), size)
+        points = warp_cells(theta.to(q.dtype), size, stride)
         normaliser = _log_normaliser(q, s)
         total = torch.zeros_like(normaliser)
         for step in _steps((-1, 0, 1), points):
@@ -317,13 +324,6 @@ def inlier_share(query: Tensor, source: Tensor, theta: Tensor, temperature: floa
             near = (points - cell).norm(dim=-1) <= 1 + 1e-4  # a distance of one cell survives rounding errors
             total += _affinity_at(q, s, index, normaliser) * (inside & near)
         return total.mean(1)
-
-
-def warp_cells(theta: Tensor, size: Sequence[int]) -> Tensor:
-    """Where an affine warp takes the h x w cells of a grid: (B, 2, 3) -> (B, h * w, 2), (x, y) in cells."""
-    height, width = size
-    grid = F.affine_grid(theta, [len(theta), 1, height, width], align_corners=False).flatten(1, 2)
-    return ((grid + 1) * grid.new_tensor([width, height]) - 1) / 2
 
 
 def _positions(x_bchw: Tensor) -> Tensor:

@@ -48,7 +48,7 @@ PRESETS: dict[str, BackboneConfig] = {
 
 
 class Features(NamedTuple):
-    """What phi sees in a batch of frames; h = ceil(H / stride), w = ceil(W / stride)."""
+    """What phi sees in a batch of frames; h = ceil(H / stride), w = ceil(W / stride), cells lie as `mug.grid` says."""
 
     trunk: Tensor
     """(B, 512, h, w): read by rho."""
@@ -97,7 +97,7 @@ class Phi(nn.Module):
             x = net.get_submodule(f"layer{stage}")(x)
             groups.append(x)
         read = [groups[stage - 1] for stage in self._stages_read()]
-        trunk = self.project(torch.cat([F.adaptive_avg_pool2d(g, x.shape[-2:]) for g in read[:-1]] + [x], dim=1))
+        trunk = self.project(torch.cat([_pooled(g, -(-g.shape[-1] // x.shape[-1])) for g in read[:-1]] + [x], dim=1))
         match = F.normalize(widen(self.match_head(trunk)), dim=1)
         return Features(trunk, match, self.value_head(trunk))
 
@@ -126,6 +126,11 @@ def for_inference(phi: Phi) -> Phi:
                 setattr(module, conv, fuse_conv_bn_eval(children[conv], children[norm]))
                 setattr(module, norm, nn.Identity())
     return copy.to(memory_format=torch.channels_last)
+
+
+def _pooled(features: Tensor, factor: int) -> Tensor:
+    """Every `factor`-th cell, the mean of those around it: centred on it, as strided layers are."""
+    return F.avg_pool2d(features, 2 * factor - 1, factor, factor - 1, count_include_pad=False)
 
 
 def _check(config: BackboneConfig) -> None:

@@ -62,7 +62,8 @@ class Batch:
     frames: Tensor
     """(N, F, 3, S, S) in [0, 1]: a clip of 3, the abstract of K, one instance, its R references, K warped."""
     labels: Tensor
-    """(N, 3 + K + 1 + R, h, w): target of all frames but the warped ones on phi's grid, NaN where there is none."""
+    """(N, 3 + K + 1 + R, h, w): target of all frames but the warped ones on phi's grid (`mug.grid`), NaN where there is
+    none."""
     patch: Tensor
     """(N, 2): (x, y) px of the top left corner of the patch tracked from the clip's first frame."""
     pair: Tensor
@@ -175,7 +176,9 @@ class MuG(nn.Module):
             assert abstract is not None
             sample = torch.arange(len(batch.pair), device=batch.pair.device)
             first, second = (abstract.match[sample, position] for position in batch.pair.long().unbind(1))
-            out["long"], out["inlier_share"] = long_term_loss(self.kappa, first, second, self.temperature.detach())
+            out["long"], out["inlier_share"] = long_term_loss(
+                self.kappa, first, second, self.temperature.detach(), self.phi.stride
+            )
         if weights.readout or weights.video:
             assert abstract is not None
             count = batch.segments
@@ -194,7 +197,7 @@ class MuG(nn.Module):
         if weights.warp:
             assert abstract is not None
             out["warp"], out["warp_geometry"], out["warp_matching"] = known_warp_loss(
-                self.kappa, seen["warped"].match, abstract.match, batch.warp, self.temperature
+                self.kappa, seen["warped"].match, abstract.match, batch.warp, self.temperature, self.phi.stride
             )
         # what no term used still takes part, with a gradient of zero: distributed training waits for every parameter
         total = torch.stack([p.sum() for p in self.parameters()]).sum() * 0

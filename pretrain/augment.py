@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from mug.granularity.short_term import patch_size
+from mug.grid import cells_to_frame
 from mug.model import Batch
 from pretrain.sampling import CLIP, SampleOptions
 
@@ -22,7 +23,7 @@ TO_YIQ = np.array([LUMA, [0.5959, -0.2746, -0.3213], [0.2115, -0.5227, 0.3112]])
 CANVAS = 1.125
 """Side of what is cut out of a frame, in sides of a training frame: rotation needs the margin."""
 LABEL_SAMPLES = 4
-"""Points to a side at which a label is read in each cell of phi's grid."""
+"""Points to a side at which a label is read around the centre of each cell of phi's grid, a stride apart in all."""
 
 
 @dataclass(frozen=True)
@@ -103,7 +104,7 @@ def render(raw: dict[str, Tensor], names: list[str], size: int, stride: int) -> 
         raw["canvas"], raw["theta"], raw["colour"], raw["contrast"], raw["blur"], strict=True
     )])  # fmt: skip
     labels = torch.stack([
-        _render_labels(*parts, -(-size // stride))
+        _render_labels(*parts, size, stride)
         for parts in zip(raw["labels"], raw["labelled"], raw["theta"], strict=True)
     ])  # fmt: skip
     return Batch(frames, labels, raw["patch"], raw["pair"], raw["warp"], names)
@@ -116,11 +117,13 @@ def _render_frames(canvas: Tensor, theta: Tensor, colour: Tensor, contrast: Tens
     return _recolour(_blur(pixels, blur), colour, contrast)
 
 
-def _render_labels(labels: Tensor, labelled: Tensor, theta: Tensor, cells: int) -> Tensor:
-    """uint8 (L, C, C) of the first L frames -> (L, h, w): the mean over each cell, NaN where a frame has no label."""
-    side = LABEL_SAMPLES * cells
-    grid = F.affine_grid(theta[: len(labels)], [len(labels), 1, side, side], align_corners=False)
-    soft = F.grid_sample(labels[:, None].float() / 255, grid, padding_mode="border", align_corners=False)
+def _render_labels(labels: Tensor, labelled: Tensor, theta: Tensor, size: int, stride: int) -> Tensor:
+    """uint8 (L, C, C) of the first L frames -> (L, h, w): the mean around each cell, NaN where a frame has no label."""
+    side = LABEL_SAMPLES * -(-size // stride)
+    cells = (torch.arange(side, device=theta.device) + 0.5) / LABEL_SAMPLES - 0.5
+    y, x = torch.meshgrid(*[cells_to_frame(cells, size, stride)] * 2, indexing="ij")
+    points = torch.stack([x, y, torch.ones_like(x)], -1) @ theta[: len(labels), None].transpose(2, 3)
+    soft = F.grid_sample(labels[:, None].float() / 255, points, padding_mode="border", align_corners=False)
     soft = F.avg_pool2d(soft, LABEL_SAMPLES)[:, 0]
     return torch.where(labelled[:, None, None], soft, torch.nan)
 

@@ -9,11 +9,11 @@ from pathlib import Path
 import cv2
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from mug.backbone import Features
 from mug.errors import InputError
+from mug.grid import enlarge
 from mug.masks import read_soft, write_soft
 from mug.model import MuG
 from mug.progress import track
@@ -109,7 +109,10 @@ def relabel(
             predicted = recut(predicted, _cut(predicted, share))
         for index, cells in zip(indices, predicted, strict=True):
             frame = read_frame(video.file(index))
-            soft = refine(frame, _enlarged(cells, frame.shape[:2]), how.refinement)
+            wide = enlarge(
+                torch.from_numpy(cells)[None, None], frame.shape[:2], _seen_size(frame, how), network.phi.stride
+            )
+            soft = refine(frame, wide[0, 0].clamp(0, 1).numpy(), how.refinement)
             label = 255 * (soft > 0.5) if how.binary else np.rint(255 * soft)
             write_soft(label_path(out, video, index), label.astype(np.uint8))
     network.train(trained)
@@ -122,12 +125,6 @@ def _cut(predicted: np.ndarray, share: float) -> float:
     kept = values >= least
     above, below = values[kept].min(initial=1.0), values[~kept].max(initial=0.0)
     return min(max(float(above + below) / 2, LEAST_CUT), 0.5)
-
-
-def _enlarged(cells: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """A map (h, w) at the size of its frame."""
-    wide = F.interpolate(torch.from_numpy(cells)[None, None], size, mode="bilinear")
-    return wide[0, 0].clamp(0, 1).numpy()
 
 
 @torch.inference_mode()
@@ -153,8 +150,14 @@ def _others(spread: list[int], index: int) -> list[int]:
 
 def _tensor(frames: Sequence[np.ndarray], how: Relabelling, device: torch.device) -> Tensor:
     """(B, 3, H, W) in [0, 1], at the size at which the model sees them."""
-    height, width = frames[0].shape[:2]
-    scale = how.size / min(height, width)
-    target = (how.size, how.size) if how.squeeze else (round(width * scale), round(height * scale))
-    small = [cv2.resize(frame, target, interpolation=cv2.INTER_AREA) for frame in frames]
+    height, width = _seen_size(frames[0], how)
+    small = [cv2.resize(frame, (width, height), interpolation=cv2.INTER_AREA) for frame in frames]
     return torch.from_numpy(np.stack(small)).to(device).permute(0, 3, 1, 2).float() / 255
+
+
+def _seen_size(frame: np.ndarray, how: Relabelling) -> tuple[int, int]:
+    """Height and width at which the model sees a frame."""
+    if how.squeeze:
+        return how.size, how.size
+    scale = how.size / min(frame.shape[:2])
+    return round(frame.shape[0] * scale), round(frame.shape[1] * scale)

@@ -141,6 +141,11 @@ def check(options: PretrainOptions) -> None:
             f"batch: {options.batch} videos cannot be shared evenly by {parts} parts (accumulate x devices x nodes); "
             f"give a multiple of {max(parts, 1)}"
         )
+    if options.sample.size % options.model.backbone.stride:
+        raise InputError(
+            f"sample.size: {options.sample.size} px are no whole number of cells of {options.model.backbone.stride}; "
+            "give a multiple of model.backbone.stride"
+        )
     for name, value in (
         ("save_every", options.save_every), ("bootstrap.stride", options.bootstrap.stride),
     ):  # fmt: skip

@@ -13,6 +13,7 @@ from torch import Tensor
 from mug.backbone import Features
 from mug.files import atomic_path
 from mug.granularity.short_term import patch_size, short_term_loss
+from mug.grid import enlarge
 from mug.model import Batch, MuG
 
 SAMPLES = 4
@@ -61,7 +62,9 @@ def _labels(network: MuG, batch: Batch) -> Tensor:
         query = Features(*(x[:, r] for x in seen))
         single = network.rho(query.trunk).float().sigmoid()
         target = labels[:, r : r + 1].nan_to_num(0.5)  # grey: no label
-        maps = [_as_frame(x, frames) for x in (target, single, network.segment_frame(query, source))]
+        maps = [
+            _as_frame(x, frames, network.phi.stride) for x in (target, single, network.segment_frame(query, source))
+        ]
         rows.append(torch.stack([frames[:, r].float(), *maps], 1))
     return _tiles(torch.cat(rows, 1).unflatten(1, (-1, 4)).transpose(1, 2).flatten(0, 1))
 
@@ -90,8 +93,9 @@ def _warps(network: MuG, batch: Batch) -> Tensor:
     return _tiles(torch.stack(columns, 1))
 
 
-def _as_frame(map_b1hw: Tensor, like: Tensor) -> Tensor:
-    return F.interpolate(map_b1hw.float(), like.shape[-2:]).expand(-1, 3, -1, -1)
+def _as_frame(map_b1hw: Tensor, like: Tensor, stride: int) -> Tensor:
+    size = like.shape[-2:]
+    return enlarge(map_b1hw.float(), size, size, stride).expand(-1, 3, -1, -1)
 
 
 def _tiles(rows: Tensor) -> Tensor:

@@ -7,7 +7,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from mug.affinity import inlier_score, inlier_share, warp_cells
+from mug.affinity import inlier_score, inlier_share
+from mug.grid import warp_cells
 from mug.norm import BatchNorm
 from mug.processes import first_row, gather, share_of_mean
 
@@ -48,7 +49,9 @@ class Kappa(nn.Module):
             return self.theta(seen / seen.shape[1] ** 0.5).view(-1, 2, 3)
 
 
-def long_term_loss(kappa: Kappa, first: Tensor, second: Tensor, temperature: Tensor) -> tuple[Tensor, Tensor]:
+def long_term_loss(
+    kappa: Kappa, first: Tensor, second: Tensor, temperature: Tensor, stride: int = 1
+) -> tuple[Tensor, Tensor]:
     """The negative soft inlier scores in both directions (MuG Eq. 8), each a sum over the lattice as it is printed.
 
     A mean would have h w times less weight in Eq. 16 against the cross-entropy, which is a mean over the lattice here.
@@ -58,20 +61,21 @@ def long_term_loss(kappa: Kappa, first: Tensor, second: Tensor, temperature: Ten
         first: (N, 64, h, w), matching features of X_i.
         second: (N, 64, h, w), of X_j, a distant frame of the same video.
         temperature: Of the affinity (Eq. 6).
+        stride: Pixels of the frames to a cell.
 
     Returns:
         The mean loss over this process's batch in [-2 h w, 0], and the mean hard inlier share, without gradient.
     """
     query, source = torch.cat([second, first]), torch.cat([first, second])
     theta = kappa(query, source)
-    score = inlier_score(query, source, theta, temperature)
-    share = inlier_share(query.detach(), source.detach(), theta.detach(), temperature)
+    score = inlier_score(query, source, theta, temperature, stride)
+    share = inlier_share(query.detach(), source.detach(), theta.detach(), temperature, stride)
     cells = first.shape[-2] * first.shape[-1]
     return -2 * cells * score.mean(), share.mean()
 
 
 def known_warp_loss(
-    kappa: Kappa, warped: Tensor, original: Tensor, theta: Tensor, temperature: Tensor
+    kappa: Kappa, warped: Tensor, original: Tensor, theta: Tensor, temperature: Tensor, stride: int = 1
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Teaches kappa and the matching head from a warp that we made ourselves; beyond the paper.
 
@@ -83,8 +87,9 @@ def known_warp_loss(
         kappa: Estimates the warp.
         warped: (N, K, 64, h, w), matching features of the warped frames, K of each video.
         original: (N, K, 64, h, w), of the frames they were made from.
-        theta: (N, K, 2, 3), from coordinates of `warped` to coordinates of `original`.
+        theta: (N, K, 2, 3), from [-1, 1] coordinates of the frames of `warped` to those of `original`.
         temperature: Of the matching; receives a gradient.
+        stride: Pixels of the frames to a cell.
 
     Returns:
         The sum of the two losses and each of them, as shares of the mean over all processes.
@@ -94,13 +99,13 @@ def known_warp_loss(
         estimate = kappa(warped.flatten(0, 1), original.flatten(0, 1))
         points, guess = (warp_cells(t, (GRID, GRID)) for t in (theta.flatten(0, 1), estimate))
         geometry = (guess - points).mul(2 / GRID).square().sum(-1).mean()
-        matching = _matching_loss(warped, original, theta, temperature)
+        matching = _matching_loss(warped, original, theta, temperature, stride)
     return geometry + matching, geometry.detach(), matching.detach()
 
 
-def _matching_loss(warped: Tensor, original: Tensor, theta: Tensor, temperature: Tensor) -> Tensor:
+def _matching_loss(warped: Tensor, original: Tensor, theta: Tensor, temperature: Tensor, stride: int) -> Tensor:
     videos, frames, _, height, width = warped.shape
-    points = warp_cells(theta.flatten(0, 1), (height, width))
+    points = warp_cells(theta.flatten(0, 1), (height, width), stride)
     limit = points.new_tensor([width - 1, height - 1])
     asked = _lattice(height, width, warped.device)
     inside = ((points >= 0) & (points <= limit)).all(-1)[:, asked]

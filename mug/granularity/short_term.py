@@ -113,7 +113,10 @@ def crop(frames: Tensor, top_left: Tensor, size: int) -> Tensor:
 
 
 def _peak(logits_bhw: Tensor, patch_bchw: Tensor, stride: int, last: int) -> Tensor:
-    """The top left pixel (N, 2) of the patch at the highest response among places where it fits into the frame."""
+    """The top left pixel (N, 2) of the patch at the highest response among places where it fits into the frame.
+
+    Cells lie in a patch as they do in a frame (`mug.grid`), so cells apart are pixels apart, and no offset comes in.
+    """
     fits = _fitting(logits_bhw, patch_bchw)
     best = fits.flatten(1).argmax(1)
     cell = torch.stack([best % fits.shape[2], best.div(fits.shape[2], rounding_mode="floor")], 1)

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from mug import affinity, chunked_attention
-from mug.affinity import attend, co_attend, inlier_score, inlier_share, topk_attend, warp_cells
+from mug.affinity import attend, co_attend, inlier_score, inlier_share, topk_attend
 
 
 class LargestTensor(TorchDispatchMode):
@@ -259,11 +259,3 @@ def test_a_true_shift_scores_higher_than_no_shift() -> None:
     shift = torch.tensor([[[1.0, 0, 2 * 2 / 8], [0, 1, 0]]]).double()
     identity = torch.eye(2, 3).double()[None]
     assert inlier_score(query, source, shift, 0.05) > 0.7 > 0.2 > inlier_score(query, source, identity, 0.05)
-
-
-def test_warp_cells_speaks_cells() -> None:
-    identity = torch.eye(2, 3)[None]
-    cells = warp_cells(identity, (2, 3))[0]
-    torch.testing.assert_close(cells, torch.tensor([[0.0, 0], [1, 0], [2, 0], [0, 1], [1, 1], [2, 1]]))
-    theta = torch.tensor([[[1.0, 0, 2 / 3], [0, 1, 0]]])  # two thirds of [-1, 1] over three cells: one cell
-    torch.testing.assert_close(warp_cells(theta, (2, 3))[0], cells + torch.tensor([1.0, 0]))

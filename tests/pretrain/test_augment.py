@@ -111,7 +111,10 @@ def test_render_without_change_is_the_frame() -> None:
     batch = render(raw, ["a", "b"], side, stride=4)
     torch.testing.assert_close(batch.frames, canvas / 255, atol=1e-5, rtol=0)
     assert batch.labels.shape == (2, labelled, 8, 8)
-    expected = F.avg_pool2d(canvas[:, :labelled, 0] / 255, 4)
+    around = F.pad(canvas[:, :labelled, 0] / 255, (2, 2, 2, 2), "replicate")  # two pixels before a cell's and one after
+    edges = around.unfold(2, 5, 4).unfold(3, 5, 4)  # four points to a side, each between two pixels
+    points = (edges[..., :-1] + edges[..., 1:]) / 2
+    expected = ((points[..., :-1, :] + points[..., 1:, :]) / 2).mean((-2, -1))
     torch.testing.assert_close(batch.labels[1], expected[1], atol=1e-5, rtol=0)
     assert batch.labels[0, 1].isnan().all() and not batch.labels[0, 0].isnan().any()
     assert render(raw, ["a", "b"], 30, stride=8).labels.shape == (2, labelled, 4, 4)  # ceil(30 / 8)

@@ -84,8 +84,8 @@ def test_labels_follow_their_frames(tmp_path: Path) -> None:
     folder = make_labels(tmp_path / "labels", video)
     for i in range(4):
         batch = collate([load_sample(video, {folder: 1.0}, PLAIN, 1, np.random.default_rng(i))]).augment(8)
-        red = F.avg_pool2d(batch.frames[0, :-4, 0], 8)
-        assert (batch.labels[0] - red).abs().max() < 0.04
+        red = F.avg_pool2d(batch.frames[0, :-4, 0], 9, 8, 4, count_include_pad=False)  # around the cells' own pixels
+        assert (batch.labels[0] - red)[:, 1:, 1:].abs().max() < 0.04  # the first ones reach out of the frame
         assert red.std() > 0.1
 
 
