@@ -117,7 +117,7 @@ def _timm(name: str) -> tuple[nn.Module, Any, Any]:
         network = timm.create_model(name, pretrained=False, dynamic_img_size=True)
     except TypeError:  # only transformers know sizes to be dynamic
         network = timm.create_model(name, pretrained=False)
-    config = network.pretrained_cfg
+    config: Any = network.pretrained_cfg
     return network, config.get("mean", IMAGENET_MEAN), config.get("std", IMAGENET_STD)
 
 
