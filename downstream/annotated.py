@@ -9,12 +9,14 @@ from pathlib import Path
 from typing import Protocol
 
 import numpy as np
+from PIL import Image
 
-from downstream.data.dataset import Annotation, Kind
+from downstream.data.dataset import Annotation, BinaryAnnotation, Kind
 from downstream.data.kinds import find_dataset, open_dataset
 from downstream.groups import MASKS, Group, find_groups
 from mug.errors import InputError
 from mug.masks import VOID
+from mug.progress import track
 from mug.video import FRAME_SUFFIXES, read_frame
 
 SALIENCY_LAYOUTS: tuple[tuple[str, str], ...] = (
@@ -138,6 +140,8 @@ def annotated_videos(root: Path, kind: Kind | None = None, split: str | None = N
 def saliency_images(root: Path) -> AnnotatedFiles:
     """Still images with masks of their salient objects: MSRA10K, DUT-OMRON, DUTS, or folders `images` and `masks`.
 
+    Masks are cut at one half: some have greys at the rim of the object, DUTS among them.
+
     Raises:
         InputError: the folder has none of these layouts, or an image has no mask.
     """
@@ -154,7 +158,31 @@ def saliency_images(root: Path) -> AnnotatedFiles:
     for path in pictures:
         if path.stem not in truth:
             raise InputError(f"{path}: has no mask {root / masks / path.stem}.png; add it or remove the image")
-    return AnnotatedFiles(root.name, pictures, [Annotation(truth[path.stem]) for path in pictures], alike=False)
+    return AnnotatedFiles(root.name, pictures, [BinaryAnnotation(truth[path.stem]) for path in pictures], alike=False)
+
+
+def check_stills(stills: AnnotatedFiles) -> None:
+    """Opens every image and mask once, so that training is not stopped midway; no pixel is decoded.
+
+    Raises:
+        InputError: one is no image, has 16 bits a pixel, or a mask is of another size than its image.
+    """
+    for path, mask in track(list(zip(stills.images, stills.masks, strict=True)), f"{stills.name}: checking masks"):
+        sizes = [_header(path), _header(mask.path)]
+        if sizes[0] != sizes[1]:
+            wide, high = sizes[1]
+            raise InputError(f"{mask.path}: is {wide}x{high} and its image {sizes[0][0]}x{sizes[0][1]}; fetch it again")
+
+
+def _header(path: Path) -> tuple[int, int]:
+    """Width and height of an image."""
+    try:
+        with Image.open(path) as image:
+            if image.mode.startswith(("I", "F")):
+                raise InputError(f"{path}: holds 16 bits a pixel; save it with 8 bits a channel")
+            return image.size
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise InputError(f"{path}: cannot be read as an image; fetch it again") from error
 
 
 def foreground_shares(sources: Sequence[Annotated]) -> list[float]:

@@ -20,7 +20,7 @@ from agnn_head.calibration import to_probabilities
 from agnn_head.checkpoint import load_deeplab, load_phi, save_weights
 from agnn_head.loss import weighted_bce
 from agnn_head.model import AGNN, AGNNConfig
-from downstream.annotated import Annotated, foreground_shares, hold_out, open_annotated, saliency_images
+from downstream.annotated import Annotated, check_stills, foreground_shares, hold_out, open_annotated, saliency_images
 from downstream.data.dataset import Kind
 from downstream.finetune_log import Log, draw
 from downstream.pseudo import pseudo_annotations
@@ -123,7 +123,7 @@ class FinetuneOptions:
         if not self.scratch:
             start(AGNN(self.model), self)
         for path in self.stills:
-            saliency_images(path)
+            check_stills(saliency_images(path))
 
 
 def check(options: FinetuneOptions) -> None:

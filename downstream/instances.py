@@ -47,7 +47,7 @@ class InstanceConfig:
     """HCPN's way: the objects of the first frame are carried through the video by the matching features (O-VOS),
     instead of being linked from frame to frame."""
     size: int = 240
-    """Pixels of the frame's shorter side at which objects are told apart."""
+    """Pixels of the frame's shorter side at which objects are told apart; a detector sees frames in their own size."""
     tracks: int = MOST_TRACKS
     """Objects at most, the surest ones."""
 
@@ -82,11 +82,11 @@ class Instances:
         self._config = config
         self._carrier = carrier
         self._flow = flow_method(config.raft, device)
-        self._propose: Proposer = propose
+        self._detector: Proposer | None = None
         if config.detector is not None:
             from downstream.detector import load_detector
 
-            self._propose = load_detector(config.detector, device)
+            self._detector = load_detector(config.detector, device)
 
     def __call__(self, video: Video, maps: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
         """Tells the objects of a video apart.
@@ -105,7 +105,7 @@ class Instances:
         Raises:
             InputError: a frame that cannot be read.
         """
-        scene = _Scene(video, maps, self._config.size, self._propose, self._flow)
+        scene = _Scene(video, maps, self._config.size, self._flow, self._detector)
         linked = self._linked(scene)
         if self._carrier is not None and self._config.propagate:
             labels = next(linked)
@@ -141,11 +141,11 @@ class _Scene:
     """Frames, object-level maps and proposals at working size; read once, in order, the latest are held."""
 
     def __init__(
-        self, video: Video, maps: Iterable[np.ndarray], shorter: int, proposer: Proposer, flow: FlowMethod
+        self, video: Video, maps: Iterable[np.ndarray], shorter: int, flow: FlowMethod, detector: Proposer | None
     ) -> None:
         self.size = fit_size(video.size, shorter)
         self._length = len(video)
-        self._proposer, self._flow = proposer, flow
+        self._flow, self._detector = flow, detector
         self._source = enumerate(zip(video, maps, strict=True))
         self._seen: dict[int, tuple[np.ndarray, np.ndarray]] = {}
         self._proposed: dict[int, list[Proposal]] = {}
@@ -163,9 +163,10 @@ class _Scene:
 
     def proposals(self, index: int) -> list[Proposal]:
         """What may be an object of the foreground; made once, as the first frames are asked for it twice."""
+        self._look(index)
         if index not in self._proposed:
             near = [self.frame(i) for i in (index - GAP, index + GAP) if 0 <= i < self._length]
-            self._proposed[index] = self._proposer(self.frame(index), near, self.foreground(index), self._flow)
+            self._proposed[index] = propose(self.frame(index), near, self.foreground(index), self._flow)
             _forget(self._proposed)
         return self._proposed[index]
 
@@ -180,6 +181,10 @@ class _Scene:
             small = [cv2.resize(x, self.size[::-1], interpolation=cv2.INTER_AREA) for x in (frame, map_hw)]
             self._seen[number] = small[0], small[1]
             _forget(self._seen)
+            if self._detector is not None:  # while the frame is there in its own size
+                found = self._detector(frame, [], map_hw, self._flow)
+                self._proposed[number] = [Proposal(reduced(mask, self.size), score) for mask, score in found]
+                _forget(self._proposed)
         return self._seen[index]
 
 
@@ -212,6 +217,11 @@ def renamed(labels: np.ndarray, names: Mapping[int, int]) -> np.ndarray:
         if old < len(table):
             table[old] = new
     return table[labels]
+
+
+def reduced(mask: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """A mask (H, W) bool at a smaller size: what it covers by half."""
+    return cv2.resize(mask.astype(np.float32), size[::-1], interpolation=cv2.INTER_AREA) >= 0.5
 
 
 def enlarged(mask: np.ndarray, size: tuple[int, int]) -> np.ndarray:

@@ -99,7 +99,11 @@ def _parser(
         return parser
     parser.add_argument("--config", action="config", metavar="FILE.yaml", help="Options to start from.")
     for name in positional:
-        parser.add_argument(name, type=known[name], metavar=name.upper(), help=_attribute_doc(options, name))
+        several = _takes_list(known[name])
+        kind = _listed(known[name]) if several else known[name]
+        parser.add_argument(
+            name, type=kind, nargs="+" if several else None, metavar=name.upper(), help=_attribute_doc(options, name)
+        )
     parser.add_class_arguments(options, skip=set(positional), fail_untyped=True)
     return parser
 
@@ -160,6 +164,12 @@ def _split(
 
 def _takes_list(kind: Any) -> bool:
     return typing.get_origin(kind) is list or any(typing.get_origin(part) is list for part in typing.get_args(kind))
+
+
+def _listed(kind: Any) -> Any:
+    """What a list is of, for a type that takes one."""
+    lists = [part for part in (kind, *typing.get_args(kind)) if typing.get_origin(part) is list]
+    return typing.get_args(lists[0])[0]
 
 
 def _values(arguments: Sequence[str]) -> list[str]:

@@ -57,8 +57,8 @@ class LabelOptions:
 class PretrainOptions:
     """What `mug pretrain` is told."""
 
-    videos: Path
-    """Unlabeled video: a folder of clips, or a data set in its own layout."""
+    videos: list[Path] | Path
+    """Unlabeled video: a folder of clips, a data set in its own layout, or several of these (`--videos A B`)."""
     out: Path
     """Folder of the run; a run that lies there already goes on where it stopped."""
     labels: Path | None = None

@@ -14,7 +14,7 @@ from mug.model import Batch, MuG
 from mug.runtime import free_memory
 from pretrain.bootstrap import label_frames
 from pretrain.options import PretrainOptions
-from pretrain.videos import VideoIndex
+from pretrain.videos import VideoIndex, in_words
 
 BYTES_A_LABEL = 20_000  # of an 8-bit map at 480p, or a little more
 
@@ -27,13 +27,13 @@ def check_videos(options: PretrainOptions, index: VideoIndex) -> None:
     """
     if len(index) < options.batch:
         raise InputError(
-            f"{options.videos}: holds {len(index)} usable videos and a batch takes {options.batch}; "
+            f"{in_words(options.videos)}: holds {len(index)} usable videos and a batch takes {options.batch}; "
             f"give more videos, or --batch {len(index)} or less"
         )
     shortest = min(index, key=len)
     if len(shortest) < options.sample.abstract:
         raise InputError(
-            f"{options.videos}: {shortest.name} has {len(shortest)} frames and an abstract takes "
+            f"{in_words(options.videos)}: {shortest.name} has {len(shortest)} frames and an abstract takes "
             f"{options.sample.abstract}; give longer videos, or a smaller --sample.abstract"
         )
     labels = sum(len(label_frames(video, options.bootstrap.stride)) for video in index)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
@@ -20,7 +21,8 @@ from mug.masks import write_soft
 from mug.priors import PRIORS, Prior
 from mug.progress import track
 from mug.refine import Refinement, refine
-from mug.video import Video, find_videos
+from mug.video import Video
+from pretrain.videos import VideoIndex, in_words
 
 Kind = Literal["motion", "saliency", "manifold-ranking", "cam"]
 
@@ -32,8 +34,8 @@ SETTINGS = "prior.json"
 class PriorOptions:
     """What `mug prior` is told."""
 
-    videos: Path
-    """A video, a folder of videos, or a dataset root."""
+    videos: list[Path] | Path
+    """A video, a folder of videos, a data set in its own layout, or several of these: whatever `mug pretrain` reads."""
     out: Path
     """Folder for the maps, OUT/VIDEO/FRAME.png; maps that lie there already are kept."""
     kind: Kind = "motion"
@@ -48,6 +50,8 @@ class PriorOptions:
     """Sharpens each map by its frame: `guided` (fast), `crf` (extra `crf`) or `none`."""
     binary: bool = False
     """Cut the maps at one half, after refinement: the paper's Q in {0, 1}."""
+    index_cache: Path | None = None
+    """Folder where frames of video files are unpacked to, for several uses; OUT/.videos when not given."""
     overwrite: bool = False
     """Compute maps anew that lie there already."""
     workers: int | None = None
@@ -55,21 +59,25 @@ class PriorOptions:
 
 
 def prior(options: PriorOptions) -> None:
-    """Writes initial foreground maps of unlabeled videos as 8-bit images; half of 255 is the natural threshold."""
-    videos = find_videos(options.videos)
-    written = cache_priors(
-        videos,
-        options.out,
-        options.kind,
-        options.stride,
-        weights=options.weights,
-        arch=options.arch,
-        refinement=options.refine,
-        binary=options.binary,
-        overwrite=options.overwrite,
-        workers=options.workers,
-    )
-    print(f"{options.out}: {written} maps of {len(videos)} videos written, the others were there")
+    """Writes initial foreground maps of unlabeled videos as 8-bit images; half of 255 is the natural threshold.
+
+    Videos and their names are those of `mug pretrain`, which can be given the maps; what cannot be read is left out.
+    """
+    how: dict[str, Any] = {
+        "kind": options.kind,
+        "stride": options.stride,
+        "weights": options.weights,
+        "arch": options.arch,
+        "refinement": options.refine,
+        "binary": options.binary,
+        "overwrite": options.overwrite,
+        "workers": options.workers,
+    }
+    cache_priors([], options.out, **how)  # refuses what will not do, before videos are unpacked
+    index = VideoIndex.build(options.videos, options.index_cache or options.out / ".videos", min_frames=1)
+    print(f"{in_words(options.videos)}: {index}", file=sys.stderr)
+    written = cache_priors([video.open() for video in index], options.out, **how)
+    print(f"{options.out}: {written} maps of {len(index)} videos written, the others were there")
 
 
 def cache_priors(

@@ -41,7 +41,7 @@ from pretrain.dataset import RawBatch, TrainingSamples, collate
 from pretrain.options import FREE_KEYS, PretrainOptions, check
 from pretrain.preflight import check_step, check_videos
 from pretrain.prior_cache import cache_priors
-from pretrain.videos import VideoIndex
+from pretrain.videos import VideoIndex, in_words, roots_of
 
 if TYPE_CHECKING:
     from lightning.fabric import Fabric
@@ -136,7 +136,7 @@ def setup(options: PretrainOptions, folder: RunFolder) -> Run:
         run.step = state["step"]
         run.say(f"{folder.path}: goes on after step {run.step}")
     else:
-        run.say(f"{options.videos}: {index}")
+        run.say(f"{in_words(options.videos)}: {index}")
         try_out(run)
     if options.labels is None and fabric.is_global_zero:
         make_priors(run)
@@ -347,7 +347,7 @@ def write_weights(run: Run, number: int) -> None:
     """Writes `phi.safetensors` and what it was trained on, from the first process."""
     if not run.fabric.is_global_zero:
         return
-    clips = run.options.videos.resolve().name
+    clips = ", ".join(path.resolve().name for path in roots_of(run.options.videos))
     metadata = {
         "training": f"{len(run.index)} videos, {run.index.frames} frames without labels ({clips})",
         "options": json.dumps({k: v for k, v in to_plain(run.options).items() if k not in PLACES}),

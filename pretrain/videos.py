@@ -21,11 +21,14 @@ from mug.progress import track
 from mug.video import FILE_SUFFIXES, FRAME_SUFFIXES, FrameFolder, VideoFile, has_jpeg_end
 from pretrain.sampling import CLIP_WINDOW
 
-FORMAT = 2
+FORMAT = 3
 
 GENERIC = {"images", "img", "imgs", "frames", "jpegimages", "480p", "1080p", "full-resolution", "train", "training",
-           "train_all_frames", "val", "valid", "valid_all_frames", "test", "dev"}  # fmt: skip
+           "train_all_frames", "val", "valid", "valid_all_frames", "test", "test_all_frames", "dev", "trainingset",
+           "testset"}  # fmt: skip
 """Folder names that tell nothing about a video, lower case; they are left out of its name."""
+DENSER = "_all_frames"
+"""What YouTube-VOS appends to a part of it that has every frame of the same videos, not every fifth alone."""
 NO_FRAMES = re.compile(r"\.|annotations?(_|$)|scribbles?(_|$)|(masks?|labels?|groundtruth|imagesets)$", re.IGNORECASE)
 """Folders whose pictures are labels, or hidden."""
 
@@ -60,10 +63,11 @@ class TrainingVideo:
 
 @dataclass
 class VideoIndex(Sequence[TrainingVideo]):
-    """The training videos of a folder, and what was left out of it.
+    """The videos of some folders, and what was left out of them: what `mug pretrain` and `mug prior` read.
 
-    One rule covers the layouts in use (plain folders, OxUvA, LaSOT, GOT-10k, YouTube-VOS, DAVIS): a folder with frames
-    in it is a video, and its name is its path without the parts that are the same for all. Video files are unpacked.
+    One rule covers the layouts in use (plain folders, OxUvA, LaSOT, GOT-10k, YouTube-VOS, YouTube-Objects, FBMS-59,
+    DAVIS): a folder with frames in it is a video, and its name is its path without the parts that are the same for all.
+    Video files are unpacked.
     """
 
     videos: list[TrainingVideo] = field(default_factory=list)
@@ -96,11 +100,13 @@ class VideoIndex(Sequence[TrainingVideo]):
         return "; ".join(parts)
 
     @classmethod
-    def build(cls, path: Path, cache: Path, shorter: int | None = 480, min_frames: int = CLIP_WINDOW) -> VideoIndex:
-        """Finds the videos under `path`, or takes them from the cache where nothing changed since.
+    def build(
+        cls, paths: Path | Sequence[Path], cache: Path, shorter: int | None = 480, min_frames: int = CLIP_WINDOW
+    ) -> VideoIndex:
+        """Finds the videos under `paths`, or takes them from the cache where nothing changed since.
 
         Args:
-            path: A folder of any layout, or one video file.
+            paths: A folder of any layout, a video file, or several of these.
             cache: Folder for the index and the frames of video files, shared by runs.
             shorter: Shorter side in pixels that frames of video files are scaled down to; None leaves them as they are.
             min_frames: Videos with fewer frames are left out.
@@ -108,20 +114,46 @@ class VideoIndex(Sequence[TrainingVideo]):
         Raises:
             InputError: there is nothing to train on.
         """
-        path, cache = Path(path), Path(cache)
-        if not path.exists():
-            raise InputError(f"{path}: no such file or folder; check the path")
-        folders, files = _survey(path, cache)
-        settings = [FORMAT, str(path.resolve()), shorter, min_frames]
-        state = _digest([settings, [_stamp(path, p) for p in folders], [_stamp(path, p) for p in files]])
+        roots, cache = list(dict.fromkeys(roots_of(paths))), Path(cache)
+        for root in roots:
+            if not root.exists():
+                raise InputError(f"{root}: no such file or folder; check the path")
+        found = [_survey(root, cache) for root in roots]
+        places = _Places(roots, [folders for folders, _ in found], [files for _, files in found])
+        settings = [FORMAT, [str(root.resolve()) for root in roots], shorter, min_frames]
+        state = _digest([settings, [_stamp(root, path) for root, path in places.all()]])
         store = cache / f"index-{_digest(settings)}.json"
         index = _load(store, state)
         if index is None:
-            index = _scan(path, cache, folders, files, shorter, min_frames)
+            index = _scan(places, cache, shorter, min_frames)
             _save(store, state, index)
         if not index.videos:
-            raise InputError(f"{path}: holds no video to train on ({index}); give a folder of videos")
+            raise InputError(f"{in_words(roots)}: holds no video to train on ({index}); give a folder of videos")
         return index
+
+
+def roots_of(paths: Path | Sequence[Path]) -> list[Path]:
+    """The folders or files that an option names, one or several."""
+    return [Path(paths)] if isinstance(paths, str | Path) else [Path(path) for path in paths]
+
+
+def in_words(paths: Path | Sequence[Path]) -> str:
+    """The same for messages."""
+    return ", ".join(map(str, roots_of(paths)))
+
+
+@dataclass
+class _Places:
+    """Where videos lie under each root."""
+
+    roots: list[Path]
+    folders: list[list[Path]]
+    files: list[list[Path]]
+
+    def all(self) -> list[tuple[Path, Path]]:
+        """(root, folder or file) of all of them."""
+        each = zip(self.roots, self.folders, self.files, strict=True)
+        return [(root, path) for root, folders, files in each for path in (*folders, *files)]
 
 
 def _survey(root: Path, cache: Path) -> tuple[list[Path], list[Path]]:
@@ -136,7 +168,14 @@ def _survey(root: Path, cache: Path) -> tuple[list[Path], list[Path]]:
         if any(os.path.splitext(n)[1].lower() in FRAME_SUFFIXES for n in names):
             folders.append(here)
         files += [here / n for n in names if os.path.splitext(n)[1].lower() in FILE_SUFFIXES]
+    there = {folder.relative_to(root).parts for folder in folders}
+    folders = [folder for folder in folders if not _denser(folder.relative_to(root).parts) & there]
     return sorted(folders, key=_path_key), sorted(files, key=_path_key)
+
+
+def _denser(parts: tuple[str, ...]) -> set[tuple[str, ...]]:
+    """Where the same video would lie with all its frames."""
+    return {(*parts[:i], parts[i] + DENSER, *parts[i + 1 :]) for i in range(len(parts))}
 
 
 def _may_hold_frames(name: str, siblings: list[str]) -> bool:
@@ -145,15 +184,13 @@ def _may_hold_frames(name: str, siblings: list[str]) -> bool:
     return not (NO_FRAMES.match(name) or doubled)
 
 
-def _scan(
-    root: Path, cache: Path, folders: list[Path], files: list[Path], shorter: int | None, min_frames: int
-) -> VideoIndex:
+def _scan(places: _Places, cache: Path, shorter: int | None, min_frames: int) -> VideoIndex:
     index = VideoIndex()
-    names = _names(root, [*folders, *files])
+    names = _names(places.all())
+    files = [file for of_root in places.files for file in of_root]
     unpacked = dict(zip(files, _unpack_all(files, cache, shorter, index.bad), strict=True))
-    places = [(names[p], unpacked.get(p, p)) for p in (*folders, *files)]
-    places.sort(key=lambda place: natural_key(place[0]))
-    for name, folder in track(places, "Checking frames"):
+    found = sorted(((names[path], unpacked.get(path, path)) for path in names), key=lambda at: natural_key(at[0]))
+    for name, folder in track(found, "Checking frames"):
         if folder is None:
             continue
         frames, size, bad = _usable_frames(folder)
@@ -165,21 +202,27 @@ def _scan(
     return index
 
 
-def _names(root: Path, paths: list[Path]) -> dict[Path, str]:
-    """Unique names: the path below `root` without generic parts, or all of it where two would be the same."""
-    base = root.resolve()
-    full = {p: p.relative_to(root).parts if p != root else () for p in paths}
-    short: dict[Path, str] = {}
-    for path, parts in full.items():
+def _names(places: Sequence[tuple[Path, Path]]) -> dict[Path, str]:
+    """Unique names: the path below its root without generic parts; where two are alike all of it, or the root's too."""
+    choices: dict[Path, list[str]] = {}
+    for root, path in places:
+        parts, base = path.relative_to(root).parts, root.resolve()
         telling = [part for part in parts if part.lower() not in GENERIC]
         if not telling:  # the root is the video
             own = [part for part in base.parts[1:] if part.lower() not in GENERIC]
             telling = own[-1:] or ["video"]
         if path.is_file():
             telling[-1] = Path(telling[-1]).stem
-        short[path] = "/".join(telling)
-    count = Counter(short.values())
-    return {p: name if count[name] == 1 else "/".join(full[p] or (name,)) for p, name in short.items()}
+        short = "/".join(telling)
+        whole = [base.parts[-k:] + parts for k in range(1, len(base.parts))]
+        choices[path] = [short, "/".join(parts) or short, *map("/".join, whole)]
+    names = {path: choice[0] for path, choice in choices.items()}
+    for level in range(1, max((len(choice) for choice in choices.values()), default=0)):
+        count = Counter(names.values())
+        for path, name in names.items():
+            if count[name] > 1:
+                names[path] = choices[path][min(level, len(choices[path]) - 1)]
+    return names
 
 
 def _usable_frames(folder: Path) -> tuple[list[str], tuple[int, int], list[str]]:

@@ -12,7 +12,7 @@ import numpy as np
 
 from mug.errors import InputError
 from mug.files import natural_key
-from mug.masks import VOID, read_mask
+from mug.masks import VOID, read_binary, read_mask
 from mug.video import FrameFolder, Video
 
 Kind = Literal[
@@ -38,6 +38,15 @@ class Annotation:
             InputError: it cannot be read, or is no mask.
         """
         return read_mask(self.path)
+
+
+@dataclass(frozen=True)
+class BinaryAnnotation(Annotation):
+    """A mask of one object, cut at one half: it may have been stored with loss, or with a soft rim."""
+
+    def read(self) -> np.ndarray:
+        """See `Annotation`."""
+        return read_binary(self.path)
 
 
 @dataclass(frozen=True)

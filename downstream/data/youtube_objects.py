@@ -8,29 +8,24 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
 
-import numpy as np
-
-from downstream.data.dataset import Annotation, Dataset, frame_files, open_frames, sequence_folders, subfolders
+from downstream.data.dataset import (
+    Annotation,
+    BinaryAnnotation,
+    Dataset,
+    frame_files,
+    open_frames,
+    sequence_folders,
+    subfolders,
+)
 from mug.errors import InputError
-from mug.masks import read_binary
 from mug.video import FRAME_SUFFIXES, FrameFolder
 
 CLASSES = ("aeroplane", "bird", "boat", "car", "cat", "cow", "dog", "horse", "motorbike", "train")
 _FLAT = re.compile(rf"({'|'.join(CLASSES)}|airplane)[-_]?\d{{4}}([-_]\d+)*")
-
-
-@dataclass(frozen=True)
-class BinaryAnnotation(Annotation):
-    """A mask of one object that may have been stored with loss."""
-
-    def read(self) -> np.ndarray:
-        """See `Annotation`."""
-        return read_binary(self.path)
 
 
 class _Shot(NamedTuple):

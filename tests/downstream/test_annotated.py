@@ -10,9 +10,18 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from downstream.annotated import annotated_videos, foreground_shares, hold_out, open_annotated, saliency_images
+from downstream.annotated import (
+    annotated_videos,
+    check_stills,
+    foreground_shares,
+    hold_out,
+    open_annotated,
+    saliency_images,
+)
+from downstream.finetune import FinetuneOptions
 from mug.errors import InputError
 from mug.masks import VOID, write_mask
+from mug.preflight import preflight
 
 Squares = Callable[..., Path]
 
@@ -81,6 +90,40 @@ def test_data_sets_of_salient_objects(tmp_path: Path, images: str, masks: str) -
         saliency_images(tmp_path)
     with pytest.raises(InputError, match="holds no images with masks"):
         saliency_images(tmp_path / images)
+
+
+def write_still(root: Path, mask: np.ndarray) -> Path:
+    for folder in ("DUTS-TR-Image", "DUTS-TR-Mask"):
+        (root / folder).mkdir(exist_ok=True)
+    Image.new("RGB", mask.shape[::-1]).save(root / "DUTS-TR-Image/a.jpg")
+    Image.fromarray(mask).save(root / "DUTS-TR-Mask/a.png")
+    return root
+
+
+@pytest.mark.parametrize("levels", [3, 256])
+def test_masks_of_stills_are_cut_at_one_half(tmp_path: Path, levels: int) -> None:
+    """0 and 255 with a few greys between, as DUTS has them, or with any number."""
+    ramp = np.linspace(0, 255, levels).astype(np.uint8).repeat(256 // levels)
+    found = saliency_images(write_still(tmp_path, np.broadcast_to(ramp, (8, len(ramp))).copy()))
+    check_stills(found)
+    _, mask = found.read(0, 8)
+    np.testing.assert_array_equal(mask[0], (ramp > 127).astype(np.uint8))
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (lambda path: Image.new("L", (9, 9)).save(path), r"a\.png: is 9x9 and its image 32x8"),
+        (lambda path: path.write_bytes(b"nothing"), r"a\.png: cannot be read as an image"),
+        (lambda path: Image.new("I;16", (32, 8)).save(path), r"a\.png: holds 16 bits a pixel"),
+    ],
+)
+def test_stills_are_looked_at_before_training(tmp_path: Path, spoil: Callable[[Path], object], message: str) -> None:
+    root = write_still(tmp_path, np.zeros((8, 32), np.uint8))
+    spoil(root / "DUTS-TR-Mask/a.png")
+    options = FinetuneOptions("agnn", data=tmp_path, out=tmp_path / "run", stills=[root], scratch=True)
+    with pytest.raises(InputError, match=message):
+        preflight(options)
 
 
 def test_groups_of_images_are_trained_on_where_they_have_masks(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ import torch
 
 from downstream import instances
 from downstream.instances import InstanceConfig, Instances, enlarged, ranking, renamed, scores_of
+from downstream.proposals import Proposal
 from downstream.unsupervised import score_unsupervised
 from mug.backbone import BackboneConfig
 from mug.checkpoint import save_weights
@@ -49,6 +50,27 @@ def test_moving_objects_are_told_apart_and_scored(scene: Path, tmp_path: Path) -
     few = list(Instances(InstanceConfig(size=96, tracks=1), CPU)(video, blank(video)))
     assert set(np.unique(few)) == {0, 1}
     assert all(np.array_equal(a == 1, b == 1) for a, b in zip(masks, few, strict=True))
+
+
+def test_a_detector_sees_frames_in_their_own_size(scene: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (video,) = find_videos(scene)
+    seen = []
+
+    def detect(frame: np.ndarray, others: object, foreground: np.ndarray, flow: object) -> list[Proposal]:
+        assert foreground.shape == frame.shape[:2]
+        seen.append(frame)
+        mask = np.zeros(frame.shape[:2], bool)
+        mask[20:60, 30:90] = True
+        return [Proposal(mask, 0.9)]
+
+    monkeypatch.setattr("downstream.detector.load_detector", lambda path, device: detect)
+    config = InstanceConfig(size=48, detector=Path("weights"))
+    masks = list(Instances(config, CPU)(video, (np.ones(video.size, np.float32) for _ in range(len(video)))))
+    assert len(seen) == len(video)  # each once, in order
+    assert all(np.array_equal(ours, frame) for ours, frame in zip(seen, video, strict=True))
+    for mask in masks:
+        assert mask.shape == video.size
+        assert (mask[22:58, 32:88] == 1).all() and (mask == 1).sum() == pytest.approx(40 * 60, rel=0.05)
 
 
 def test_the_objects_of_the_first_frame_can_be_carried(scene: Path) -> None:

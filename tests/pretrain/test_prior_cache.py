@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import sys
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -10,7 +13,12 @@ from mug.errors import InputError
 from mug.masks import read_soft, write_soft
 from mug.refine import refine
 from mug.video import find_videos
+from pretrain.bootstrap import require_labels
 from pretrain.prior_cache import PriorOptions, cache_priors, prior
+from pretrain.videos import VideoIndex
+
+sys.path.insert(0, str(Path(__file__).parent))
+from test_videos import make_clip, make_frames
 
 
 @pytest.fixture
@@ -96,12 +104,35 @@ def test_refused_folders(videos, tmp_path):
         cache_priors(videos, tmp_path / "other" / "thesis.tex", workers=1)
 
 
-def test_a_truncated_frame_is_named(moving_squares, tmp_path):
+def test_what_pretraining_leaves_out_is_left_out_and_named(moving_squares, tmp_path, capsys):
     root = moving_squares(videos=1, frames=3)
     frame = root / "JPEGImages" / "480p" / "square0" / "00001.jpg"
     frame.write_bytes(frame.read_bytes()[:300])
-    with pytest.raises(InputError, match=r"00001\.jpg"):
-        prior(PriorOptions(root, tmp_path / "q", workers=1))
+    prior(PriorOptions(root, tmp_path / "q", kind="saliency", workers=1))
+    assert "1 unusable files left out" in capsys.readouterr().err
+    assert sorted(path.name for path in (tmp_path / "q").rglob("*.png")) == ["00000.png", "00002.png"]
+
+
+def test_priors_are_made_of_what_pretraining_reads(tmp_path, capsys):
+    """The nested layouts, video files and several roots, under the names that `mug pretrain --labels` looks for."""
+    oxuva, files, out = tmp_path / "OxUvA", tmp_path / "clips", tmp_path / "q"
+    make_frames(oxuva / "images/dev/vid0000", [f"{i:06d}.jpeg" for i in range(6)])
+    make_frames(oxuva / "images/test/vid0337", [f"{i:06d}.jpeg" for i in range(6)])
+    make_clip(files / "walk.mp4", 6)
+    arguments = ["--kind", "saliency", "--stride", "3", "--out", str(out), "--workers", "1"]
+    assert main(["prior", str(oxuva), str(files), *arguments]) == 0
+    index = VideoIndex.build([oxuva, files], tmp_path / "cache")
+    assert [video.name for video in index] == ["vid0000", "vid0337", "walk"]
+    require_labels([out], index, 3)
+
+
+def test_a_place_for_maps_that_will_not_do_is_refused_before_videos_are_unpacked(tmp_path):
+    make_clip(tmp_path / "clips" / "walk.mp4", 6)
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "thesis.tex").write_text("dear")
+    with pytest.raises(InputError, match="something else"):
+        prior(PriorOptions(tmp_path / "clips", tmp_path / "other"))
+    assert [path.name for path in (tmp_path / "other").iterdir()] == ["thesis.tex"]
 
 
 def test_motion_prior_on_real_video(real_data, tmp_path):

@@ -57,6 +57,12 @@ LAYOUTS = {
         [f"{i:05d}.jpg" for i in range(0, 40, 5)],
         ["0043f083b5", "003234408d"],
     ),
+    "youtube-objects": (
+        ["cat/data/0001/shots/001/images", "dog/data/0001/shots/001/images"],
+        EIGHT,
+        ["cat/data/0001/shots/001", "dog/data/0001/shots/001"],
+    ),
+    "fbms": (["Trainingset/bear01", "Testset/cats01"], [f"bear01_{i:04d}.jpg" for i in range(8)], ["bear01", "cats01"]),
     "davis": (["JPEGImages/480p/bear", "JPEGImages/480p/dog"], EIGHT, ["bear", "dog"]),
 }
 
@@ -71,6 +77,10 @@ def test_layouts(tmp_path: Path, layout: str) -> None:
     if layout == "davis":
         make_frames(root / "Annotations/480p/bear", [f"{i:05d}.png" for i in range(8)])
         make_frames(root / "JPEGImages/Full-Resolution/bear", frames)
+    if layout == "youtube-objects":
+        make_frames(root / "cat/data/0001/shots/001/labels", EIGHT[:2])
+    if layout == "fbms":
+        make_frames(root / "Trainingset/bear01/GroundTruth", ["bear01_0001_gt.png"])
     if layout == "youtube-vos":
         make_frames(root / "train/Annotations/003234408d", [f"{i:05d}.png" for i in range(8)])
     if layout == "lasot":
@@ -92,6 +102,29 @@ def test_same_names_are_told_apart(tmp_path: Path) -> None:
         make_frames(tmp_path / "d" / split / "dog", EIGHT)
     make_frames(tmp_path / "d" / "train" / "cat", EIGHT)
     assert [v.name for v in VideoIndex.build(tmp_path / "d", tmp_path / "c")] == ["cat", "train/dog", "val/dog"]
+
+
+def test_several_roots_are_one_index(tmp_path: Path) -> None:
+    for root, videos in (("a", ["cat", "dog"]), ("b", ["dog", "eel"]), ("c/b", ["eel"])):
+        for video in videos:
+            make_frames(tmp_path / root / video, EIGHT)
+    make_clip(tmp_path / "clip.mp4")
+    roots = [tmp_path / "a", tmp_path / "b", tmp_path / "clip.mp4", tmp_path / "a"]
+    assert [v.name for v in VideoIndex.build(roots, tmp_path / "cache")] == ["a/dog", "b/dog", "cat", "clip", "eel"]
+    twins = VideoIndex.build([tmp_path / "b", tmp_path / "c" / "b"], tmp_path / "cache")
+    assert [v.name for v in twins] == ["c/b/eel", "dog", f"{tmp_path.name}/b/eel"]
+    with pytest.raises(InputError, match="gone: no such file or folder"):
+        VideoIndex.build([tmp_path / "a", tmp_path / "gone"], tmp_path / "cache")
+
+
+def test_a_video_with_all_frames_replaces_the_sparser_one(tmp_path: Path) -> None:
+    """YouTube-VOS comes with every fifth frame in `train` and all of them in `train_all_frames`."""
+    root = tmp_path / "data"
+    for video in ("0043f083b5", "003234408d"):
+        make_frames(root / "train/JPEGImages" / video, [f"{i:05d}.jpg" for i in range(0, 40, 5)])
+    make_frames(root / "train_all_frames/JPEGImages/0043f083b5", [f"{i:05d}.jpg" for i in range(40)])
+    index = VideoIndex.build(root, tmp_path / "cache")
+    assert {v.name: len(v) for v in index} == {"0043f083b5": 40, "003234408d": 8}
 
 
 def test_bad_frames_are_skipped_and_named(tmp_path: Path) -> None:
