@@ -11,10 +11,21 @@ With a stride of 1 cells are pixels.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TypeVar
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+Map = TypeVar("Map", np.ndarray, Tensor)
+
+
+def compose(outer: Map, inner: Map) -> Map:
+    """The affine map (..., 2, 3) that does `inner`, then `outer`."""
+    linear: Map = outer[..., :2] @ inner
+    linear[..., 2:] += outer[..., 2:]
+    return linear
 
 
 def cells_to_frame(cells: Tensor, size: int | Tensor, stride: int) -> Tensor:

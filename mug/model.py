@@ -110,6 +110,16 @@ class Batch:
         """(N, K, 3, S, S): the abstract's frames, each through its known warp, jittered."""
         return self.frames[:, self.spans["warped"]]
 
+    @property
+    def pair_index(self) -> tuple[Tensor, Tensor]:
+        """Picks (N, 2, ...), the long-term pair, out of what is there for each of the abstract's frames (N, K, ...)."""
+        return torch.arange(len(self.pair), device=self.pair.device)[:, None], self.pair.long()
+
+    @property
+    def copies(self) -> Tensor:
+        """(N, 2, 3, S, S): the warped copies of the long-term pair."""
+        return self.warped[self.pair_index]
+
     def to(self, device: torch.device | str, non_blocking: bool = False) -> Batch:
         """The batch on another device."""
         return Batch(
@@ -174,10 +184,15 @@ class MuG(nn.Module):
             out["short_error_px"] = (end - batch.patch).float().norm(dim=1).mean()
         if weights.long:
             assert abstract is not None
-            sample = torch.arange(len(batch.pair), device=batch.pair.device)
-            first, second = (abstract.match[sample, position] for position in batch.pair.long().unbind(1))
+            chosen = batch.pair_index
+            copies = seen["warped"].match[chosen] if weights.warp else seen["copies"].match
             out["long"], out["inlier_share"] = long_term_loss(
-                self.kappa, first, second, self.temperature.detach(), self.phi.stride
+                self.kappa,
+                abstract.match[chosen],
+                copies,
+                batch.warp[chosen],
+                self.temperature.detach(),
+                self.phi.stride,
             )
         if weights.readout or weights.video:
             assert abstract is not None
@@ -229,6 +244,7 @@ class MuG(nn.Module):
             "instance": weights.video,
             "references": weights.frame or weights.readout or weights.video,
             "warped": weights.warp,
+            "copies": weights.long and not weights.warp,
         }
         parts = {name: getattr(batch, name) for name, need in needed.items() if need}
         if not parts:

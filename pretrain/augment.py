@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from mug.granularity.short_term import patch_size
-from mug.grid import cells_to_frame
+from mug.grid import cells_to_frame, compose
 from mug.model import Batch
 from pretrain.sampling import CLIP, SampleOptions
 
@@ -63,7 +63,7 @@ def draw_changes(size: tuple[int, int], options: SampleOptions, rng: np.random.G
     colours = [colours[i] for i in alike]
     colours += [_draw_colour(options, options.warp_strength, rng) for _ in range(options.abstract)]
     warp = np.stack([_draw_warp(options, rng) for _ in range(options.abstract)])
-    theta = np.concatenate([crops, [_compose(crops[CLIP + k], warp[k]) for k in range(options.abstract)]])
+    theta = np.concatenate([crops, [compose(crops[CLIP + k], warp[k]) for k in range(options.abstract)]])
     colour, contrast, blur = (np.array(values) for values in zip(*colours, strict=True))
     patch = rng.integers(options.size - patch_size(options.size) + 1, size=2)
     return Changes(theta, warp, colour, contrast, blur, patch)
@@ -188,10 +188,3 @@ def _draw_colour(options: SampleOptions, strength: float, rng: np.random.Generat
 
 def _rotation(angle: float) -> np.ndarray:
     return np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
-
-
-def _compose(outer: np.ndarray, inner: np.ndarray) -> np.ndarray:
-    """The (2, 3) map that does `inner`, then `outer`."""
-    composed = outer[:, :2] @ inner
-    composed[:, 2] += outer[:, 2]
-    return composed

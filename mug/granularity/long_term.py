@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from mug.affinity import inlier_score, inlier_share
-from mug.grid import warp_cells
+from mug.grid import compose, warp_cells
 from mug.norm import BatchNorm
 from mug.processes import first_row, gather, share_of_mean
 
@@ -50,27 +50,35 @@ class Kappa(nn.Module):
 
 
 def long_term_loss(
-    kappa: Kappa, first: Tensor, second: Tensor, temperature: Tensor, stride: int = 1
+    kappa: Kappa, pair: Tensor, warped: Tensor, known: Tensor, temperature: Tensor, stride: int = 1
 ) -> tuple[Tensor, Tensor]:
     """The negative soft inlier scores in both directions (MuG Eq. 8), each a sum over the lattice as it is printed.
+
+    Eq. 8 alone has a solution that looks at nothing: where features say which place of the frame they are of, the
+    identity makes inliers of all, on any two frames, and within a hundred steps from scratch they do. So the affinity
+    is that of X_i to a warped copy of X_j, and a query is taken to X_i by the known warp first, then by kappa's for X_i
+    and X_j themselves. To find X_j's places in its copy, features have to tell what is there.
 
     A mean would have h w times less weight in Eq. 16 against the cross-entropy, which is a mean over the lattice here.
 
     Args:
         kappa: Estimates both warps.
-        first: (N, 64, h, w), matching features of X_i.
-        second: (N, 64, h, w), of X_j, a distant frame of the same video.
+        pair: (N, 2, 64, h, w), matching features of X_i and X_j, distant frames of the same video.
+        warped: (N, 2, 64, h, w), of copies of both through known warps.
+        known: (N, 2, 2, 3), takes [-1, 1] coordinates of the copies to those of the frames.
         temperature: Of the affinity (Eq. 6).
         stride: Pixels of the frames to a cell.
 
     Returns:
         The mean loss over this process's batch in [-2 h w, 0], and the mean hard inlier share, without gradient.
     """
-    query, source = torch.cat([second, first]), torch.cat([first, second])
-    theta = kappa(query, source)
+    source = pair.flatten(0, 1)
+    with torch.autocast(source.device.type, enabled=False):
+        theta = compose(kappa(pair.flip(1).flatten(0, 1), source), known.flip(1).flatten(0, 1).to(source.dtype))
+    query = warped.flip(1).flatten(0, 1)
     score = inlier_score(query, source, theta, temperature, stride)
     share = inlier_share(query.detach(), source.detach(), theta.detach(), temperature, stride)
-    cells = first.shape[-2] * first.shape[-1]
+    cells = source.shape[-2] * source.shape[-1]
     return -2 * cells * score.mean(), share.mean()
 
 

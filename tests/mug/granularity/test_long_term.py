@@ -66,23 +66,41 @@ def dense_score(query: Tensor, source: Tensor, theta: Tensor, temperature: float
 
 
 def test_long_term_loss_is_equation_8_in_both_directions() -> None:
-    kappa, first, second = restless_kappa().eval(), features(2, 6, 5), features(2, 6, 5)
-    ours, share = long_term_loss(kappa, first, second, torch.tensor(0.1))
-    to_first, to_second = kappa(second, first), kappa(first, second)
-    dense = -torch.stack(
-        [
-            dense_score(second[n], first[n], to_first[n], 0.1) + dense_score(first[n], second[n], to_second[n], 0.1)
-            for n in range(2)
-        ]
-    ).mean()
+    kappa = restless_kappa().eval()
+    pair, warped = features(4, 6, 5), features(4, 6, 5)
+    known = some_warps(2, 2)
+    frames, copies = pair.unflatten(0, (2, 2)), warped.unflatten(0, (2, 2))
+    ours, share = long_term_loss(kappa, frames, copies, known, torch.tensor(0.1))
+    theta, scores = [], []
+    for n in range(2):
+        for query, source in ((1, 0), (0, 1)):
+            to_source = kappa(frames[n, query][None], frames[n, source][None])[0]
+            square = [torch.cat([to_source, torch.eye(3).double()[2:]]), torch.cat([known[n, query], torch.eye(3)[2:]])]
+            theta.append((square[0] @ square[1])[:2])
+            scores.append(dense_score(copies[n, query], frames[n, source], theta[-1], 0.1))
+    dense = -torch.stack(scores).sum() / 2
     torch.testing.assert_close(ours, dense)
-    inputs = [first, second, *kappa.parameters()]
+    inputs = [pair, warped, *kappa.parameters()]
     ours_grad = torch.autograd.grad(ours, inputs)
     torch.testing.assert_close(ours_grad, torch.autograd.grad(dense, inputs), rtol=1e-6, atol=1e-9)
     assert all(g.abs().sum() > 0 for g in ours_grad)
-    shares = [inlier_share(second, first, to_first, 0.1), inlier_share(first, second, to_second, 0.1)]
-    torch.testing.assert_close(share, torch.cat(shares).mean())
+    sources, queries = frames.flatten(0, 1), copies.flip(1).flatten(0, 1)
+    torch.testing.assert_close(share, inlier_share(queries, sources, torch.stack(theta), 0.1).mean())
     assert not share.requires_grad
+
+
+def test_features_that_tell_places_do_not_solve_the_long_term_loss() -> None:
+    """Where they do, any two frames match under the identity, whatever they show."""
+    kappa = Kappa()  # begins at the identity
+    places = F.normalize(torch.randn(1, 64, 8, 8), dim=1)
+    frames = places.expand(6, 2, 64, 8, 8)
+    theta = torch.tensor([[0.8, -0.5, 0.2], [0.5, 0.8, -0.2]]).expand(6, 2, 2, 3)
+    _, share = long_term_loss(kappa, frames, frames, theta, torch.tensor(0.05))
+    assert share < 0.2
+    shown = F.grid_sample(places, F.affine_grid(theta[0, :1], [1, 64, 8, 8], align_corners=False), align_corners=False)
+    copies = F.normalize(shown, dim=1).expand(6, 2, 64, 8, 8)  # features that tell what is there
+    _, share = long_term_loss(kappa, frames, copies, theta, torch.tensor(0.05))
+    assert share > 0.5
 
 
 def some_warps(videos: int, frames: int) -> Tensor:
@@ -170,7 +188,8 @@ def test_it_learns(name: str) -> None:
         if name == "warp":
             loss = known_warp_loss(kappa, query[:, None], source[:, None], theta[:, None], torch.tensor(0.1))[0]
         else:
-            loss = long_term_loss(kappa, source, query, torch.tensor(0.1))[0]
+            frames, copies = torch.stack([source, query], 1), torch.stack([query, source], 1)
+            loss = long_term_loss(kappa, frames, copies, EYE.float().expand(4, 2, 2, 3), torch.tensor(0.1))[0]
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()
