@@ -295,7 +295,8 @@ def training_set(run: Run, number: int) -> TrainingSamples:
     """The samples of a round."""
     options = run.options
     labels = label_weights(run.prior, run.folder.labels, number, options.bootstrap)
-    return TrainingSamples(run.index, labels, options.sample, options.batch, options.seed, options.bootstrap.stride)
+    strides = options.bootstrap.stride, options.model.backbone.stride
+    return TrainingSamples(run.index, labels, options.sample, options.batch, options.seed, *strides)
 
 
 def loader(run: Run, samples: TrainingSamples, number: int, steps: range) -> Iterator[RawBatch]:

@@ -280,3 +280,18 @@ def test_heavy_packages_wait_until_they_are_needed() -> None:
     code = "import sys, mug.runtime; print(sorted({'lightning', 'tensorboard', 'yaml'} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_mixed_precision_does_not_round_what_goes_into_a_model() -> None:
+    """Coordinates in a batch need more digits than bfloat16 has."""
+
+    class Keeps(torch.nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            self.seen = x
+            return x @ x.T
+
+    fabric = runtime.launch(Engine(accelerator="cpu", precision="bf16-mixed", threads=1))
+    model = fabric.setup_module(Keeps())
+    with fabric.autocast():
+        model(torch.full((2, 2), 1 / 3))
+    assert model.seen.dtype == torch.float32 and model.seen[0, 0] == torch.tensor(1 / 3)
