@@ -3,8 +3,8 @@
     python benchmarks/mug_ablation.py --videos CLIPS --davis DAVIS --out runs/ablation --seeds 0 1 2
 
 Every row is a pretraining run that differs from `one round` in what its name says. It is scored on all sequences: in
-O-VOS by matching alone, presets `mug` and `paper`, each at the temperature that suits the row best on synthetic videos;
-in Z-VOS in the paper's mode, raw and after the CRF, on one frame in ten. Rows that warm up alike share these steps,
+O-VOS by matching alone, presets `mug` and `paper`, at the temperature that suits the row best on synthetic videos; in
+Z-VOS in the paper's mode, raw and after the CRF, on one frame in ten. Rows that warm up alike share these steps,
 which are the same to the last bit, and a later round goes on from the round before. What was stopped goes on where it
 was; the tables of what is there are written to standard output after each row.
 """
@@ -15,10 +15,12 @@ import argparse
 import json
 import shutil
 import statistics
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
+import cv2
 import numpy as np
 from one_shot_baselines import score as score_one_shot
 
@@ -27,8 +29,9 @@ from downstream.data.kinds import open_dataset
 from downstream.features import phi_features
 from downstream.metrics.region import jaccard
 from downstream.one_shot.propagator import Propagator
-from downstream.one_shot.protocols import PRESETS, Preset
-from downstream.zero_shot import ZeroShotConfig, segment_video
+from downstream.one_shot.protocols import PRESETS
+from downstream.sight import MugSight
+from downstream.zero_shot import ZeroShotConfig
 from mug.checkpoint import load_weights
 from mug.files import atomic_path
 from mug.masks import VOID
@@ -39,7 +42,7 @@ from mug.refine import Refinement, refine
 from mug.runtime import RunFolder, claim
 from mug.video import Video, find_videos
 from pretrain.options import FREE_KEYS, PretrainOptions
-from pretrain.prior_cache import cache_priors
+from pretrain.prior_cache import Kind, cache_priors
 from pretrain.train import pretrain
 from pretrain.videos import VideoIndex
 
@@ -47,8 +50,9 @@ SIZE = 240
 """Pixels of the frames' shorter side when rows are scored."""
 EVERY = 10
 """One frame in so many is scored in Z-VOS; the CRF takes most of the time."""
-REFINEMENTS: tuple[Refinement, ...] = ("none", "crf")
-MATCHING: tuple[Preset, ...] = ("mug", "paper")
+REFINEMENTS: Mapping[str, Refinement] = {"raw": "none", "CRF": "crf"}
+SMALL = ("--sample.size", "96", "--batch", "8")
+"""What makes a row cheap."""
 
 Scores = dict[str, dict[str, float]]
 """J of each sequence by what was measured."""
@@ -60,7 +64,7 @@ class Row:
 
     options: tuple[str, ...] = ()
     """In what its training differs."""
-    prior: str = "motion"
+    prior: Kind = "motion"
     """Kind of the initial maps."""
     rounds: int = 1
     after: str = ""
@@ -105,7 +109,7 @@ class Bench:
             "--index_cache", self.out / "videos", "--labels", self.maps(row.prior), "--rounds", rounds,
             # without maps, so that rows with any maps can share it
             "--warmup.steps", self.warmup, "--warmup.weights.frame", 0, "--warmup.weights.readout", 0,
-            "--schedule.each_round", "true", "--save_every", self.warmup, "--retrieval_every", 0,
+            "--schedule.each_round", "true", "--save_every", self.warmup, "--retrieval_every", 0, "--share_every", 20,
             *self.more, *row.options,
         )  # fmt: skip
         options: PretrainOptions = parse("mug_ablation", PretrainOptions, (), [str(word) for word in words])
@@ -135,7 +139,7 @@ def main() -> None:
     arguments, more = parser.parse_known_args()
     bench = Bench(
         *(getattr(arguments, name) for name in ("videos", "davis", "out", "config", "warmup", "steps")),
-        more=("--sample.size", "96", *more),
+        more=(*SMALL, *more),
     )
     results: dict[str, dict[int, Scores]] = {}
     for seed in arguments.seeds:  # seed by seed: what is stopped halfway compares all rows
@@ -143,10 +147,10 @@ def main() -> None:
             results.setdefault(name, {})[seed] = trained_and_scored(bench, name, seed)
             print(f"\nseed {seed}, {name}\n\n{table(results)}", flush=True)
     initial = {
-        kind: once(bench.maps(kind) / "scores.json", lambda k=kind: score_maps(bench.davis, k))
+        f"initial maps: {kind}": {0: once(bench.out / f"maps-{kind}.json", partial(score_maps, bench.davis, kind))}
         for kind in arguments.priors
     }
-    print("\n" + table({f"initial maps: {kind}": {0: scores} for kind, scores in initial.items()}))
+    print("\n" + table(initial))
 
 
 def trained_and_scored(bench: Bench, name: str, seed: int) -> Scores:
@@ -161,18 +165,15 @@ def trained_and_scored(bench: Bench, name: str, seed: int) -> Scores:
             if row.after:
                 begin_where_the_other_is(bench, row, options)
         pretrain(options)
-    return once(file, lambda: score_weights(bench.davis, options.out / "phi.safetensors"))
+    return once(file, partial(score_weights, bench.davis, options.out / "phi.safetensors"))
 
 
 def begin_where_the_other_is(bench: Bench, row: Row, options: PretrainOptions) -> None:
     """Gives a run the checkpoint of the run that it has its first steps in common with."""
-    done = bench.warmup + (row.rounds - 2) * bench.steps if row.rounds > 1 else 0
-    step = bench.warmup if row.rounds == 1 else done + bench.steps
+    step = bench.warmup + (row.rounds - 1) * bench.steps
     before, here = RunFolder(bench.folder(row.after, options.seed)), RunFolder(options.out)
     here.checkpoints.mkdir(parents=True, exist_ok=True)
     shutil.copy(before.checkpoints / f"step{step:07d}.pt", here.checkpoints)
-    if row.rounds > 2:
-        shutil.copytree(before.labels, here.labels)
 
 
 def once(file: Path, measure: Callable[[], Scores]) -> Scores:
@@ -189,45 +190,50 @@ def score_weights(davis: Path, weights: Path) -> Scores:
     """J of O-VOS and Z-VOS on every sequence."""
     model = load_weights(weights)[0].eval()
     extract, videos, scores = phi_features(model.phi), find_videos(davis), {}
-    for preset in MATCHING:
-        config = replace(PRESETS[preset], evidence="none")
-        clips = calibration_clips()
-        suited = best_temperature(score_temperatures(extract, replace(config, size=None), clips))
-        tuned = replace(config, temperature=suited, size=SIZE if preset == "mug" else config.size)
+    matching = replace(PRESETS["mug"], size=None, evidence="none")
+    suited = best_temperature(score_temperatures(extract, matching, calibration_clips()))
+    protocols = {"mug": replace(matching, size=SIZE), "paper": PRESETS["paper"]}
+    for preset, protocol in protocols.items():
+        propagator = Propagator(extract, replace(protocol, temperature=suited))
         scores[f"O-VOS, `{preset}`"] = {
-            video.name: score_one_shot(video, Propagator(extract, tuned))[0] for video in track(videos, preset)
+            video.name: score_one_shot(video, propagator)[0] for video in track(videos, preset)
         }
-    config = ZeroShotConfig(mode="paper", size=SIZE)
-    return scores | score_zero_shot(davis, lambda video: segment_video(video, model, config))
+
+    def read(video: Video, indices: Sequence[int]) -> Iterator[np.ndarray]:
+        sight = MugSight(video, model, SIZE, ZeroShotConfig.references)
+        for index in indices:
+            cells = sight.read(sight.augmented(index, video[index]))
+            yield cv2.resize(cells, video.size[::-1], interpolation=cv2.INTER_LINEAR)
+
+    return scores | score_zero_shot(davis, read)
 
 
 def score_maps(davis: Path, kind: str) -> Scores:
     """J of initial maps."""
-    return score_zero_shot(davis, lambda video: (soft / np.float32(255) for soft in PRIORS[kind](video, None)))
+
+    def read(video: Video, indices: Sequence[int]) -> Iterator[np.ndarray]:
+        for index, soft in enumerate(PRIORS[kind](video, None)):  # of all frames, which decide together
+            if index in indices:
+                yield soft / np.float32(255)
+
+    return score_zero_shot(davis, read)
 
 
-def score_zero_shot(davis: Path, maps: Callable[[Video], Iterable[np.ndarray]]) -> Scores:
-    """J of maps in [0, 1], as they are and refined."""
+def score_zero_shot(davis: Path, maps: Callable[[Video, Sequence[int]], Iterator[np.ndarray]]) -> Scores:
+    """J of maps in [0, 1], given for some frames of a video, as they are and refined."""
     dataset = open_dataset(davis)
-    scores: Scores = {f"Z-VOS, {kind}": {} for kind in REFINEMENTS}
+    scores: Scores = {f"Z-VOS, {name}": {} for name in REFINEMENTS}
     for video in track(find_videos(davis), "zero-shot"):
-        annotations = dataset.frames(video.name)
-        values: dict[Refinement, list[float]] = {kind: [] for kind in REFINEMENTS}
-        for frame, truth, map_hw in _scored(video, {n: a.read() for n, a in annotations.items()}, maps(video)):
-            for kind in REFINEMENTS:
-                values[kind].append(jaccard(refine(frame, map_hw, kind) > 0.5, truth == 1, truth == VOID))
-        for kind in REFINEMENTS:
-            scores[f"Z-VOS, {kind}"][video.name] = float(np.mean(values[kind]))
+        annotations, indices = dataset.frames(video.name), range(EVERY // 2, len(video) - 1, EVERY)
+        values: dict[str, list[float]] = {name: [] for name in scores}
+        for index, map_hw in zip(indices, maps(video, indices), strict=True):
+            truth = annotations[video.frame_names[index]].read()
+            for name, kind in REFINEMENTS.items():
+                mask = refine(video[index], map_hw, kind) > 0.5
+                values[f"Z-VOS, {name}"].append(jaccard(mask, truth == 1, truth == VOID))
+        for name, found in values.items():
+            scores[name][video.name] = float(np.mean(found))
     return scores
-
-
-def _scored(
-    video: Video, truth: Mapping[str, np.ndarray], maps: Iterable[np.ndarray]
-) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
-    """Frame, annotation and map of one frame in `EVERY`, never the first or the last."""
-    for index, (name, map_hw) in enumerate(zip(video.frame_names, maps, strict=True)):
-        if index % EVERY == EVERY // 2 and index < len(video) - 1:
-            yield video[index], truth[name], map_hw
 
 
 def table(results: Mapping[str, Mapping[int, Scores]]) -> str:
