@@ -56,10 +56,12 @@ def calibrate(options: CalibrateOptions) -> None:
     ours = options.backbone == OURS
     if ours and options.preset != "mug":
         raise InputError(f"--preset {options.preset}: weights of MuG keep the temperature of `mug`; leave it out")
-    config = replace(PRESETS[options.preset], size=None, evidence="none")  # matching alone tells what suits it
+    config = replace(
+        PRESETS[options.preset], size=None, grid=None, evidence="none"
+    )  # matching alone tells what suits it
     if ours:
         model, metadata = load_weights(options.weights)
-        extract = PhiFeatures(model.phi.to(device).eval())
+        extract: Extractor = PhiFeatures(model.phi.to(device).eval())
     else:
         extract = open_backbone(options.backbone, options.weights, device, config.stride).extract
     scores = score_temperatures(extract, config, calibration_clips(), device=device)

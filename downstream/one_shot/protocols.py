@@ -122,9 +122,9 @@ _VFS = PropagationConfig(
 PRESETS: dict[Preset, PropagationConfig] = {
     # ours: MuG Eq. 17 over a memory, joined by evidence
     "mug": PropagationConfig(size=480, evidence="both"),
-    # MuG Sec. 3.3 and Eq. 17 to the letter. The affinity is of 64 x 64 by 64 x 64 positions, a softmax over all those of
-    # the frame before, which alone is remembered; a position has the one-hot label of its own pixel, and is assigned to
-    # the argmax. Sec. 3.3 gives the grid and no size of the frame: at stride 4 it is that of training, 256 x 256
+    # MuG Sec. 3.3 and Eq. 17 to the letter. The affinity is of 64 x 64 by 64 x 64 positions, a softmax over all those
+    # of the frame before, which alone is remembered; a position has the one-hot label of its own pixel, and is assigned
+    # to the argmax. Sec. 3.3 gives the grid and no size of the frame: at stride 4 it is that of training, 256 x 256
     # (Sec. 3.2), and a backbone of another stride sees as many more pixels. The paper gives no temperature, without
     # which features of unit length would all weigh alike, and not how 64 x 64 labels become the video's (here each
     # pixel has that of the nearest cell).
