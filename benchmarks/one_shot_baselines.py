@@ -19,7 +19,7 @@ import torch
 
 from downstream.calibrate import best_temperature, calibration_clips, score_temperatures
 from downstream.device import choose_device
-from downstream.features import Extractor, lab_features, phi_features, untrained_phi
+from downstream.features import Extractor, PhiFeatures, lab_features, untrained_phi
 from downstream.metrics.boundary import f_measure
 from downstream.metrics.region import jaccard
 from downstream.one_shot.propagator import Propagator
@@ -73,11 +73,11 @@ def competitors(weights: list[Path], videos: list[Video], device: torch.device) 
     def untrained() -> Extractor:
         # batch-norm statistics from the test frames themselves: the most that can be done for it without training
         frames = (torch.from_numpy(video[0]).permute(2, 0, 1)[None].float() / 255 for video in videos)
-        return phi_features(untrained_phi(architecture, frames).to(device))
+        return PhiFeatures(untrained_phi(architecture, frames).to(device))
 
     made: dict[str, Callable[[], Extractor]] = {"Lab patches": lambda: lab_features, "untrained phi": untrained}
     for name, phi in models.items():
-        made[name] = lambda phi=phi: phi_features(phi.to(device))  # type: ignore[misc]
+        made[name] = lambda phi=phi: PhiFeatures(phi.to(device))  # type: ignore[misc]
     return made
 
 

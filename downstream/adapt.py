@@ -27,6 +27,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from downstream.colour import colours
+from downstream.lattice import Lattice
 from mug.priors import PRIORS, Prior
 
 if TYPE_CHECKING:
@@ -115,6 +116,8 @@ class Watched:
     """(T - 1, H, W, 2) float16: from each but the first to the one before."""
     phi: np.ndarray
     """(T, h, w, C) float16 on phi's grid: the main directions of r, and the log odds of the trained readout."""
+    lattice: Lattice
+    """Where the cells of that grid lie."""
 
 
 def watch(sight: Sight, stretch: range, prior: Prior) -> Watched:
@@ -136,6 +139,7 @@ def watch(sight: Sight, stretch: range, prior: Prior) -> Watched:
         _flows(grey[:-1], grey[1:]),
         _flows(grey[1:], grey[:-1]),
         phi.astype(np.float16),
+        sight.lattice,
     )
 
 
@@ -302,8 +306,8 @@ class View:
         if self._middles is not None:
             height, width = seen[0].shape[:2]
             seen.append(places((height, width), self._middles[t]))
-            phi = self._watched.phi[t].astype(np.float32)
-            seen.append(cv2.resize(phi, (width, height), interpolation=cv2.INTER_LINEAR))
+            phi = torch.from_numpy(self._watched.phi[t].astype(np.float32)).permute(2, 0, 1)
+            seen.append(self._watched.lattice.enlarge(phi[None], (height, width))[0].permute(1, 2, 0).numpy())
         return np.concatenate(seen, -1)
 
 

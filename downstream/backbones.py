@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from downstream.backbone_weights import load_into
-from downstream.features import Extractor, phi_features
+from downstream.features import Extractor, PhiFeatures
 from downstream.layer import LayerFeatures
 from mug.backbone import IMAGENET_MEAN, IMAGENET_STD
 from mug.checkpoint import load_weights
@@ -53,7 +53,7 @@ def open_backbone(
     """
     if name == OURS:
         model, metadata = load_weights(weights)
-        return Backbone(phi_features(model.phi.to(device).eval()), suited_temperature(model, metadata))
+        return Backbone(PhiFeatures(model.phi.to(device).eval()), suited_temperature(model, metadata))
     kind, _, rest = name.partition(":")
     if not rest:
         raise InputError(f"--backbone {name}: is not understood; give {FORMS}")

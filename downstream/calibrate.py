@@ -12,7 +12,8 @@ from torch import Tensor
 
 from downstream.backbones import OURS, TEMPERATURE_KEY, open_backbone
 from downstream.device import choose_device
-from downstream.features import Extractor, phi_features
+from downstream.features import Extractor, PhiFeatures
+from downstream.lattice import cells_of
 from downstream.metrics.region import jaccard
 from downstream.one_shot.propagator import Propagator
 from downstream.one_shot.protocols import PRESETS, Preset, PropagationConfig
@@ -55,10 +56,12 @@ def calibrate(options: CalibrateOptions) -> None:
     ours = options.backbone == OURS
     if ours and options.preset != "mug":
         raise InputError(f"--preset {options.preset}: weights of MuG keep the temperature of `mug`; leave it out")
-    config = replace(PRESETS[options.preset], size=None, evidence="none")  # matching alone tells what suits it
+    config = replace(
+        PRESETS[options.preset], size=None, grid=None, evidence="none"
+    )  # matching alone tells what suits it
     if ours:
         model, metadata = load_weights(options.weights)
-        extract = phi_features(model.phi.to(device).eval())
+        extract: Extractor = PhiFeatures(model.phi.to(device).eval())
     else:
         extract = open_backbone(options.backbone, options.weights, device, config.stride).extract
     scores = score_temperatures(extract, config, calibration_clips(), device=device)
@@ -134,15 +137,20 @@ class Recorder:
 
     def replay(self) -> Extractor:
         """An extractor for the video's frames from the first one on."""
-        position = iter(range(1 << 62))
+        return _Replay(self._extract, self._features)
 
-        def extract(frame: Tensor) -> Tensor:
-            index = next(position)
-            if index == len(self._features):
-                self._features.append(self._extract(frame))
-            return self._features[index]
 
-        return extract
+class _Replay:
+    def __init__(self, extract: Extractor, features: list[Tensor]) -> None:
+        self._extract, self._features = extract, features
+        self._position = 0
+        self.cells = cells_of(extract)
+
+    def __call__(self, frame: Tensor) -> Tensor:
+        if self._position == len(self._features):
+            self._features.append(self._extract(frame))
+        self._position += 1
+        return self._features[self._position - 1]
 
 
 def _mean_j(results_thw: np.ndarray, masks_thw: np.ndarray) -> float:

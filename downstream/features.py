@@ -11,10 +11,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from downstream.lattice import Cells
 from mug.backbone import BackboneConfig, Phi, for_inference
 
 Extractor = Callable[[Tensor], Tensor]
-"""A frame (1, 3, H, W), RGB in [0, 1] -> what of it is compared: (1, C, h, w)."""
+"""A frame (1, 3, H, W), RGB in [0, 1] -> what of it is compared: (1, C, h, w). It may say where its cells lie
+(`downstream.lattice`)."""
 
 LAB_CELL = 8
 """Pixels of the frame to a cell of the colour patches."""
@@ -22,14 +24,21 @@ LAB_SAMPLES = 3
 """Colours a cell has in x and in y."""
 
 
-def phi_features(phi: Phi) -> Extractor:
-    """The matching head of phi, in evaluation mode; later changes of phi do not reach it."""
-    fast = for_inference(phi)
+class PhiFeatures:
+    """The matching head of phi, in evaluation mode; later changes of phi do not reach it.
 
-    def extract(frame_b3hw: Tensor) -> Tensor:
-        return fast(frame_b3hw.contiguous(memory_format=torch.channels_last)).match
+    Attributes:
+        cells: Where its cells lie.
+    """
 
-    return extract
+    def __init__(self, phi: Phi) -> None:
+        self._phi = for_inference(phi)
+        self.cells = Cells(phi.stride)
+
+    def __call__(self, frame_b3hw: Tensor) -> Tensor:
+        """See `Extractor`."""
+        match: Tensor = self._phi(frame_b3hw.contiguous(memory_format=torch.channels_last)).match
+        return match
 
 
 def untrained_phi(config: BackboneConfig, frames: Iterable[Tensor], seed: int = 0) -> Phi:

@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torchvision.models import VisionTransformer
 
+from downstream.lattice import Cells
 from mug.errors import InputError
 
 _TRIAL = ((128, 128), (128, 192))
@@ -25,6 +26,7 @@ class LayerFeatures(nn.Module):
     Attributes:
         network: The rest of the network.
         unused: Names of the tensors that went.
+        cells: Where its cells lie; None where that is not known.
 
     Args:
         name: For messages.
@@ -65,6 +67,7 @@ class LayerFeatures(nn.Module):
         if stride is not None and not self._patch:
             self._reach(stride)
         self.unused = self._prune()
+        self.cells = self._where()
 
     @torch.inference_mode()
     def forward(self, frame_b3hw: Tensor) -> Tensor:
@@ -119,6 +122,18 @@ class LayerFeatures(nn.Module):
             f"--backbone {self.name}: {self.layer} cannot be brought to {stride} pixels a cell; name an earlier layer"
         )
 
+    def _where(self) -> Cells | None:
+        """Patches are centred on their middle; a CNN's cells on their first pixel if every layer is centred so."""
+        stride = _TRIAL[0][0] // self._trial(_TRIAL[0]).shape[2]
+        if self._patch:
+            return Cells(stride, (stride - 1) / 2) if self._patch == (stride, stride) else None
+        ran: list[nn.Module] = []
+        hooks = [m.register_forward_pre_hook(lambda m, _: ran.append(m)) for m in self.network.modules()]
+        self._trial(_TRIAL[0])
+        for hook in hooks:
+            hook.remove()
+        return Cells(stride) if all(_is_centred(m) for m in ran) else None
+
     def _prune(self) -> set[str]:
         """Takes out what comes after the layer, and gives the names of its tensors."""
         before = set(self.network.state_dict())
@@ -161,6 +176,20 @@ def _along(network: nn.Module, layer: str) -> Iterator[nn.Module]:
             yield module
         parent = parent.get_submodule(name)
     yield parent
+
+
+def _is_centred(module: nn.Module) -> bool:
+    """Whether output i of a layer is centred on input stride * i; true of what has no kernel."""
+    if isinstance(module, nn.Upsample | nn.ConvTranspose2d):
+        return False
+    if not isinstance(module, nn.Conv2d | nn.MaxPool2d | nn.AvgPool2d):
+        return True
+    sizes = (_pair(getattr(module, name, 1)) for name in ("kernel_size", "dilation", "padding"))
+    return all(2 * padding == dilation * (kernel - 1) for kernel, dilation, padding in zip(*sizes, strict=True))
+
+
+def _pair(value: Any) -> tuple[Any, Any]:
+    return tuple(value) if isinstance(value, tuple) else (value, value)
 
 
 def _patch_size(network: nn.Module) -> tuple[int, ...] | None:

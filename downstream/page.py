@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from pathlib import Path
 
@@ -55,6 +55,7 @@ svg text { fill: var(--soft); font: 11px system-ui, sans-serif; }
 svg .axis { stroke: var(--rule); stroke-width: 1; }
 svg .round { stroke: var(--soft); stroke-width: 1; stroke-dasharray: 3 3; }
 svg .raw { fill: none; stroke: var(--blue); stroke-width: 1; opacity: 0.28; }
+svg .dot { fill: var(--blue); opacity: 0.7; }
 svg .line { fill: none; stroke: var(--blue); stroke-width: 2; stroke-linejoin: round; }
 """
 
@@ -210,6 +211,43 @@ def curve(title: str, x: Sequence[float], y: Sequence[float], marks: Sequence[fl
     parts.append(f'<polyline class="line" points="{_points(px, height_of(smooth(values)))}"/>')
     label = f"{title}: {values[0]:.3g} at first, {values[-1]:.3g} at last"
     svg = f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{escape(label)}">{"".join(parts)}</svg>'
+    return f"<figure>{escape(title)}{svg}</figure>"
+
+
+def dots(title: str, points: Mapping[str, tuple[float, float]], across: str, up: str) -> str:
+    """A dot for each name, on two axes alike that begin at 0, with the diagonal dashed.
+
+    Args:
+        title: Says what is drawn.
+        points: (x, y), at least 0, by the names that dots answer to.
+        across: What x is.
+        up: What y is.
+
+    Returns:
+        A figure with an SVG picture.
+    """
+    ticks = nice_ticks(0.0, max((value for point in points.values() for value in point), default=1.0))
+    side = WIDTH - LEFT - RIGHT
+    bottom = TOP + side
+
+    def place(x: float, y: float) -> tuple[float, float]:
+        return LEFT + x / ticks[-1] * side, bottom - y / ticks[-1] * side
+
+    parts = []
+    for tick in ticks:
+        x, y = place(tick, tick)
+        parts.append(f'<line class="axis" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y:.1f}" y2="{y:.1f}"/>')
+        parts.append(f'<text x="{LEFT - 6}" y="{y + 4:.1f}" text-anchor="end">{tick:g}</text>')
+        parts.append(f'<text x="{x:.1f}" y="{bottom + 14}" text-anchor="middle">{tick:g}</text>')
+    parts.append(f'<line class="round" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{bottom}" y2="{TOP}"/>')
+    for name, point in points.items():
+        x, y = place(*point)
+        label = f"{name}: {point[0]:.3g}, {point[1]:.3g}"
+        parts.append(f'<circle class="dot" cx="{x:.1f}" cy="{y:.1f}" r="4"><title>{escape(label)}</title></circle>')
+    parts.append(f'<text x="{LEFT + side / 2:.1f}" y="{bottom + 30}" text-anchor="middle">{escape(across)}</text>')
+    parts.append(f'<text x="{LEFT + 6}" y="{TOP + 12}">{escape(up)}</text>')
+    label = escape(f"{title}: {up} against {across}, {len(points)} dots", quote=True)
+    svg = f'<svg viewBox="0 0 {WIDTH} {bottom + 36}" role="img" aria-label="{label}">{"".join(parts)}</svg>'
     return f"<figure>{escape(title)}{svg}</figure>"
 
 

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from downstream.annotated import Annotated, hold_out
+from downstream.lattice import Cells, Lattice
 from downstream.metrics.region import jaccard
 from downstream.samples import as_tensors, grid_target
 from mug.backbone import Phi
@@ -86,7 +87,8 @@ def _cells(phi: Phi, video: Annotated, side: int) -> Iterator[tuple[np.ndarray, 
     for k in range(count):
         frame, mask = as_tensors([video.read((2 * k + 1) * len(video) // (2 * count), side)], side)
         trunk = phi(frame.to(device).float() / 255).trunk[0]
-        share = grid_target(mask, (trunk.shape[1], trunk.shape[2]))[0].flatten().numpy()
+        over = Lattice((side, side), Cells(phi.stride))
+        share = grid_target(mask, (trunk.shape[1], trunk.shape[2]), over)[0].flatten().numpy()
         truth = np.where(np.isnan(share), 255, share > 0.5).astype(np.uint8)
         yield trunk.flatten(1).T.float().cpu().numpy(), truth
 

@@ -16,6 +16,7 @@ from PIL import Image
 
 from downstream.compare_page import comparison_parts, is_comparison
 from downstream.data.dataset import frame_files, sequence_folders
+from downstream.label_page import label_parts
 from downstream.mask_pictures import draw, videos_by_name
 from downstream.page import charts, check_page, curve, heading, paragraph, picture, strip, table, write_page
 from mug.errors import InputError
@@ -63,7 +64,10 @@ def report(options: ReportOptions) -> None:
 
 
 def run_parts(run: Path) -> list[str]:
-    """What a run was told, its curves and its last pictures; of a fine-tuning run also what its graph does."""
+    """What a run was told, its curves and its last pictures.
+
+    Of pretraining also what became of its labels, of fine-tuning what its graph does.
+    """
     config = _config(run)
     finetuned = "system" in config
     parts = [
@@ -71,6 +75,7 @@ def run_parts(run: Path) -> list[str]:
         table(("option", "value"), _facts(config), "From config.yaml, which holds all of them.", words=True),
         heading("Curves"),
         curves(run / "metrics.csv", FINETUNE_CURVES if finetuned else CURVES),
+        *label_parts(run, config),
         *picture_parts(run / "pictures"),
     ]
     if finetuned:

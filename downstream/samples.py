@@ -9,13 +9,13 @@ from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 from torch.utils.data import Dataset
 from torchvision import tv_tensors
 from torchvision.transforms import InterpolationMode, v2
 
 from downstream.annotated import Annotated
+from downstream.lattice import EVEN, Lattice
 from mug.errors import InputError
 from mug.masks import VOID
 from mug.optimise import Key
@@ -131,11 +131,10 @@ def collate(samples: Sequence[dict[str, Any]]) -> dict[str, Any]:
     return out | {"names": [s["name"] for s in samples]}
 
 
-def grid_target(masks_nhw: Tensor, size: tuple[int, int]) -> Tensor:
+def grid_target(masks_nhw: Tensor, size: tuple[int, int], over: Lattice = EVEN) -> Tensor:
     """Masks uint8 (N, H, W) -> (N, h, w): the share of foreground in each cell, NaN where void fills it."""
-    known, there = ((masks_nhw != VOID).float(), (masks_nhw == 1).float())
-    # 0 / 0 where nothing is known
-    return F.adaptive_avg_pool2d(there, size) / F.adaptive_avg_pool2d(known, size)
+    known, there = (over.shrink(x[:, None].float(), size)[:, 0] for x in (masks_nhw != VOID, masks_nhw == 1))
+    return there / known  # 0 / 0 where nothing is known
 
 
 def as_tensors(pairs: Sequence[tuple[np.ndarray, np.ndarray]], side: int) -> tuple[Tensor, Tensor]:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from downstream.features import Extractor
+from downstream.lattice import Cells, Lattice, cells_of
 from mug.backbone import Features
 from mug.model import MuG
 from mug.video import Video, fit_size
@@ -21,11 +22,13 @@ class Sight(ABC):
     Attributes:
         video: The video.
         size: Height and width (px) at which the backbone sees it.
+        lattice: Where its cells lie in that.
     """
 
-    def __init__(self, video: Video, size: int) -> None:
+    def __init__(self, video: Video, size: int, cells: Cells | None) -> None:
         self.video = video
         self.size = fit_size(video.size, size)
+        self.lattice = Lattice(self.size, cells)
 
     def frame(self, index: int) -> np.ndarray:
         """Frame `index` at the size the backbone sees it, HWC uint8 RGB."""
@@ -53,7 +56,7 @@ class MugSight(Sight):
     """MuG's: frames augmented from references of the whole video (MuG Eq. 9-11), read by v."""
 
     def __init__(self, video: Video, model: MuG, size: int, references: int) -> None:
-        super().__init__(video, size)
+        super().__init__(video, size, Cells(model.phi.stride))
         self._model = model
         self._references = {i: self._see(video[i]) for i in reference_indices(len(video), references)}
 
@@ -80,7 +83,7 @@ class BackboneSight(Sight):
     """Any backbone's: its features as they are. Nobody has taught it to read foreground from them."""
 
     def __init__(self, video: Video, extract: Extractor, size: int, device: torch.device) -> None:
-        super().__init__(video, size)
+        super().__init__(video, size, cells_of(extract))
         self._extract, self._device = extract, device
 
     @torch.inference_mode()

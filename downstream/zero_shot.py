@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from downstream.adapt import adapt
-from downstream.features import Extractor, phi_features
+from downstream.features import Extractor, PhiFeatures
 from downstream.one_shot.propagator import fit_frame
 from downstream.one_shot.protocols import PRESETS
 from downstream.one_shot.surest import carry_surest
@@ -64,7 +64,7 @@ def segment_video(
     if config.mode == "paper":
         maps = paper_maps(sight)
     else:
-        extract, device = phi_features(model.phi), next(model.parameters()).device
+        extract, device = PhiFeatures(model.phi), next(model.parameters()).device
         maps = adapted_maps(sight, extract, temperature or float(model.temperature.detach()), device, config.carry)
     yield from _at_full_size(maps, video)
 
@@ -134,6 +134,7 @@ def check_config(config: ZeroShotConfig) -> None:
 
 
 def paper_maps(sight: MugSight) -> Iterator[np.ndarray]:
-    """The readout as trained (MuG Sec. 3.3), on phi's grid, frame by frame."""
+    """The readout as trained (MuG Sec. 3.3), frame by frame, enlarged from phi's cells to the video's size."""
     for index, frame in enumerate(sight.video):
-        yield sight.read(sight.augmented(index, frame))
+        cells = torch.from_numpy(sight.read(sight.augmented(index, frame)))
+        yield sight.lattice.enlarge(cells[None, None], sight.video.size)[0, 0].numpy()

@@ -9,6 +9,7 @@ from typing import Literal
 from mug.backbone import Phi
 from mug.checkpoint import load_torchvision
 from mug.errors import InputError
+from mug.granularity.short_term import patch_size
 from mug.model import LossWeights, ModelConfig
 from mug.optimise import OptimiserOptions, ScheduleOptions
 from mug.refine import Refinement
@@ -145,6 +146,15 @@ def check(options: PretrainOptions) -> None:
         raise InputError(
             f"sample.size: {options.sample.size} px are no whole number of cells of {options.model.backbone.stride}; "
             "give a multiple of model.backbone.stride"
+        )
+    # the patch that the short term tracks is a quarter of the frame, and batch norm needs two values to a channel
+    cells = -(-patch_size(options.sample.size) // options.model.backbone.stride)
+    together = options.batch // options.accumulate
+    if together * cells**2 < 2 and (options.weights.short or (options.warmup.steps and options.warmup.weights.short)):
+        raise InputError(
+            f"batch: one sample at a time of {options.sample.size} px tracks a patch of one single cell, which batch "
+            f"norm cannot normalise; give --batch {2 * options.accumulate} or more, or "
+            f"--sample.size {5 * options.model.backbone.stride} or more"
         )
     for name, value in (
         ("save_every", options.save_every), ("bootstrap.stride", options.bootstrap.stride),

@@ -119,7 +119,9 @@ class VideoIndex(Sequence[TrainingVideo]):
             if not root.exists():
                 raise InputError(f"{root}: no such file or folder; check the path")
         found = [_survey(root, cache) for root in roots]
-        places = _Places(roots, [folders for folders, _ in found], [files for _, files in found])
+        there = {folder.resolve() for folders, _ in found for folder in folders}
+        once = [[folder for folder in folders if not _denser(folder.resolve()) & there] for folders, _ in found]
+        places = _Places(roots, once, [files for _, files in found])
         settings = [FORMAT, [str(root.resolve()) for root in roots], shorter, min_frames]
         state = _digest([settings, [_stamp(root, path) for root, path in places.all()]])
         store = cache / f"index-{_digest(settings)}.json"
@@ -168,14 +170,13 @@ def _survey(root: Path, cache: Path) -> tuple[list[Path], list[Path]]:
         if any(os.path.splitext(n)[1].lower() in FRAME_SUFFIXES for n in names):
             folders.append(here)
         files += [here / n for n in names if os.path.splitext(n)[1].lower() in FILE_SUFFIXES]
-    there = {folder.relative_to(root).parts for folder in folders}
-    folders = [folder for folder in folders if not _denser(folder.relative_to(root).parts) & there]
     return sorted(folders, key=_path_key), sorted(files, key=_path_key)
 
 
-def _denser(parts: tuple[str, ...]) -> set[tuple[str, ...]]:
+def _denser(folder: Path) -> set[Path]:
     """Where the same video would lie with all its frames."""
-    return {(*parts[:i], parts[i] + DENSER, *parts[i + 1 :]) for i in range(len(parts))}
+    parts = folder.parts
+    return {Path(*parts[:i], parts[i] + DENSER, *parts[i + 1 :]) for i in range(1, len(parts))}
 
 
 def _may_hold_frames(name: str, siblings: list[str]) -> bool:

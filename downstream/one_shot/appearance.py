@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import cv2
 import numpy as np
+import torch
 from torch import Tensor
 
 from downstream.colour import colours
+from downstream.lattice import EVEN, Cells, Lattice
 
 STRIDE = 2
 """Pixels at working size between those that are looked at."""
@@ -40,15 +41,15 @@ class Appearance:
         self._given, self._found = nothing, nothing
         self._weights: np.ndarray | None = None
 
-    def look(self, small: np.ndarray, features_chw: Tensor) -> np.ndarray:
-        """(h', w', C) looks of a frame (H, W, 3) uint8 and its features (C, h, w), every `STRIDE` pixels."""
+    def look(self, small: np.ndarray, features_chw: Tensor, over: Lattice = EVEN) -> np.ndarray:
+        """(h', w', C) looks of a frame (H, W, 3) uint8 and its features (C, h, w), every `STRIDE` pixels.
+
+        The cells of the features lie as `over` says.
+        """
         colour = sampled(colours(small).transpose(2, 0, 1), STRIDE).transpose(1, 2, 0)
         rows, columns = colour.shape[:2]
         kernel = np.cos(colour @ self._frequency + self._phase) * np.float32((2 / RANDOM_FEATURES) ** 0.5)
-        features = features_chw.float().permute(1, 2, 0).contiguous().cpu().numpy()
-        features = cv2.resize(features, (columns, rows), interpolation=cv2.INTER_LINEAR)
-        if features.ndim == 2:
-            features = features[..., None]
+        features = over.enlarge(features_chw[None].float().cpu(), (rows, columns))[0].permute(1, 2, 0).numpy()
         return np.concatenate([kernel, features, np.ones((rows, columns, 1), np.float32)], -1)
 
     def learn(self, looks: np.ndarray, labels_lhw: np.ndarray, given: bool) -> None:
@@ -80,13 +81,19 @@ class Appearance:
         """(L, H, W) float32 in [0, 1]: how much each pixel looks like each label."""
         assert self._weights is not None
         read = np.clip(looks @ self._weights, 0, 1)
-        grown = cv2.resize(read, size[::-1], interpolation=cv2.INTER_LINEAR)
-        return np.ascontiguousarray(grown.transpose(2, 0, 1))
+        sampled_lhw = torch.from_numpy(np.ascontiguousarray(read.transpose(2, 0, 1)))
+        grown: np.ndarray = _samples(size).enlarge(sampled_lhw[None], size)[0].numpy()
+        return grown
 
     def _fit(self) -> None:
         both = self._given + self._found
         ridge = max(RIDGE * float(np.trace(both.gram)) / len(both.gram), 1e-6)  # above 0 where all was void
         self._weights = np.linalg.solve(both.gram + ridge * np.eye(len(both.gram), dtype=np.float32), both.answer)
+
+
+def _samples(size: tuple[int, int]) -> Lattice:
+    """Where the pixels lie that `sampled` leaves."""
+    return Lattice(size, Cells(STRIDE, STRIDE // 2))
 
 
 def sampled(maps_chw: np.ndarray, stride: int) -> np.ndarray:

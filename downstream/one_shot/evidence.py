@@ -20,9 +20,9 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
+from downstream.lattice import EVEN, Lattice
 from downstream.one_shot.appearance import Appearance
 from downstream.one_shot.motion import Motion, Past
 from downstream.one_shot.protocols import Witnesses
@@ -47,11 +47,13 @@ class Seen:
         size: (H, W) of the frame at working size.
         motion: (H, W) log odds that something moves; None without that witness.
         looks: What the readout of appearance reads; None without that witness.
+        over: Where the cells of its features lie.
     """
 
     size: tuple[int, int]
     motion: np.ndarray | None
     looks: np.ndarray | None
+    over: Lattice
 
 
 class Evidence:
@@ -68,8 +70,8 @@ class Evidence:
         self._trust = [0.0]
         """How well the prior explains each object's given mask; background first."""
 
-    def see(self, frame: np.ndarray, features_chw: Tensor) -> Seen:
-        """Looks at the next frame, HWC uint8, with its features (C, h, w)."""
+    def see(self, frame: np.ndarray, features_chw: Tensor, over: Lattice = EVEN) -> Seen:
+        """Looks at the next frame, HWC uint8, with its features (C, h, w), whose cells lie as `over` says."""
         small = shrink(frame, WORKING_SIDE)
         size = small.shape[:2]
         odds = None
@@ -77,8 +79,8 @@ class Evidence:
             map_hw = cv2.resize(self._motion(frame), size[::-1], interpolation=cv2.INTER_AREA)
             likely = np.clip(map_hw.astype(np.float32) / 255, CERTAINTY, 1 - CERTAINTY)
             odds = np.log(likely / (1 - likely))
-        looks = None if self._appearance is None else self._appearance.look(small, features_chw)
-        return Seen(size, odds, looks)
+        looks = None if self._appearance is None else self._appearance.look(small, features_chw, over)
+        return Seen(size, odds, looks, over)
 
     def given(self, seen: Seen, labels_lhw: Tensor, objects: list[int]) -> None:
         """Takes a mask that was given.
@@ -106,7 +108,7 @@ class Evidence:
             seen: The frame.
             votes_lhw: (L, h, w) what matching gives, on the grid of the features.
         """
-        votes = F.interpolate(votes_lhw[None].float().cpu(), seen.size, mode="bilinear", align_corners=False)[0]
+        votes = seen.over.enlarge(votes_lhw[None].float().cpu(), seen.size)[0]
         odds = votes.clamp_min(VETO).log()
         if seen.motion is not None:
             trust = torch.tensor(self._trust)[:, None, None]

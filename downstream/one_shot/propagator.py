@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 from collections import deque
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Literal, NamedTuple
 
 import cv2
@@ -14,6 +16,7 @@ from PIL import Image
 from torch import Tensor
 
 from downstream.features import Extractor
+from downstream.lattice import EVEN, Lattice, cells_of
 from downstream.one_shot.evidence import Seen, gather
 from downstream.one_shot.motion import Motion
 from downstream.one_shot.protocols import PropagationConfig
@@ -28,7 +31,7 @@ class Propagator:
 
     Attributes:
         latest: (L, h, w) probabilities of the latest frame propagated to, background first: on the grid of the
-            features, or at working size where evidence joined them.
+            features, or at working size where evidence joined them. `likely` gives them at any size.
 
     Example:
         >>> from downstream.features import lab_features
@@ -56,10 +59,15 @@ class Propagator:
         motion: Motion | None = None,
     ) -> None:
         self._extract = extract
+        self._where = cells_of(extract) if config.cells == "backbone" else None
+        if config.grid is not None and config.size is None:
+            stride = self._where.stride if self._where else config.stride
+            config = replace(config, size=config.grid * (stride or 1))
         self._config = config
         self._evidence = gather(config.evidence, motion)
         self._device = torch.device(device)
         self.latest: Tensor | None = None
+        self._over = EVEN
         self._ids = [0]  # the object that each channel of the labels stands for; background first
         self._recent: deque[_Memory] = deque(maxlen=config.frames)
         self._anchors: list[_Anchor] = []
@@ -85,27 +93,32 @@ class Propagator:
             raise InputError("the first frame shows no object: give its mask, with ids from 1")
         shown = fit_frame(frame, self._config)
         features = self._features(shown)
-        seen = self._evidence.see(frame, features) if self._evidence else None
+        self._over = Lattice(shown.shape[:2], self._where)
+        seen = self._evidence.see(frame, features, self._over) if self._evidence else None
         propagated = None
         if self._ids != [0]:
-            votes = self._propagate(features)
-            fine = votes if self._evidence is None or seen is None else self._evidence.join(seen, votes)
-            self.latest = fine
-            grid = (votes.shape[1], votes.shape[2])
-            labels = F.adaptive_avg_pool2d(fine, grid).to(votes)  # changes nothing where only matching is heard
-            propagated = self._assign(fine, frame, shown.shape[:2])
+            labels = self.latest = self._propagate(features)
+            if self._evidence is not None and seen is not None:
+                self.latest = self._evidence.join(seen, labels)
+                labels = self._over.shrink(self.latest[None], labels.shape[-2:])[0].to(labels)
+            propagated = self._assign(frame)
         if mask is None:
             assert propagated is not None
-            self._recent.append(_Memory(features, self._remembered(labels, propagated, shown.shape[:2])))
+            self._recent.append(_Memory(features, self._remembered(labels, propagated)))
             return propagated
-        return self._take(features, mask, propagated, shown.shape[:2], seen)
+        return self._take(features, mask, propagated, seen)
+
+    def likely(self, size: tuple[int, ...]) -> Tensor:
+        """(L, *size) probabilities of the latest frame propagated to, background first."""
+        assert self.latest is not None
+        over = self._over if self._evidence is None else EVEN  # what evidence joined is at pixels, not at cells
+        return over.enlarge(self.latest[None], size)[0]
 
     def _take(
         self,
         features: Tensor,
         mask: np.ndarray,
         propagated: np.ndarray | None,
-        shown: tuple[int, ...],
         seen: Seen | None,
     ) -> np.ndarray:
         """Remembers a frame with the mask that came with it, and gives the frame's complete mask."""
@@ -117,7 +130,7 @@ class Propagator:
             others = np.where(np.isin(propagated, given) & (mask != VOID), 0, propagated)
             merged = np.where(np.isin(mask, given), mask, others).astype(np.uint8)
         self._ids += [i for i in given if i not in self._ids]
-        memory = _Memory(features, self._to_grid(merged, features, shown))
+        memory = _Memory(features, self._to_grid(merged, features))
         if self._evidence is not None and seen is not None:
             labels = labels_to_grid(merged, self._ids, seen.size)
             self._evidence.given(seen, labels, [self._ids.index(i) for i in given])
@@ -142,8 +155,8 @@ class Propagator:
         """Eq. 17: the labels (L, h, w) that the memory's cells vote for."""
         config = self._config
         memory = [a.memory for a in self._anchors] + list(self._recent)
-        radius = [self._cells(config.first_radius, query_chw)] * len(self._anchors)
-        radius += [self._cells(config.radius, query_chw)] * len(self._recent)
+        radius = [self._reach(config.first_radius, query_chw)] * len(self._anchors)
+        radius += [self._reach(config.radius, query_chw)] * len(self._recent)
         values = [F.pad(m.labels, (0, 0, 0, 0, 0, len(self._ids) - len(m.labels))) for m in memory]
 
         def vote(chosen: slice) -> Tensor:
@@ -167,14 +180,14 @@ class Propagator:
         # void has no vote; what it leaves to the others is brought back to one, or it would fade from frame to frame
         return labels / labels.sum(0, keepdim=True).clamp_min(1e-6)
 
-    def _cells(self, radius: float | None, query_chw: Tensor) -> float | None:
+    def _reach(self, radius: float | None, query_chw: Tensor) -> float | None:
         if radius is None or self._config.radius_in == "cells":
             return radius
         return max(1, round(radius * min(query_chw.shape[1:])))
 
-    def _remembered(self, labels_lhw: Tensor, mask: np.ndarray, shown: tuple[int, ...]) -> Tensor:
+    def _remembered(self, labels_lhw: Tensor, mask: np.ndarray) -> Tensor:
         if self._config.labels == "mask":
-            return self._to_grid(mask, labels_lhw, shown)
+            return self._to_grid(mask, labels_lhw)
         if self._config.labels == "hard":
             return F.one_hot(labels_lhw.argmax(0), len(labels_lhw)).permute(2, 0, 1).to(labels_lhw)
         if self._config.sharpen == 1:
@@ -182,24 +195,27 @@ class Propagator:
         sharp = labels_lhw**self._config.sharpen
         return sharp / sharp.sum(0, keepdim=True).clamp_min(1e-6)
 
-    def _to_grid(self, mask: np.ndarray, like: Tensor, shown: tuple[int, ...]) -> Tensor:
-        if self._config.first_labels == "bilinear":
-            mask = _nearest(mask, shown)
-        return labels_to_grid(mask, self._ids, like.shape[-2:], self._config.first_labels).to(like.device)
+    def _to_grid(self, mask: np.ndarray, like: Tensor) -> Tensor:
+        how = self._config.first_labels
+        if how == "bilinear":
+            mask = _nearest(mask, self._over.frame)
+        return labels_to_grid(mask, self._ids, like.shape[-2:], how, self._over).to(like.device)
 
-    def _assign(self, labels_lhw: Tensor, frame: np.ndarray, shown: tuple[int, ...]) -> np.ndarray:
+    def _assign(self, frame: np.ndarray) -> np.ndarray:
         """The frame's mask at its own resolution."""
+        assert self.latest is not None
         config, size = self._config, frame.shape[:2]
-        labels = labels_lhw
+        labels = self.latest
         if config.argmax_at != "cells":
-            target = size if config.argmax_at == "frame" else shown
-            labels = F.interpolate(labels[None], target, mode="bilinear", align_corners=False)[0]
+            labels = self.likely(size if config.argmax_at == "frame" else tuple(self._over.frame))
         if config.stretch == "result":
             labels = stretched(labels)
         if config.refine != "none":
             shares = labels.clamp(0, 1).cpu().numpy()
             labels = torch.from_numpy(np.stack([refine(frame, share, config.refine) for share in shares]))
         best = labels.max(0).indices  # what argmax gives, several times as fast on a CPU
+        if config.argmax_at == "cells" and self._over.cells is not None:
+            best = self._over.enlarge(best[None, None].float(), size, "nearest")[0, 0].long()
         mask = np.array(self._ids, np.uint8)[best.cpu().numpy()]
         return mask if mask.shape == size else _nearest(mask, size)
 
@@ -245,7 +261,11 @@ def fit_frame(frame: np.ndarray, config: PropagationConfig) -> np.ndarray:
 
 
 def labels_to_grid(
-    mask: np.ndarray, ids: list[int], grid: tuple[int, ...], how: Literal["area", "bilinear", "nearest"] = "area"
+    mask: np.ndarray,
+    ids: list[int],
+    grid: tuple[int, ...],
+    how: Literal["area", "bilinear", "nearest"] = "area",
+    over: Lattice = EVEN,
 ) -> Tensor:
     """What each object has of every cell.
 
@@ -255,17 +275,13 @@ def labels_to_grid(
         grid: (h, w) cells.
         how: The share of the cell that the object covers (`area`), or its label at the cell's centre, interpolated
             between the four pixels around it (`bilinear`) or not (`nearest`).
+        over: Where the cells lie in the frame.
 
     Returns:
         (len(ids), h, w) float32; a cell without void sums to one.
     """
     one_hot = torch.from_numpy(np.stack([mask == i for i in ids]).astype(np.float32))[None]
-    size = (grid[0], grid[1])
-    if how == "area":
-        return F.adaptive_avg_pool2d(one_hot, size)[0]
-    if how == "nearest":
-        return F.interpolate(one_hot, size, mode="nearest-exact")[0]
-    return F.interpolate(one_hot, size, mode="bilinear", align_corners=False)[0]
+    return over.shrink(one_hot, grid, how)[0]
 
 
 def stretched(labels_lhw: Tensor) -> Tensor:
@@ -274,7 +290,7 @@ def stretched(labels_lhw: Tensor) -> Tensor:
     return (labels_lhw - low) / (high - low).clamp_min(1e-12)
 
 
-def _nearest(mask: np.ndarray, size: tuple[int, ...]) -> np.ndarray:
+def _nearest(mask: np.ndarray, size: Sequence[int]) -> np.ndarray:
     return np.array(Image.fromarray(mask).resize((size[1], size[0]), Image.Resampling.NEAREST))
 
 

@@ -22,7 +22,9 @@ class PropagationConfig:
 
     # --- the frame as features are extracted from it ---
     size: int | None = None
-    """Pixels of the frame's shorter side; None: the frame's own size."""
+    """Pixels of the frame's shorter side; None: as `grid` says, or the frame's own size."""
+    grid: int | None = None
+    """Without a size: cells of the backbone to the shorter side, by whatever stride it has."""
     longer: Literal["nearest", "down", "up", "square"] = "nearest"
     """How the longer side, in proportion, is rounded to a multiple of `multiple`; `square`: as long as the shorter."""
     multiple: int = 1
@@ -33,6 +35,9 @@ class PropagationConfig:
     """Pixels to a cell that a convolutional backbone by name is brought to by taking strides out, undilated."""
     unit: bool = True
     """Whether features are L2-normalised over channels before they are compared."""
+    cells: Literal["backbone", "even"] = "backbone"
+    """Where cells lie in the frame: where the backbone says (`downstream.lattice`), or as if they shared it evenly, as
+    the released code of others has it whatever its network."""
 
     # --- the memory ---
     frames: int = 7
@@ -85,6 +90,7 @@ class PropagationConfig:
 
 
 _CRW = PropagationConfig(
+    cells="even",
     frames=20,
     first_copies=20,  # the released code puts 20 copies of the first frame before the video
     radius=11.99,  # its circle leaves out the rim at 12
@@ -97,6 +103,7 @@ _CRW = PropagationConfig(
     sharpen=1,
 )
 _VFS = PropagationConfig(
+    cells="even",
     size=480,
     resample="linear",
     frames=20,
@@ -115,13 +122,22 @@ _VFS = PropagationConfig(
 PRESETS: dict[Preset, PropagationConfig] = {
     # ours: MuG Eq. 17 over a memory, joined by evidence
     "mug": PropagationConfig(size=480, evidence="both"),
-    # MuG Eq. 17 to the letter: the frame before, a softmax over all of it, one label a cell
+    # MuG Sec. 3.3 and Eq. 17 to the letter. The affinity is of 64 x 64 by 64 x 64 positions, a softmax over all those
+    # of the frame before, which alone is remembered; a position has the one-hot label of its own pixel, and is assigned
+    # to the argmax. Sec. 3.3 gives the grid and no size of the frame: at stride 4 it is that of training, 256 x 256
+    # (Sec. 3.2), and a backbone of another stride sees as many more pixels. The paper gives no temperature, without
+    # which features of unit length would all weigh alike, and not how 64 x 64 labels become the video's (here each
+    # pixel has that of the nearest cell).
     "paper": PropagationConfig(
+        grid=64,
+        longer="square",
+        stride=4,
         frames=1,
         keep_first=False,
         radius=None,
         first_radius=None,
         top_k=None,
+        first_labels="nearest",
         labels="hard",
         argmax_at="cells",
     ),
@@ -132,6 +148,7 @@ PRESETS: dict[Preset, PropagationConfig] = {
     "vfs_r50": replace(_VFS, radius=17.99, first_radius=17.99),
     # Caron et al. 2021; github.com/facebookresearch/dino, eval_video_segmentation.py
     "dino": PropagationConfig(
+        cells="even",
         size=480,
         longer="down",
         multiple=64,
@@ -149,6 +166,7 @@ PRESETS: dict[Preset, PropagationConfig] = {
     ),
     # Simeoni et al. 2025; github.com/facebookresearch/dinov3, notebooks/segmentation_tracking.ipynb
     "dinov3": PropagationConfig(
+        cells="even",
         size=960,
         longer="up",
         multiple=16,
@@ -167,6 +185,7 @@ PRESETS: dict[Preset, PropagationConfig] = {
     ),
     # Wang, Jabri & Efros 2019; github.com/xiaolonw/TimeCycle, test_davis.py and run_test.sh
     "timecycle": PropagationConfig(
+        cells="even",
         size=320,
         longer="square",
         resample="linear",
@@ -184,6 +203,7 @@ PRESETS: dict[Preset, PropagationConfig] = {
     ),
     # Lai & Xie 2019; github.com/zlai0/CorrFlow, benchmark.py and models/colorizer.py
     "corrflow": PropagationConfig(
+        cells="even",
         stride=4,
         unit=False,
         frames=1,

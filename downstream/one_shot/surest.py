@@ -53,8 +53,7 @@ def carry_surest(
         propagator.step(frames[key], mask)
         for t in order[1:]:
             propagator.step(frames[t])
-            assert propagator.latest is not None
-            carried = _resized(propagator.latest[1].cpu().numpy(), maps_thw.shape[1:])
+            carried = propagator.likely(maps_thw.shape[1:])[1].cpu().numpy()
             odds = OWN * _log_odds(maps_thw[t]) + (1 - OWN) * _log_odds(carried)
             joined[t] = 1 / (1 + np.exp(-odds))
     return joined

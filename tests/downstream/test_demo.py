@@ -17,7 +17,7 @@ from downstream import calibrate as calibration
 from downstream import demo as module
 from downstream.demo import QUICK, DemoOptions, demo, perform, script, take_up
 from downstream.demo_page import COMPETITORS, Folders, affinity, middle_cell
-from downstream.features import phi_features
+from downstream.features import PhiFeatures
 from mug.backbone import BackboneConfig
 from mug.checkpoint import load_weights
 from mug.cli import main
@@ -164,7 +164,7 @@ def test_affinity_is_the_softmax_of_matching_features() -> None:
     model = MuG(ModelConfig(BackboneConfig(stages=2))).eval()
     query, source = np.random.default_rng(0).integers(0, 256, (2, 32, 48, 3), dtype=np.uint8)
     maps = affinity(model, {"one_shot_temperature": "0.02"}, query, source)
-    extract = phi_features(model.phi)
+    extract = PhiFeatures(model.phi)
     with torch.no_grad():
         q, s = (extract(torch.from_numpy(x).permute(2, 0, 1)[None] / 255)[0].double() for x in (query, source))
     weights = torch.exp(torch.einsum("cyx,cuv->yxuv", q, s) / 0.02)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from downstream.features import LAB_SAMPLES, lab_features, phi_features, untrained_phi
+from downstream.features import LAB_SAMPLES, PhiFeatures, lab_features, untrained_phi
 from mug.backbone import BackboneConfig
 
 
@@ -27,9 +27,7 @@ def test_untrained_phi_is_the_same_each_time_and_neither_dead_nor_exploded() -> 
     assert torch.equal(state, torch.random.get_rng_state())
     assert not first.training
     with torch.no_grad():
-        assert torch.equal(phi_features(first)(frames[0]), phi_features(second)(frames[0]))
+        assert torch.equal(PhiFeatures(first)(frames[0]), PhiFeatures(second)(frames[0]))
         trunk = first(frames[0]).trunk
-        assert not torch.equal(
-            phi_features(first)(frames[0]), phi_features(untrained_phi(config, frames, 5))(frames[0])
-        )
+        assert not torch.equal(PhiFeatures(first)(frames[0]), PhiFeatures(untrained_phi(config, frames, 5))(frames[0]))
     assert 0.1 < float(trunk.std()) < 10

@@ -14,12 +14,13 @@ import pytest
 from PIL import Image
 
 from downstream.evaluate import EvaluateOptions, evaluate
+from downstream.label_page import initial_maps, renewed_areas
 from downstream.mask_pictures import draw
-from downstream.page import GENERATOR, curve, nice_ticks, smooth, write_page
+from downstream.page import GENERATOR, LEFT, curve, nice_ticks, smooth, write_page
 from downstream.report import ReportOptions, read_metrics, report
 from mug.cli import main
 from mug.errors import InputError
-from mug.masks import PALETTE, read_mask, write_mask
+from mug.masks import PALETTE, read_mask, write_mask, write_soft
 from mug.video import find_videos
 
 Make = Callable[..., Path]
@@ -73,6 +74,34 @@ def test_run_becomes_a_page_with_curves_and_its_last_pictures(tmp_path: Path) ->
     assert "After 40 steps" in html
     assert "After 20 steps" not in html
     assert html.count('class="round"') == 2  # one mark between two rounds in either curve
+
+
+def test_what_became_of_the_labels_is_drawn(tmp_path: Path) -> None:
+    """Each video is a dot where its areas say, and one whose labels went is named."""
+    run = _run(tmp_path / "run")
+    for name, areas in {"a/one": (0.5, 0.25), "a/two": (0.25, 0.0)}.items():
+        for part, share in zip(("prior", "round1"), areas, strict=True):
+            for index in range(3):
+                soft = np.zeros((8, 8), np.uint8)
+                soft[:, : int(8 * share)] = 200
+                write_soft(run / "labels" / part / name / f"{index:05d}.png", soft)
+    write_soft(run / "labels/prior/a/two/00003.png", np.full((8, 8), 255, np.uint8))  # not made yet after the round
+    report(ReportOptions(run))
+    html = _page(run / "report.html")
+    assert renewed_areas(run / "labels/prior", run / "labels/round1") == {"a/one": (0.5, 0.25), "a/two": (0.25, 0.0)}
+    drawn = re.findall(r'cx="([\d.]+)" cy="([\d.]+)" r="4"><title>(a/\w+)', html)
+    (x1, y1, _), (x2, y2, _) = drawn
+    assert [name for *_, name in drawn] == ["a/one", "a/two"]
+    assert float(x1) - LEFT == pytest.approx(2 * (float(x2) - LEFT), abs=0.2)
+    assert float(y2) - float(y1) == pytest.approx((float(x1) - LEFT) / 2, abs=0.2)
+    assert "<td>a/two</td><td>1</td><td>25.00</td><td>0.00</td>" in html
+    assert "<td>a/one</td>" not in html
+
+
+def test_initial_maps_lie_where_the_run_was_told(tmp_path: Path) -> None:
+    assert initial_maps(tmp_path, {}) == tmp_path / "labels" / "prior"
+    assert initial_maps(tmp_path, {"labels": None, "bootstrap": {"cache": "shared"}}) == Path("shared")
+    assert initial_maps(tmp_path, {"labels": "given", "bootstrap": {"cache": "shared"}}) == Path("given")
 
 
 def test_results_become_tables_and_overlays(tmp_path: Path, scored: tuple[Path, Path]) -> None:

@@ -26,11 +26,13 @@ from downstream.adapt import (
     without_clutter,
 )
 from downstream.features import lab_features
+from downstream.lattice import EVEN
 from downstream.metrics.region import jaccard
 from downstream.sight import MugSight, reference_indices
 from downstream.zero_shot import ZeroShotConfig, segment_video, segment_video_by
 from mug.backbone import BackboneConfig, Features
 from mug.errors import InputError
+from mug.grid import enlarge
 from mug.masks import read_mask
 from mug.model import ModelConfig, MuG
 from mug.video import fit_size, open_video
@@ -84,7 +86,7 @@ def test_paper_mode_reads_v_on_the_globally_augmented_r(moving_squares, model):
             affinity = (q.T @ s / model.temperature.double()).softmax(1)
             x_new = (v @ affinity.T).view(seen[index].value[0].shape).float()
             expected = model.readout(torch.cat([x_new, seen[index].value[0]])[None]).sigmoid()
-            expected = torch.nn.functional.interpolate(expected, video.size, mode="bilinear", align_corners=False)[0, 0]
+            expected = enlarge(expected, video.size, video.size, model.phi.stride)[0, 0]
             assert np.allclose(got[index], expected.numpy(), atol=1e-4)
 
 
@@ -108,7 +110,7 @@ def _noisy_video(rng: np.random.Generator, frames: int = 12) -> tuple[Watched, n
     back = np.zeros_like(ahead)
     back[truth[1:]] = (-2, 0)
     phi = rng.normal(size=(frames, 6, 9, 4)).astype(np.float16)
-    return Watched(pictures, prior, ahead, back, phi), truth
+    return Watched(pictures, prior, ahead, back, phi, EVEN), truth
 
 
 def test_adapting_mends_a_noisy_prior():

@@ -319,6 +319,7 @@ def change(**values: Any) -> Callable[[PretrainOptions], None]:
         (change(batch=5, accumulate=2), "give a multiple of 2"),
         (change(batch=0), "batch: 0"),
         (change(sample__size=60), "give a multiple of model.backbone.stride"),
+        (change(batch=1, sample__size=32), "one single cell, .* give --batch 2 or more, or --sample.size 40 or more"),
         (change(rounds=0), "rounds: 0"),
         (change(rounds=[3, 0]), "rounds:"),
         (change(save_every=0), "save_every: 0"),

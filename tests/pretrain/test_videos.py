@@ -125,6 +125,10 @@ def test_a_video_with_all_frames_replaces_the_sparser_one(tmp_path: Path) -> Non
     make_frames(root / "train_all_frames/JPEGImages/0043f083b5", [f"{i:05d}.jpg" for i in range(40)])
     index = VideoIndex.build(root, tmp_path / "cache")
     assert {v.name: len(v) for v in index} == {"0043f083b5": 40, "003234408d": 8}
+    named = VideoIndex.build([root / "train", root / "train_all_frames"], tmp_path / "cache")
+    assert {v.name: len(v) for v in named} == {"0043f083b5": 40, "003234408d": 8}
+    alone = VideoIndex.build(root / "train", tmp_path / "cache")
+    assert {v.name: len(v) for v in alone} == {"0043f083b5": 8, "003234408d": 8}
 
 
 def test_bad_frames_are_skipped_and_named(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from downstream.features import lab_features
+from downstream.lattice import Cells
 from downstream.one_shot.propagator import Propagator, labels_to_grid
 from downstream.one_shot.protocols import PRESETS, PropagationConfig
 from mug.errors import InputError
@@ -242,3 +243,53 @@ def test_what_cannot_start(mask: np.ndarray | None, message: str) -> None:
     extract, _ = random_extractor(1)
     with pytest.raises(InputError, match=message):
         Propagator(extract, MEMORY).step(blank_frame(), mask)
+
+
+# --- where cells lie -------------------------------------------------------------------------------------------------
+
+
+class Seeing:
+    """Features that tell colours apart, on cells of stride 4 centred on their first pixel."""
+
+    cells = Cells(4)
+
+    def __init__(self) -> None:
+        self.sizes: list[tuple[int, ...]] = []
+
+    def __call__(self, frame: Tensor) -> Tensor:
+        self.sizes.append(tuple(frame.shape[2:]))
+        picked = frame[:, :, :: self.cells.stride, :: self.cells.stride]
+        return torch.cat([picked, 1 - picked], 1)
+
+
+@pytest.mark.parametrize("stride", [4, 8])
+def test_the_papers_grid_is_64_by_64_of_one_label_each(stride: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """MuG Sec. 3.3: labels in {0, 1}^L on 64 x 64 positions, whatever the stride and the video; masks at its size."""
+    monkeypatch.setattr(Seeing, "cells", Cells(stride))
+    extract = Seeing()
+    propagator = Propagator(extract, replace(PRESETS["paper"], temperature=0.01))
+    frame, mask = np.full((75, 110, 3), 20, np.uint8), np.zeros((75, 110), np.uint8)
+    frame[22:51, 33:68], mask[22:51, 33:68] = 230, 3
+    assert np.array_equal(propagator.step(frame, mask), mask)
+    labels = propagator._recent[0].labels
+    assert labels.shape == (2, 64, 64)
+    assert set(labels.unique().tolist()) == {0, 1}
+    found = propagator.step(frame)
+    assert found.shape == (75, 110)
+    assert iou(found == 3, mask == 3) > 0.93
+    assert set(extract.sizes) == {(64 * stride, 64 * stride)}
+
+
+def test_labels_come_back_where_the_cells_lie() -> None:
+    """A still video: the mask of a square that begins at the middle between two cells must not wander."""
+    frame, mask = np.full((64, 96, 3), 20, np.uint8), np.zeros((64, 96), np.uint8)
+    frame[14:38, 30:62], mask[14:38, 30:62] = 230, 1
+    config = replace(MEMORY, temperature=0.01, sharpen=1)
+    propagator = Propagator(Seeing(), config)
+    propagator.step(frame, mask)
+    found = propagator.step(frame)
+    y, x = (float(axis.mean()) for axis in np.nonzero(found))
+    assert (y, x) == pytest.approx((25.5, 45.5), abs=0.6)
+    evenly = Propagator(Seeing(), replace(config, cells="even"))
+    evenly.step(frame, mask)
+    assert not np.array_equal(evenly.step(frame), found)
