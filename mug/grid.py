@@ -29,12 +29,12 @@ def compose(outer: Map, inner: Map) -> Map:
     return linear
 
 
-def cells_to_frame(cells: Map, size: int | Map, stride: int) -> Map:
+def cells_to_frame(cells: Tensor, size: int | Tensor, stride: int) -> Tensor:
     """Positions in cells, whole or between, to [-1, 1] coordinates of a frame of `size` pixels."""
     return (2 * stride * cells + 1) / size - 1
 
 
-def frame_to_cells(points: Map, size: int | Map, stride: int) -> Map:
+def frame_to_cells(points: Tensor, size: int | Tensor, stride: int) -> Tensor:
     """The inverse of `cells_to_frame`."""
     return ((points + 1) * size - 1) / (2 * stride)
 

@@ -70,8 +70,6 @@ class Batch:
     """(N, 2): which two frames of the abstract make the long-term pair, in random order."""
     warp: Tensor
     """(N, K, 2, 3): takes [-1, 1] coordinates of each of `warped` to those of the abstract's frame."""
-    moved: Tensor | None = None
-    """(N, K, h w, 2): how far from there what a cell of `warped` shows is, if `warped` are of other moments."""
     names: list[str] = field(default_factory=list)
     """The videos, for messages."""
 
@@ -109,7 +107,7 @@ class Batch:
 
     @property
     def warped(self) -> Tensor:
-        """(N, K, 3, S, S): the abstract's frames, or others close to them, each through its known warp, jittered."""
+        """(N, K, 3, S, S): the abstract's frames, each through its known warp, jittered."""
         return self.frames[:, self.spans["warped"]]
 
     @property
@@ -130,7 +128,6 @@ class Batch:
             patch=self.patch.to(device, non_blocking=non_blocking),
             pair=self.pair.to(device, non_blocking=non_blocking),
             warp=self.warp.to(device, non_blocking=non_blocking),
-            moved=None if self.moved is None else self.moved.to(device, non_blocking=non_blocking),
             names=self.names,
         )
 
@@ -215,13 +212,7 @@ class MuG(nn.Module):
         if weights.warp:
             assert abstract is not None
             out["warp"], out["warp_geometry"], out["warp_matching"] = known_warp_loss(
-                self.kappa,
-                seen["warped"].match,
-                abstract.match,
-                batch.warp,
-                self.temperature,
-                self.phi.stride,
-                batch.moved,
+                self.kappa, seen["warped"].match, abstract.match, batch.warp, self.temperature, self.phi.stride
             )
         # what no term used still takes part, with a gradient of zero: distributed training waits for every parameter
         total = torch.stack([p.sum() for p in self.parameters()]).sum() * 0

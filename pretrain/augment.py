@@ -107,7 +107,7 @@ def render(raw: dict[str, Tensor], names: list[str], size: int, stride: int) -> 
         _render_labels(*parts, size, stride)
         for parts in zip(raw["labels"], raw["labelled"], raw["theta"], strict=True)
     ])  # fmt: skip
-    return Batch(frames, labels, raw["patch"], raw["pair"], raw["warp"], raw.get("moved"), names)
+    return Batch(frames, labels, raw["patch"], raw["pair"], raw["warp"], names)
 
 
 def _render_frames(canvas: Tensor, theta: Tensor, colour: Tensor, contrast: Tensor, blur: Tensor, size: int) -> Tensor:

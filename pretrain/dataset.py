@@ -18,8 +18,7 @@ from mug.masks import read_soft
 from mug.model import Batch
 from mug.video import read_frame
 from pretrain.augment import CANVAS, Changes, boxes, draw_changes, render
-from pretrain.flow import moved
-from pretrain.sampling import CLIP, SampleOptions, draw_frames
+from pretrain.sampling import SampleOptions, draw_frames
 from pretrain.videos import TrainingVideo
 
 Key = tuple[int, int, int]
@@ -31,8 +30,7 @@ class RawBatch:
 
     tensors: dict[str, Tensor]
     """canvas uint8 (N, F, 3, C, C); labels uint8 (N, F - K, C, C); labelled bool (N, F - K); theta (N, F, 2, 3) into
-    the canvases; warp (N, K, 2, 3); colour (N, F, 3, 3); contrast, blur (N, F); patch, pair int64 (N, 2); moved
-    (N, K, h w, 2) if warped copies are of other frames."""
+    the canvases; warp (N, K, 2, 3); colour (N, F, 3, 3); contrast, blur (N, F); patch, pair int64 (N, 2)."""
     names: list[str]
     """The videos."""
     bad: list[str]
@@ -68,7 +66,6 @@ class TrainingSamples(Dataset[dict[str, Any]]):
         batch: N, the videos of a step.
         seed: The run's.
         label_stride: Labels exist for every so many frames.
-        stride: Pixels of a training frame to a cell of phi's grid.
     """
 
     def __init__(
@@ -79,15 +76,14 @@ class TrainingSamples(Dataset[dict[str, Any]]):
         batch: int,
         seed: int,
         label_stride: int = 1,
-        stride: int = 8,
     ) -> None:
         self.videos, self.labels, self.options = videos, dict(labels), options
-        self.batch, self.seed, self.label_stride, self.stride = batch, seed, label_stride, stride
+        self.batch, self.seed, self.label_stride = batch, seed, label_stride
 
     def __getitem__(self, key: Key) -> dict[str, Any]:
         """The sample of a key (round, step, i)."""
         rng = np.random.default_rng([self.seed, *key])
-        return load_sample(self.video(key), self.labels, self.options, self.label_stride, self.stride, rng)
+        return load_sample(self.video(key), self.labels, self.options, self.label_stride, rng)
 
     def video(self, key: Key) -> TrainingVideo:
         """The video of a sample: the steps go through random orders of all videos."""
@@ -102,10 +98,9 @@ def load_sample(
     labels: Mapping[Path, float],
     options: SampleOptions,
     label_stride: int,
-    stride: int,
     rng: np.random.Generator,
 ) -> dict[str, Any]:
-    """Draws and reads one sample; arguments are those of `TrainingSamples`.
+    """Draws and reads one sample.
 
     Returns:
         The entries of `RawBatch.tensors` without N, and `name`, `bad` and `size`.
@@ -113,27 +108,21 @@ def load_sample(
     Raises:
         InputError: no frame of the video can be read.
     """
-    drawn = draw_frames(len(video), options, label_stride, rng)
+    drawn = draw_frames(len(video), options.abstract, options.references, label_stride, rng)
     changes = draw_changes(video.size, options, rng)
-    numbers = [*drawn.clip, *drawn.abstract, drawn.instance, *drawn.references, *drawn.copies]
+    numbers = [*drawn.clip, *drawn.abstract, drawn.instance, *drawn.references, *drawn.abstract]
     box, theta = boxes(changes.theta)
     reader = _Reader(video, box, numbers, round(CANVAS * options.size))
     canvas = np.stack([reader.cut(n, b) for n, b in zip(numbers, box, strict=True)])
-    plain = len(numbers) - options.abstract  # all but the warped copies
+    plain = len(numbers) - options.abstract  # all but the warped, which show the abstract's frames again
     maps = [reader.cut_label(n, b, labels) for n, b in zip(numbers[:plain], box[:plain], strict=True)]
     empty = np.zeros((reader.side, reader.side), np.uint8)
-    motion = []
-    for k, (copy, original) in enumerate(zip(drawn.copies, drawn.abstract, strict=True)):
-        if options.warp_gap:
-            thetas = changes.theta[plain + k], changes.theta[CLIP + k]
-            motion.append(moved(reader.frame(copy), reader.frame(original), *thetas, options.size, stride))
     return {
         "canvas": torch.from_numpy(canvas.transpose(0, 3, 1, 2)),
         "labels": torch.from_numpy(np.stack([empty if m is None else m for m in maps])),
         "labelled": torch.tensor([m is not None for m in maps]),
         "theta": torch.from_numpy(theta.astype(np.float32)),
         **_tensors(changes),
-        **({"moved": torch.from_numpy(np.stack(motion).astype(np.float32))} if motion else {}),
         "pair": torch.from_numpy(drawn.pair.astype(np.int64)),
         "name": video.name,
         "bad": reader.bad,
@@ -170,10 +159,6 @@ class _Reader:
         if number not in self._read:
             self._read[number] = self._nearest_readable(number)
         return self._resize(self._read[number][1], box)
-
-    def frame(self, number: int) -> np.ndarray:
-        """(H, W, 3) uint8: the whole of a frame that `cut` has read."""
-        return np.asarray(self._read[number][1])
 
     def cut_label(self, number: int, box: np.ndarray, labels: Mapping[Path, float]) -> np.ndarray | None:
         """(side, side) uint8: the same for the label of a frame that `cut` has read; None where it has none."""

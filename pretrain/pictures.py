@@ -32,7 +32,7 @@ def draw(network: MuG, batch: Batch) -> dict[str, Tensor]:
     """
     trained = network.training
     network.eval()
-    few = {name: None if value is None else value[:SAMPLES] for name, value in vars(batch).items()}
+    few = {name: value[:SAMPLES] for name, value in vars(batch).items()}
     batch = Batch(**few)
     pictures = {
         "labels": _labels(network, batch),

@@ -58,9 +58,6 @@ class SampleOptions:
     """Largest shear of the known warp."""
     warp_strength: float = 2.0
     """How many times stronger the colours of the warped copy are changed."""
-    warp_gap: int = 0
-    """How many frames before or after its original the warped copy is at most; what moved meanwhile is followed by
-    optical flow, and where flow cannot tell nothing is asked. 0: a copy of the frame itself."""
 
     def __post_init__(self) -> None:
         """Refuses numbers that no sample can have."""
@@ -73,8 +70,6 @@ class SampleOptions:
         for name in ("crop", "flip", "grey", "blur", "hue", "jitter"):
             if not 0 <= getattr(self, name) <= 1:
                 raise InputError(f"sample.{name}: {getattr(self, name)} is no share; use 0 to 1")
-        if self.warp_gap < 0:
-            raise InputError(f"sample.warp_gap: {self.warp_gap} is no number of frames; use 0 or more")
         for name in ("aspect", "warp_scale"):
             if getattr(self, name) < 1:
                 raise InputError(f"sample.{name}: {getattr(self, name)} shrinks nothing; use 1 or more")
@@ -96,32 +91,31 @@ class SampleFrames:
     """One more frame, for instance discrimination."""
     references: np.ndarray
     """(R,): the references of the instance; frames with a map as far as there are enough."""
-    copies: np.ndarray
-    """(K,): which frames the warped copies of the abstract are of; the abstract's own, or others close to them."""
 
 
-def draw_frames(length: int, options: SampleOptions, label_stride: int, rng: np.random.Generator) -> SampleFrames:
+def draw_frames(
+    length: int, abstract: int, references: int, label_stride: int, rng: np.random.Generator
+) -> SampleFrames:
     """Draws the frames of a sample from a video.
 
     Abstract, instance and references have no frame in common where the video has enough of them.
 
     Args:
         length: Frames of the video, at least 1.
-        options: How many frames a sample has.
+        abstract: K, the number of segments.
+        references: R, how many the instance has.
         label_stride: Labels exist for every so many frames, from frame 0 on. Only the references keep to them.
         rng: The sample's own generator.
     """
     clip = _draw_clip(length, rng)
-    count, gap = options.abstract, options.warp_gap
-    frames = np.array([_draw_from_segment(length, k, count, rng) for k in range(count)])
+    frames = np.array([_draw_from_segment(length, k, abstract, rng) for k in range(abstract)])
     pair = _draw_pair(frames, rng)
     rest = _without(np.arange(length), frames)
     instance = int(rng.choice(rest))
     rest = _without(rest, instance)
     labelled = rest % label_stride == 0
     others = np.concatenate([rng.permutation(rest[labelled]), rng.permutation(rest[~labelled])])
-    copies = frames if not gap else np.clip(frames + rng.integers(-gap, gap + 1, size=count), 0, length - 1)
-    return SampleFrames(clip, frames, pair, instance, np.resize(others, options.references), copies)
+    return SampleFrames(clip, frames, pair, instance, np.resize(others, references))
 
 
 def _without(frames: np.ndarray, taken: np.ndarray | int) -> np.ndarray:

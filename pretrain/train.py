@@ -295,8 +295,7 @@ def training_set(run: Run, number: int) -> TrainingSamples:
     """The samples of a round."""
     options = run.options
     labels = label_weights(run.prior, run.folder.labels, number, options.bootstrap)
-    strides = options.bootstrap.stride, options.model.backbone.stride
-    return TrainingSamples(run.index, labels, options.sample, options.batch, options.seed, *strides)
+    return TrainingSamples(run.index, labels, options.sample, options.batch, options.seed, options.bootstrap.stride)
 
 
 def loader(run: Run, samples: TrainingSamples, number: int, steps: range) -> Iterator[RawBatch]:

@@ -83,13 +83,7 @@ def long_term_loss(
 
 
 def known_warp_loss(
-    kappa: Kappa,
-    warped: Tensor,
-    original: Tensor,
-    theta: Tensor,
-    temperature: Tensor,
-    stride: int = 1,
-    moved: Tensor | None = None,
+    kappa: Kappa, warped: Tensor, original: Tensor, theta: Tensor, temperature: Tensor, stride: int = 1
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Teaches kappa and the matching head from a warp that we made ourselves; beyond the paper.
 
@@ -104,8 +98,6 @@ def known_warp_loss(
         theta: (N, K, 2, 3), from [-1, 1] coordinates of the frames of `warped` to those of `original`.
         temperature: Of the matching; receives a gradient.
         stride: Pixels of the frames to a cell.
-        moved: (N, K, h w, 2), how far from there what the cells of `warped` show has moved, in [-1, 1] coordinates of
-            `original`, where it is another frame; NaN where nobody knows, and those cells ask for nothing.
 
     Returns:
         The sum of the two losses and each of them, as shares of the mean over all processes.
@@ -115,21 +107,17 @@ def known_warp_loss(
         estimate = kappa(warped.flatten(0, 1), original.flatten(0, 1))
         points, guess = (warp_cells(t, (GRID, GRID)) for t in (theta.flatten(0, 1), estimate))
         geometry = (guess - points).mul(2 / GRID).square().sum(-1).mean()
-        matching = _matching_loss(warped, original, theta, temperature, stride, moved)
+        matching = _matching_loss(warped, original, theta, temperature, stride)
     return geometry + matching, geometry.detach(), matching.detach()
 
 
-def _matching_loss(
-    warped: Tensor, original: Tensor, theta: Tensor, temperature: Tensor, stride: int, moved: Tensor | None
-) -> Tensor:
+def _matching_loss(warped: Tensor, original: Tensor, theta: Tensor, temperature: Tensor, stride: int) -> Tensor:
     videos, frames, _, height, width = warped.shape
     points = warp_cells(theta.flatten(0, 1), (height, width), stride)
-    if moved is not None:
-        points = points + moved.flatten(0, 1) * points.new_tensor([width, height]) / 2
     limit = points.new_tensor([width - 1, height - 1])
     asked = _lattice(height, width, warped.device)
     inside = ((points >= 0) & (points <= limit)).all(-1)[:, asked]
-    points = points[:, asked].nan_to_num()
+    points = points[:, asked]
     query = warped.flatten(3)[..., asked].flatten(0, 1).transpose(1, 2) / temperature
     grid = ((points * 2 + 1) / (limit + 1) - 1).unsqueeze(1)
     true = F.grid_sample(original.flatten(0, 1), grid, padding_mode="border", align_corners=False)[:, :, 0]

@@ -129,21 +129,15 @@ def look(frame: np.ndarray, near: Mapping[int, np.ndarray]) -> Look:
     )
 
 
-def optical_flow(frame: np.ndarray, other: np.ndarray, finest: int = 0) -> np.ndarray:
-    """(H, W, 2) flow in pixels between two (H, W, 3) uint8 frames, by DIS (Kroeger et al. 2016).
-
-    Args:
-        frame: Where the flow begins.
-        other: Where it ends.
-        finest: The scale at which it is left, 0 for single pixels: the outlines of what moves are worth several points.
-    """
+def optical_flow(frame: np.ndarray, other: np.ndarray) -> np.ndarray:
+    """(H, W, 2) flow in pixels between two (H, W, 3) uint8 frames, by DIS (Kroeger et al. 2016)."""
     import cv2
 
     start = np.zeros((*frame.shape[:2], 2), np.float32)
     if min(frame.shape[:2]) < 16:  # too small for its patches
         return start
     flow = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
-    flow.setFinestScale(finest)
+    flow.setFinestScale(0)  # to the last pixel: the outlines of what moves are worth several points
     return flow.calc(cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY), cv2.cvtColor(other, cv2.COLOR_RGB2GRAY), start)
 
 

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from dataclasses import replace
 from pathlib import Path
 
-import cv2
 import numpy as np
 import pytest
 import torch
@@ -16,7 +14,6 @@ from PIL import Image
 from torch.utils.data import DataLoader
 
 from mug.errors import InputError
-from mug.grid import cells_to_frame, warp_cells
 from mug.masks import write_soft
 from pretrain.dataset import RawBatch, TrainingSamples, collate, load_sample
 from pretrain.sampling import SampleOptions
@@ -72,7 +69,7 @@ def test_shapes(videos: list[TrainingVideo]) -> None:
 def test_warped_are_the_abstract_frames_through_the_known_warps(tmp_path: Path) -> None:
     video = make_video(tmp_path, "v")
     for i in range(6):
-        batch = collate([load_sample(video, {}, PLAIN, 1, 8, np.random.default_rng(i))]).augment(8)
+        batch = collate([load_sample(video, {}, PLAIN, 1, np.random.default_rng(i))]).augment(8)
         abstract, warped = batch.abstract.flatten(0, 1), batch.warped.flatten(0, 1)
         grid = F.affine_grid(batch.warp.flatten(0, 1), list(abstract.shape), align_corners=False)
         expected = F.grid_sample(abstract, grid, align_corners=False)
@@ -82,36 +79,11 @@ def test_warped_are_the_abstract_frames_through_the_known_warps(tmp_path: Path) 
         assert (warped - abstract)[inside].abs().mean() > 0.05
 
 
-def test_copies_of_other_moments_are_followed_by_flow(tmp_path: Path) -> None:
-    """A camera that pans: the copies are found in the abstract's frames where the warp and the way since then lead."""
-    wide = smooth_frame(3, (120, 400))
-    noise = np.random.default_rng(0).normal(0, 25, (120, 400, 3))
-    wide = np.clip(wide + cv2.GaussianBlur(noise, (0, 0), 2) * 6, 0, 255).astype(np.uint8)
-    folder = tmp_path / "v"
-    folder.mkdir()
-    for i in range(30):
-        Image.fromarray(wide[:, 4 * i : 4 * i + 160]).save(folder / f"{i:05d}.png")
-    video = TrainingVideo("v", folder, tuple(f"{i:05d}.png" for i in range(30)), (120, 160))
-    options, followed, still = replace(PLAIN, warp_gap=4), [], []
-    for i in range(6):
-        batch = collate([load_sample(video, {}, options, 1, 8, np.random.default_rng(i))]).augment(8)
-        led = warp_cells(batch.warp.flatten(0, 1), (8, 8), 8)
-        assert batch.moved is not None
-        for errors, cells in ((followed, led + batch.moved[0] * 4), (still, led)):
-            points = cells_to_frame(cells, 64, 8)
-            inside = ((points.abs() < 0.9).all(-1)) & batch.moved[0].isfinite().all(-1)
-            seen = F.grid_sample(batch.abstract[0], points.nan_to_num(0)[:, None], align_corners=False)[:, :, 0]
-            shown = batch.warped[0, :, :, ::8, ::8].flatten(2)
-            errors.append((seen - shown).abs().mean(1)[inside].mean().item())
-        assert batch.moved.isfinite().float().mean() > 0.5
-    assert np.mean(followed) < 0.5 * np.mean(still)
-
-
 def test_labels_follow_their_frames(tmp_path: Path) -> None:
     video = make_video(tmp_path / "videos", "v")
     folder = make_labels(tmp_path / "labels", video)
     for i in range(4):
-        batch = collate([load_sample(video, {folder: 1.0}, PLAIN, 1, 8, np.random.default_rng(i))]).augment(8)
+        batch = collate([load_sample(video, {folder: 1.0}, PLAIN, 1, np.random.default_rng(i))]).augment(8)
         red = F.avg_pool2d(batch.frames[0, :-4, 0], 9, 8, 4, count_include_pad=False)  # around the cells' own pixels
         assert (batch.labels[0] - red)[:, 1:, 1:].abs().max() < 0.04  # the first ones reach out of the frame
         assert red.std() > 0.1
@@ -125,7 +97,7 @@ def test_label_stride_and_weights(tmp_path: Path) -> None:
     by_chance = weighted = 0
     for i in range(30):
         one, both = (
-            load_sample(video, labels, PLAIN, 4, 8, np.random.default_rng(i))
+            load_sample(video, labels, PLAIN, 4, np.random.default_rng(i))
             for labels in ({full: 1.0}, {full: 0.25, empty: 0.75})
         )
         assert one["labelled"].tolist() == both["labelled"].tolist()
@@ -178,14 +150,14 @@ def test_unreadable_frames_are_replaced_and_named(tmp_path: Path) -> None:
     (folder / "v" / "00007.png").write_bytes(b"nothing")
     bad = set()
     for i in range(20):
-        sample = load_sample(video, {folder: 1.0}, SMALL, 1, 8, np.random.default_rng(i))
+        sample = load_sample(video, {folder: 1.0}, SMALL, 1, np.random.default_rng(i))
         assert sample["canvas"].shape == (14, 3, 72, 72)
         bad |= {line.split(":")[0] for line in sample["bad"]}
     assert bad == {str(broken), str(folder / "v" / "00007.png")}
     for file in video.folder.iterdir():
         file.unlink()
     with pytest.raises(InputError, match="none of its frames can be read"):
-        load_sample(video, {}, SMALL, 1, 8, np.random.default_rng(0))
+        load_sample(video, {}, SMALL, 1, np.random.default_rng(0))
 
 
 def test_training_input_needs_no_heavy_package() -> None:

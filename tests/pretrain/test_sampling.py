@@ -10,8 +10,7 @@ from pretrain.sampling import SampleFrames, SampleOptions, draw_frames
 
 
 def draws(length: int, abstract: int = 8, stride: int = 1, count: int = 200) -> list[SampleFrames]:
-    options = SampleOptions(abstract=abstract)
-    return [draw_frames(length, options, stride, np.random.default_rng([3, i])) for i in range(count)]
+    return [draw_frames(length, abstract, 3, stride, np.random.default_rng([3, i])) for i in range(count)]
 
 
 @pytest.mark.parametrize("length", [6, 7, 20, 300])
@@ -72,19 +71,10 @@ def test_an_instance_shares_no_frame_with_the_abstract(length: int, stride: int)
         assert draw.references.shape == (3,) and set(draw.references) <= set(range(8))
 
 
-def test_copies_are_of_the_abstract_or_of_frames_close_to_it() -> None:
-    assert all((draw.copies == draw.abstract).all() for draw in draws(90))
-    options = SampleOptions(warp_gap=4)
-    near = [draw_frames(90, options, 1, np.random.default_rng(i)) for i in range(200)]
-    gaps = np.concatenate([draw.copies - draw.abstract for draw in near])
-    assert set(gaps) == set(range(-4, 5))
-    assert all(draw.copies.min() >= 0 and draw.copies.max() < 90 for draw in near)
-
-
 def test_draws_depend_on_the_generator_alone() -> None:
-    first, again = (draw_frames(90, SampleOptions(), 2, np.random.default_rng([1, 2, 3])) for _ in range(2))
-    other = draw_frames(90, SampleOptions(), 2, np.random.default_rng([1, 2, 4]))
-    for name in ("clip", "abstract", "pair", "instance", "references", "copies"):
+    first, again = (draw_frames(90, 8, 3, 2, np.random.default_rng([1, 2, 3])) for _ in range(2))
+    other = draw_frames(90, 8, 3, 2, np.random.default_rng([1, 2, 4]))
+    for name in ("clip", "abstract", "pair", "instance", "references"):
         np.testing.assert_array_equal(getattr(first, name), getattr(again, name))
     assert (first.abstract != other.abstract).any()
 
