@@ -2,26 +2,26 @@
 
 from __future__ import annotations
 
-import difflib
 import importlib
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from downstream.backbone_weights import load_into
 from downstream.features import Extractor, PhiFeatures
 from downstream.layer import LayerFeatures
-from mug.backbone import IMAGENET_MEAN, IMAGENET_STD
 from mug.checkpoint import load_weights
 from mug.errors import InputError
 from mug.model import MuG
+from mug.network_weights import load_into
+from mug.networks import IMAGENET, build_network
 
 OURS = "mug"
-FORMS = f"{OURS}, torchvision:NAME[:LAYER], timm:NAME[:LAYER] or your_module:your_function"
+FORMS = f"{OURS}, {IMAGENET}, torchvision:NAME[:LAYER], timm:NAME[:LAYER] or your_module:your_function"
+LIBRARIES = ("torchvision", "timm")
 
 TEMPERATURE_KEY = "one_shot_temperature"
 """Where weights say which temperature suits them; `mug calibrate` writes it."""
@@ -41,9 +41,9 @@ def open_backbone(
     """The backbone that `--backbone NAME --weights FILE` asks for, on a device.
 
     Args:
-        name: `mug`; `torchvision:NAME[:LAYER]` or `timm:NAME[:LAYER]`, LAYER a module of the network, as its
-            `named_modules()` calls it; or `module:function`, where the function gives an `Extractor`. It is called with
-            the path of the weights where there are some.
+        name: `mug`; `imagenet[:LAYER]` (see `mug.networks`), `torchvision:NAME[:LAYER]` or `timm:NAME[:LAYER]`, LAYER a
+            module of the network, as its `named_modules()` calls it; or `module:function`, where the function gives an
+            `Extractor`. It is called with the path of the weights where there are some.
         weights: Of MuG (those that come with the package when None), of the network, or of nobody.
         device: Where frames will lie.
         stride: Pixels to a cell that a convolutional network by name is brought to; None: as it is.
@@ -55,9 +55,13 @@ def open_backbone(
         model, metadata = load_weights(weights)
         return Backbone(PhiFeatures(model.phi.to(device).eval()), suited_temperature(model, metadata))
     kind, _, rest = name.partition(":")
+    if kind == IMAGENET:
+        if weights is not None:
+            raise InputError(f"--backbone {name}: brings its own weights; leave out --weights")
+        return Backbone(named_network(name, None, stride).to(device), None)
     if not rest:
         raise InputError(f"--backbone {name}: is not understood; give {FORMS}")
-    if kind not in _LIBRARIES:
+    if kind not in LIBRARIES:
         return Backbone(_own(kind, rest, weights, device), None)
     if weights is None:
         raise InputError(f"--backbone {name}: needs its weights, nothing is downloaded; give a file with --weights")
@@ -73,61 +77,32 @@ def named_network(name: str, weights: Path | None, stride: int | None = None) ->
     """A layer of a torchvision or timm network.
 
     Args:
-        name: `torchvision:NAME[:LAYER]` or `timm:NAME[:LAYER]`; without a layer, that of `DEFAULT_LAYERS`.
-        weights: A file in one of the forms that `backbone_weights.read_tensors` knows; None: random ones.
+        name: `torchvision:NAME[:LAYER]`, `timm:NAME[:LAYER]` or `imagenet[:LAYER]`; without a layer, that of
+            `DEFAULT_LAYERS`.
+        weights: A file in one of the forms that `mug.network_weights.read_tensors` knows; None: as the network comes.
         stride: Pixels to a cell that a convolutional network is brought to; None: as it is.
 
     Raises:
         InputError: no such network or layer, or the weights are not its.
     """
-    library, network_name, layer = (*name.split(":", 2), "")[:3]
-    network, mean, std = _LIBRARIES[library](network_name)
+    parts = 1 if name.split(":")[0] == IMAGENET else 2
+    pieces = name.split(":", parts)
+    network, mean, std = build_network(":".join(pieces[:parts]))
+    layer = pieces[parts] if len(pieces) > parts else ""
     found = [default for default in DEFAULT_LAYERS if _has(network, default)]
     if not layer and not found:
         children = ", ".join(child for child, _ in network.named_children())
         raise InputError(f"--backbone {name}: name the layer to read, {name}:LAYER; its modules are {children}")
-    features = LayerFeatures(name, network.eval(), layer or found[0], mean, std, stride)
+    features = LayerFeatures(name, network, layer or found[0], mean, std, stride)
     if weights is not None:
         load_into(features.network, Path(weights), name, features.unused, _authors_names(network))
     return features
 
 
-DEFAULT_LAYERS = ("encoder.ln", "norm", "layer3")
+DEFAULT_LAYERS = ("encoder.ln", "norm", "layer3", "blocks.4")
 """What is read without a layer's name, if the network has it: a transformer's tokens after its last norm (torchvision,
-timm), or the third group of a residual network (the fourth block, "res4"), as CRW and VFS do."""
-
-
-def _torchvision(name: str) -> tuple[nn.Module, Any, Any]:
-    import torchvision
-
-    known = torchvision.models.list_models(module=torchvision.models)
-    if name not in known:
-        raise _unknown("torchvision", name, known)
-    return torchvision.models.get_model(name, weights=None), IMAGENET_MEAN, IMAGENET_STD
-
-
-def _timm(name: str) -> tuple[nn.Module, Any, Any]:
-    try:
-        import timm
-    except ImportError as error:
-        raise InputError(f"--backbone timm:{name}: timm is not installed; pip install 'mug-vos[timm]'") from error
-    if not timm.is_model(name.split(".")[0]):
-        raise _unknown("timm", name, timm.list_models())
-    try:
-        network = timm.create_model(name, pretrained=False, dynamic_img_size=True)
-    except TypeError:  # only transformers know sizes to be dynamic
-        network = timm.create_model(name, pretrained=False)
-    config: Any = network.pretrained_cfg
-    return network, config.get("mean", IMAGENET_MEAN), config.get("std", IMAGENET_STD)
-
-
-_LIBRARIES: dict[str, Callable[[str], tuple[nn.Module, Any, Any]]] = {"torchvision": _torchvision, "timm": _timm}
-
-
-def _unknown(library: str, name: str, known: list[str]) -> InputError:
-    close = difflib.get_close_matches(name, known, n=3)
-    remedy = f"did you mean {' or '.join(close)}?" if close else f"see {library}'s own list of models"
-    return InputError(f"--backbone {library}:{name}: {library} has no such model; {remedy}")
+timm), the third group of a residual network (the fourth block, "res4"), as CRW and VFS do, or what an EfficientNet has
+at the same depth."""
 
 
 def _authors_names(network: nn.Module) -> Callable[[dict[str, Tensor]], dict[str, Tensor]] | None:

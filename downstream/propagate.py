@@ -35,7 +35,7 @@ class PropagateOptions:
     out: Path
     """Folder for the results: OUT/<sequence>/<frame>.png."""
     backbone: str = OURS
-    """What frames are compared by: `mug`; `torchvision:NAME[:LAYER]` or `timm:NAME[:LAYER]`, as in
+    """What frames are compared by: `mug`, `imagenet`, `torchvision:NAME[:LAYER]` or `timm:NAME[:LAYER]`, as in
     `torchvision:resnet18:layer3`; or a function of your own, `your_module:your_function`."""
     weights: Path | None = None
     """Weights of the backbone; of MuG, those that come with the package when not given."""

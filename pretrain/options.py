@@ -11,10 +11,11 @@ from mug.checkpoint import load_torchvision
 from mug.errors import InputError
 from mug.granularity.short_term import patch_size
 from mug.model import LossWeights, ModelConfig
+from mug.networks import IMAGENET
 from mug.optimise import OptimiserOptions, ScheduleOptions
 from mug.refine import Refinement
 from mug.runtime import Engine
-from pretrain.prior_cache import Kind, require_binary, require_classifier
+from pretrain.prior_cache import CLASSIFIED, Kind, require_binary, require_classifier
 from pretrain.sampling import SampleOptions
 
 
@@ -34,10 +35,10 @@ class LabelOptions:
 
     prior: Kind = "motion"
     """Kind of the initial maps Q."""
-    classifier: Path | None = None
-    """Weights file of a torchvision classifier, for `cam`."""
-    architecture: str = "resnet50"
-    """Its name in torchvision."""
+    classifier: str = IMAGENET
+    """Of `cam` and `motion-cam`: `imagenet` (the extra of this name brings it), torchvision:NAME or timm:NAME."""
+    classifier_weights: Path | None = None
+    """State dict of that classifier, where it does not bring its own."""
     stride: int = 4
     """Every so many frames of a video have a map."""
     cache: Path | None = None
@@ -106,14 +107,13 @@ class PretrainOptions:
     """Seed of everything random."""
 
     def require(self) -> None:
-        """Asks for weights to start from, for initial maps as they should be, or else for the classifier of `cam`."""
+        """Asks for weights to start from, for initial maps as they should be, or else for their classifier."""
         if self.initial:
             load_torchvision(Phi(self.model.backbone), self.initial)
         if self.labels and self.bootstrap.binary_prior:
             require_binary(self.labels)
-        if self.labels is None and self.bootstrap.prior == "cam":
-            how = self.bootstrap
-            require_classifier(how.classifier, how.architecture, "--bootstrap.prior cam", "--bootstrap.classifier")
+        if self.labels is None and self.bootstrap.prior in CLASSIFIED:
+            require_classifier(self.bootstrap.classifier, self.bootstrap.classifier_weights)
 
     def round_steps(self) -> list[int]:
         """The steps of each round."""

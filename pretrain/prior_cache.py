@@ -18,13 +18,17 @@ import numpy as np
 from mug.errors import InputError
 from mug.files import atomic_path, require_free_disk
 from mug.masks import write_soft
+from mug.networks import IMAGENET
 from mug.priors import PRIORS, Prior
 from mug.progress import track
 from mug.refine import Refinement, refine
 from mug.video import Video
 from pretrain.videos import VideoIndex, in_words
 
-Kind = Literal["motion", "saliency", "manifold-ranking", "cam"]
+Kind = Literal["motion", "saliency", "manifold-ranking", "cam", "motion-cam"]
+
+CLASSIFIED = ("cam", "motion-cam")
+"""Kinds that ask a classifier: weakly supervised."""
 
 SETTINGS = "prior.json"
 """File beside the maps that says what they are, so that two kinds never mix in one folder."""
@@ -39,13 +43,13 @@ class PriorOptions:
     out: Path
     """Folder for the maps, OUT/VIDEO/FRAME.png; maps that lie there already are kept."""
     kind: Kind = "motion"
-    """All but cam, which needs a classifier, need no label; the paper has manifold-ranking and cam."""
+    """All but cam and motion-cam, which ask a classifier, need no label; the paper has manifold-ranking and cam."""
     stride: int = 1
     """Every so many frames of a video get a map."""
+    classifier: str = IMAGENET
+    """Of cam and motion-cam: `imagenet` (the extra of this name brings it), torchvision:NAME or timm:NAME."""
     weights: Path | None = None
-    """State dict of a torchvision ResNet or DenseNet classifier, for cam."""
-    arch: str = "resnet50"
-    """Name of that classifier in torchvision."""
+    """State dict of that classifier, where it does not bring its own."""
     refine: Refinement = "none"
     """Sharpens each map by its frame: `guided` (fast), `crf` (extra `crf`) or `none`."""
     binary: bool = False
@@ -66,8 +70,8 @@ def prior(options: PriorOptions) -> None:
     how: dict[str, Any] = {
         "kind": options.kind,
         "stride": options.stride,
+        "classifier": options.classifier,
         "weights": options.weights,
-        "arch": options.arch,
         "refinement": options.refine,
         "binary": options.binary,
         "overwrite": options.overwrite,
@@ -86,8 +90,8 @@ def cache_priors(
     kind: Kind = "motion",
     stride: int = 1,
     *,
+    classifier: str = IMAGENET,
     weights: Path | None = None,
-    arch: str = "resnet50",
     refinement: Refinement = "none",
     binary: bool = False,
     overwrite: bool = False,
@@ -102,8 +106,8 @@ def cache_priors(
         folder: Where the maps go.
         kind: Which prior.
         stride: Frames 0, stride, 2 stride, ... get a map.
-        weights: State dict of a torchvision classifier, for `cam`.
-        arch: Name of that classifier in torchvision.
+        classifier: Of `cam` and `motion-cam`, see `mug.classifier.open_classifier`.
+        weights: Its state dict, where it does not bring its own.
         refinement: Sharpens each map by its frame.
         binary: Whether maps are cut at one half, after refinement (MuG Eq. 2: Q in {0, 1}).
         overwrite: Compute maps anew that lie there already.
@@ -119,14 +123,15 @@ def cache_priors(
         raise InputError(f"--stride {stride}: give 1 for every frame, or more to leave frames out")
     if workers is not None and workers < 1:
         raise InputError(f"--workers {workers}: give 1 or more")
-    if kind not in (*PRIORS, "cam"):
+    if kind not in get_args(Kind):
         raise InputError(f"--kind {kind}: is no prior; give {', '.join(get_args(Kind))}")
     source = PRIORS.get(kind)
     if source is None:
-        source = partial(_cam, weights=require_classifier(weights, arch), arch=arch)
+        require_classifier(classifier, weights)
+        source = partial(_cam, classifier=classifier, weights=weights, moving=kind == "motion-cam")
     folder = Path(folder)
     settings: dict[str, Any] = {"kind": kind}
-    settings |= {"weights": str(weights), "arch": arch} if kind == "cam" else {}
+    settings |= {"classifier": classifier, "weights": str(weights)} if kind in CLASSIFIED else {}
     settings |= {"refine": refinement, "binary": binary} if binary or refinement != "none" else {}
     _claim(folder, settings, overwrite)
     task = partial(
@@ -136,24 +141,15 @@ def cache_priors(
     return sum(track(_map(task, videos, workers), f"{kind} prior", total=len(videos)))
 
 
-def require_classifier(weights: Path | None, arch: str, chosen: str = "--kind cam", option: str = "--weights") -> Path:
-    """Loads the classifier of class activation maps once, before any work is done; gives the file of its weights.
-
-    Args:
-        weights: Its state dict.
-        arch: Its name in torchvision.
-        chosen: What the user wrote that needs it.
-        option: How its weights are given.
+def require_classifier(classifier: str, weights: Path | None) -> None:
+    """Opens the classifier of class activation maps once, before any work is done.
 
     Raises:
-        InputError: no weights are given, or they cannot be used.
+        InputError: it or its weights are missing or cannot be used.
     """
-    if weights is None:
-        raise InputError(f"{chosen}: needs {option} FILE, the state dict of a torchvision classifier")
-    from mug.priors.cam import load_classifier
+    from mug.classifier import open_classifier
 
-    load_classifier(weights, arch)
-    return weights
+    open_classifier(classifier, weights)
 
 
 def _map(task: partial[int], videos: Sequence[Video], workers: int) -> Iterator[int]:
@@ -196,10 +192,13 @@ def _cache_video(
     return len(missing)
 
 
-def _cam(video: Video, wanted: Sequence[int] | None, weights: Path, arch: str) -> Iterator[np.ndarray]:
+def _cam(
+    video: Video, wanted: Sequence[int] | None, classifier: str, weights: Path | None, moving: bool
+) -> Iterator[np.ndarray]:
+    from mug.classifier import open_classifier
     from mug.priors.cam import cam_prior
 
-    return cam_prior(video, wanted, weights, arch)
+    return cam_prior(video, wanted, open_classifier(classifier, weights), moving)
 
 
 def require_binary(folder: Path) -> None:

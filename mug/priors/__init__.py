@@ -22,6 +22,6 @@ PRIORS: dict[str, Prior] = {
     "saliency": saliency_prior,
     "manifold-ranking": manifold_ranking_prior,
 }
-"""The priors that need nothing but the video; class activation maps (`mug.priors.cam`) need a classifier."""
+"""The priors that need nothing but the video; class activation maps (`mug.priors.cam`) need a classifier, too."""
 
 __all__ = ["PRIORS", "Prior", "manifold_ranking_prior", "motion_prior", "saliency_prior"]

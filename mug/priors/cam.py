@@ -2,110 +2,91 @@
 
 from __future__ import annotations
 
-import pickle
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor, nn
-from torch.nn import functional
+import torch.nn.functional as F
+from torch import Tensor
 
-from mug.errors import InputError
-from mug.priors.consensus import bend, otsu, to_bytes, unit_range
+from mug.classifier import Classifier
+from mug.priors.consensus import unit_range
+from mug.priors.motion import Look, agreed_maps
 from mug.video import Video
 
-MEAN = (0.485, 0.456, 0.406)
-DEVIATION = (0.229, 0.224, 0.225)
-SHORTER_SIDE = 320
-"""Frames are shrunk to it, so that a map has about 10 cells on its shorter side."""
+VOTING_SIDE = 224
+"""Shorter side of the frames that say what the video shows: what classifiers are trained at, and surest at."""
+MAP_SIDE = 320
+"""Shorter side of the frames that maps are made of, about 10 cells on it."""
+VOTERS = 16
+"""Frames, spread over the video, that decide what it shows."""
+CLASSES = 5
+"""Classes it is held to show: the one is rarely sure, and the object is often no class of the classifier at all."""
+FLOOR = 0.2
+"""What CAM leaves of motion where it sees nothing: an object may be no class of its, so it is no veto."""
 
 
 def cam_prior(
-    video: Video, indices: Sequence[int] | None, weights: Path, arch: str = "resnet50", classes: int = 1
+    video: Video, indices: Sequence[int] | None, classifier: Classifier, moving: bool = False
 ) -> Iterator[np.ndarray]:
-    """Soft foreground maps of single frames, HW uint8 at the video's size; 0.5 is each map's Otsu threshold.
+    """Soft foreground maps from what a classifier says of the whole video, HW uint8 at the video's size.
+
+    Which classes the video shows is decided once, from frames spread over it. Each frame's map of these is evidence
+    that is passed on through time and cut as that of `motion_prior` is.
 
     Args:
         video: The video.
         indices: Frames that maps are wanted of; all when None.
-        weights: State dict of the torchvision classifier.
-        arch: Its name in torchvision: one of the ResNets or DenseNets.
-        classes: The maps of so many likeliest classes are added, each times its probability.
-
-    Raises:
-        InputError: the file does not hold such a classifier.
+        classifier: What knows classes.
+        moving: Whether evidence is of what moves, too: the product with that of `motion_prior`.
     """
-    import cv2
+    count = min(VOTERS, len(video))
+    voters = [(2 * k + 1) * len(video) // (2 * count) for k in range(count)]
+    share = class_shares(classifier, [as_image(video[index], VOTING_SIDE) for index in voters])
 
-    model = load_classifier(weights, arch)
-    height, width = video.size
-    for index in range(len(video)) if indices is None else indices:
-        image = torch.from_numpy(np.array(video[index])).permute(2, 0, 1)[None].float() / 255
-        cells = class_activation(model, image, classes).numpy()
-        cells = bend(cells, otsu(cells)).astype(np.float32)
-        yield to_bytes(cv2.resize(cells, (width, height), interpolation=cv2.INTER_LINEAR))
+    def evidence(seen: Look) -> np.ndarray:
+        cells = class_activation(classifier, as_image(seen.frame, MAP_SIDE), share)[None, None]
+        wide = F.interpolate(cells, seen.frame.shape[:2], mode="bilinear", align_corners=False)[0, 0]
+        active = seen.pieces.mean(wide.numpy())
+        return seen.evidence * (FLOOR + (1 - FLOOR) * active) if moving else active
+
+    return agreed_maps(video, indices, evidence)
 
 
-def load_classifier(weights: Path, arch: str) -> nn.Module:
-    """A torchvision ResNet or DenseNet in eval mode with the weights of a file; its number of classes is the file's.
-
-    Raises:
-        InputError: unknown architecture, or the file is missing or does not fit it.
-    """
-    import torchvision
-
-    if not arch.startswith(("resnet", "resnext", "wide_resnet", "densenet")) or not hasattr(torchvision.models, arch):
-        raise InputError(f"{arch}: is no torchvision ResNet or DenseNet; name one, such as resnet50 or densenet169")
-    try:
-        state = torch.load(weights, map_location="cpu", weights_only=True)
-    except FileNotFoundError as error:
-        raise InputError(f"{weights}: no such weights file; give the state dict of a torchvision {arch}") from error
-    except (OSError, RuntimeError, EOFError, ValueError, pickle.UnpicklingError) as error:
-        raise InputError(f"{weights}: is no plain state dict; save the one of a torchvision {arch}") from error
-    last = state.get("fc.weight", state.get("classifier.weight")) if isinstance(state, dict) else None
-    if not isinstance(last, Tensor) or last.ndim != 2:
-        raise InputError(f"{weights}: holds no classifier; give the state dict of a torchvision {arch}")
-    model: nn.Module = torchvision.models.get_model(arch, weights=None, num_classes=len(last))
-    try:
-        model.load_state_dict(state)
-    except RuntimeError as error:
-        raise InputError(f"{weights}: does not fit a torchvision {arch}; name the one it was trained as") from error
-    if not all(bool(torch.isfinite(value).all()) for value in state.values() if value.is_floating_point()):
-        raise InputError(f"{weights}: holds values that are not finite; fetch or train it again")
-    return model.eval()
+def as_image(frame: np.ndarray, side: int) -> Tensor:
+    """(H, W, 3) uint8 -> (1, 3, h, w) in [0, 1] with a shorter side of `side` pixels."""
+    image = torch.from_numpy(np.array(frame)).permute(2, 0, 1)[None].float() / 255
+    size = [round(n * side / min(frame.shape[:2])) for n in frame.shape[:2]]
+    return F.interpolate(image, size, mode="bilinear", antialias=True, align_corners=False)
 
 
 @torch.inference_mode()
-def class_activation(model: nn.Module, image: Tensor, classes: int = 1) -> Tensor:
-    """Map of the likeliest classes (Zhou et al. Eq. 2): sum over channels of a class's weights times the features.
+def class_shares(classifier: Classifier, images: Sequence[Tensor]) -> Tensor:
+    """The mean probability (classes,) over images, of the `CLASSES` likeliest alone."""
+    probability = torch.stack(
+        [classifier.head(classifier.features(x).mean((2, 3)))[0].softmax(0) for x in images]
+    ).mean(0)
+    best = probability.topk(min(CLASSES, len(probability))).indices
+    return torch.zeros_like(probability).index_copy_(0, best, probability[best])
+
+
+@torch.inference_mode()
+def class_activation(classifier: Classifier, image: Tensor, share: Tensor) -> Tensor:
+    """The map of some classes: the sum of each one's, cut at 0, times its share.
+
+    A class's map is what a cell's features add to its logit. With a linear head that is the sum over channels of the
+    class's weights times the features (Zhou et al. Eq. 2).
 
     Args:
-        model: A torchvision ResNet or DenseNet.
+        classifier: See `Classifier`.
         image: (1, 3, H, W) RGB in [0, 1].
-        classes: The maps of so many likeliest classes are added, each cut at 0, times its probability.
+        share: (classes,)
 
     Returns:
         (h, w) in [0, 1] at the grid of the last features.
     """
-    if min(image.shape[-2:]) > SHORTER_SIDE:
-        scale = SHORTER_SIDE / min(image.shape[-2:])
-        image = functional.interpolate(image, scale_factor=scale, mode="bilinear", antialias=True)
-    mean, deviation = (torch.tensor(v).view(1, 3, 1, 1) for v in (MEAN, DEVIATION))
-    features = last_features(model, (image - mean) / deviation)[0]
-    head = next(child for child in reversed(list(model.children())) if isinstance(child, nn.Linear))
-    probability = head(features.mean(dim=(1, 2))).softmax(dim=0)
-    share, best = probability.topk(min(classes, len(probability)))
-    maps = torch.einsum("kc,chw->khw", head.weight[best], features).clamp(min=0)
-    return torch.from_numpy(unit_range(torch.einsum("k,khw->hw", share, maps).numpy()))
-
-
-def last_features(model: nn.Module, image: Tensor) -> Tensor:
-    """(1, C, h, w) features that a torchvision ResNet or DenseNet averages and classifies."""
-    if isinstance(model.get_submodule("features") if hasattr(model, "features") else None, nn.Module):
-        return functional.relu(model.get_submodule("features")(image))
-    for name, child in model.named_children():
-        if name == "avgpool":
-            break
-        image = child(image)
-    return image
+    features = classifier.features(image)[0]
+    cells = features.flatten(1).T
+    added = classifier.head(cells) - classifier.head(torch.zeros_like(cells[:1]))
+    heat = (added.clamp(min=0) @ share).view(features.shape[1:])
+    return torch.from_numpy(unit_range(heat.numpy())).float()

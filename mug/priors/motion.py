@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy import sparse
@@ -46,14 +46,28 @@ def motion_prior(video: Video, indices: Sequence[int] | None = None) -> Iterator
         video: The video.
         indices: Frames that maps are wanted of; all when not given.
     """
+    return agreed_maps(video, indices, lambda seen: seen.evidence)
+
+
+def agreed_maps(
+    video: Video, indices: Sequence[int] | None, evidence: Callable[[Look], np.ndarray]
+) -> Iterator[np.ndarray]:
+    """Makes one opinion of any evidence in the frames of a video, as `motion_prior` does of motion.
+
+    Args:
+        video: The video.
+        indices: Frames that maps are wanted of; all when None.
+        evidence: Gives (n,) in [0, 1] over the superpixels of a frame.
+    """
     frames = _Frames(video)
     for chunk in chunks(range(len(video)) if indices is None else indices):
-        yield from _maps(frames, chunk)
+        yield from _maps(frames, chunk, evidence)
 
 
-def _maps(frames: _Frames, chunk: Sequence[int]) -> Iterator[np.ndarray]:
+def _maps(frames: _Frames, chunk: Sequence[int], evidence: Callable[[Look], np.ndarray]) -> Iterator[np.ndarray]:
     """The maps of a run of frames; what was seen of them is given up before the next run is looked at."""
     looks = [look(*frames.around(index)) for index in chunk]
+    looks = [replace(seen, evidence=evidence(seen)) for seen in looks]
     for seen, soft in zip(looks, agree(looks, chunk), strict=True):
         yield finish(soft, seen, frames.video.size)
 

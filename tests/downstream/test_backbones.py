@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -21,11 +22,12 @@ from torchvision.models import VisionTransformer
 
 import downstream.calibrate
 from downstream import backbones
-from downstream.backbone_weights import load_into, read_tensors
 from downstream.backbones import named_network, open_backbone
 from downstream.layer import LayerFeatures
 from mug.cli import main
 from mug.errors import InputError
+from mug.network_weights import load_into, read_tensors
+from mug.networks import IMAGENET_PACKAGE
 
 RESNET = "torchvision:resnet18:layer2"
 NO_MEAN, NO_STD = (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)
@@ -425,3 +427,14 @@ def test_default_layers_are_modules_of_their_networks() -> None:
     networks = [torchvision.models.resnet18(), tiny_vit(), FakeTransformer()]
     found = [next(d for d in backbones.DEFAULT_LAYERS if d in dict(n.named_modules())) for n in networks]
     assert found == ["layer3", "encoder.ln", "norm"]
+
+
+@pytest.mark.skipif(
+    find_spec(IMAGENET_PACKAGE) is None or find_spec("timm") is None, reason="needs the extra `imagenet`"
+)
+def test_imagenet_brings_its_weights(tmp_path: Path) -> None:
+    extract = open_backbone("imagenet", None, stride=8).extract
+    assert extract(frame(64, 96)).shape == (1, 112, 8, 12)
+    with pytest.raises(InputError, match="brings its own weights"):
+        open_backbone("imagenet", tmp_path / "any.pth")
+    assert open_backbone("imagenet:blocks.2", None).extract(frame(64, 96)).shape[1] == 40

@@ -14,6 +14,7 @@ from mug.preflight import preflight
 from pretrain.options import LabelOptions, PretrainOptions
 from pretrain.train import pretrain
 
+RESNET = "torchvision:resnet18"
 PAPER = Path(__file__).parents[2] / "configs" / "pretrain" / "mug_resnet50_oxuva.yaml"
 
 
@@ -49,11 +50,13 @@ def test_the_papers_run_is_refused_before_its_folder_is_made(
 def test_weights_of_others_are_asked_for_before_videos_are_looked_at(tmp_path: Path) -> None:
     nowhere = tmp_path / "nowhere.pth"
     for bootstrap, initial, message in (
-        (LabelOptions(prior="cam"), None, "--bootstrap.prior cam: needs --bootstrap.classifier FILE"),
-        (LabelOptions(prior="cam", classifier=nowhere), None, "nowhere.pth: no such weights file"),
+        (LabelOptions(prior="cam", classifier=RESNET), None, f"{RESNET}: needs its weights"),
+        (LabelOptions(prior="motion-cam", classifier=RESNET, classifier_weights=nowhere), None, "nowhere.pth: no such"),
         (LabelOptions(), nowhere, "nowhere.pth: no such file"),
     ):
         options = PretrainOptions(tmp_path / "no videos", tmp_path / "run", bootstrap=bootstrap, initial=initial)
         with pytest.raises(InputError, match=message):
             pretrain(options)
-    preflight(PretrainOptions(tmp_path, tmp_path, labels=tmp_path, bootstrap=LabelOptions(prior="cam")))
+    preflight(
+        PretrainOptions(tmp_path, tmp_path, labels=tmp_path, bootstrap=LabelOptions(prior="cam", classifier=RESNET))
+    )

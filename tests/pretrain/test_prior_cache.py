@@ -20,6 +20,8 @@ from pretrain.videos import VideoIndex
 sys.path.insert(0, str(Path(__file__).parent))
 from test_videos import make_clip, make_frames
 
+RESNET = "torchvision:resnet18"
+
 
 @pytest.fixture
 def videos(moving_squares):
@@ -81,8 +83,11 @@ def test_a_run_that_was_killed_goes_on(videos, tmp_path):
     [
         ({"stride": 0}, "--stride 0"),
         ({"workers": 0}, "--workers 0"),
-        ({"kind": "cam"}, "needs --weights"),
-        ({"kind": "cam", "weights": "absent.pt"}, "absent.pt: no such weights file"),
+        ({"kind": "cam", "classifier": RESNET}, f"{RESNET}: needs its weights"),
+        (
+            {"kind": "cam", "classifier": "torchvision:resnet18", "weights": Path("absent.pt")},
+            "absent.pt: no such file",
+        ),
         ({"kind": "depth"}, "is no prior"),
     ],
 )

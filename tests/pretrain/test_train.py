@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import yaml
 from torch import Tensor
 
 from mug import bfloat16, runtime
@@ -333,7 +334,7 @@ def change(**values: Any) -> Callable[[PretrainOptions], None]:
         (change(labels=Path("nowhere")), "this map is missing"),
         (change(engine__accelerator="cuda"), "CUDA was asked for"),
         (change(videos=Path("nowhere")), "nowhere: no such file or folder"),
-        (change(bootstrap__prior="cam"), "needs --bootstrap.classifier"),
+        (change(bootstrap__prior="cam", bootstrap__classifier="torchvision:resnet18"), "resnet18: needs its weights"),
     ],
 )
 def test_what_cannot_be_trained_is_refused_before_the_first_step(
@@ -369,6 +370,13 @@ def test_every_configuration_parses_and_its_model_builds(config: Path) -> None:
     check(options)
     assert options.engine.precision == ("32-true" if config.stem == "mug_resnet50_oxuva" else "auto")
     assert MuG(options.model).phi.stride == options.model.backbone.stride
+
+
+def test_the_weak_configuration_differs_in_its_maps_alone() -> None:
+    files = (CONFIGS[0].with_name(f"mug_resnet18_{name}.yaml") for name in ("cpu", "cpu_weak"))
+    full, weak = (yaml.safe_load(file.read_text()) for file in files)
+    assert weak["bootstrap"].pop("prior") == "motion-cam" and full["bootstrap"].pop("prior") == "motion"
+    assert weak == full
 
 
 def test_the_paper_is_there_number_by_number() -> None:

@@ -1,78 +1,97 @@
-"""Class activation maps against the equation written out, and the weights files that are refused."""
+"""Class activation maps against the equation written out, and one opinion about a whole video."""
 
 from __future__ import annotations
 
-import pickle
+from importlib.util import find_spec
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 import torchvision
 from PIL import Image
+from torch import Tensor
 
-from mug.errors import InputError
-from mug.priors.cam import DEVIATION, MEAN, cam_prior, class_activation, load_classifier
+from mug.classifier import Classifier, open_classifier
+from mug.networks import IMAGENET, IMAGENET_PACKAGE
+from mug.priors.cam import CLASSES, as_image, cam_prior, class_activation, class_shares
 from mug.video import open_video
 
 
-@pytest.fixture(scope="module")
-def resnet_file(tmp_path_factory):
-    torch.manual_seed(0)
-    path = tmp_path_factory.mktemp("cam") / "resnet18.pt"
-    torch.save(torchvision.models.resnet18(num_classes=7).state_dict(), path)
-    return path
-
-
-@pytest.mark.parametrize(("arch", "classes"), [("resnet18", 1), ("densenet121", 3)])
-def test_map_is_weights_times_features(arch, classes):
+@pytest.mark.parametrize("arch", ["resnet18", "densenet121"])
+def test_map_is_weights_times_features(tmp_path: Path, arch: str) -> None:
     """M_c(x, y) = sum_k w_k^c f_k(x, y); the features are caught by a hook on the classifier's own pooling."""
     torch.manual_seed(1)
-    model = torchvision.models.get_model(arch, num_classes=7).double().eval()
-    image = torch.rand(1, 3, 64, 96, dtype=torch.float64)
-    caught = {}
-    last = model.layer4 if arch.startswith("resnet") else model.features
-    last.register_forward_hook(lambda module, inputs, output: caught.update(features=output.clone()))
+    model = torchvision.models.get_model(arch, num_classes=7).eval()
+    torch.nn.init.normal_((model.fc if arch == "resnet18" else model.classifier).bias)  # has no part in the map
+    torch.save(model.state_dict(), tmp_path / "weights.pth")
+    classifier = open_classifier(f"torchvision:{arch}", tmp_path / "weights.pth")
+    images = [torch.rand(1, 3, 64, 96) for _ in range(2)]
     with torch.inference_mode():
-        mean, deviation = (torch.tensor(v, dtype=torch.float64).view(1, 3, 1, 1) for v in (MEAN, DEVIATION))
-        probability = model((image - mean) / deviation)[0].softmax(dim=0).numpy()
-    features = caught["features"][0].clamp(min=0).numpy()
-    weight = (model.fc if arch.startswith("resnet") else model.classifier).weight.detach().numpy()
-    expected = np.zeros(features.shape[1:])
-    for c in np.argsort(-probability)[:classes]:
-        total = np.zeros(features.shape[1:])
-        for k in range(len(features)):
-            total += weight[c, k] * features[k]
-        expected += probability[c] * np.maximum(total, 0)
+        features = [classifier.features(image)[0].double().numpy() for image in images]
+    head = model.fc if arch == "resnet18" else model.classifier
+    weight, bias = head.weight.detach().double().numpy(), head.bias.detach().double().numpy()
+    logits = np.stack([weight @ f.mean((1, 2)) + bias for f in features])
+    likely = np.exp(logits - logits.max(1, keepdims=True))
+    likely = (likely / likely.sum(1, keepdims=True)).mean(0)
+    best = np.argsort(-likely)[:CLASSES]
+    expected = np.zeros(features[0].shape[1:])
+    for c in best:
+        total = sum(weight[c, k] * features[0][k] for k in range(len(features[0])))
+        expected += likely[c] * np.maximum(total, 0)
     expected = (expected - expected.min()) / (expected.max() - expected.min())
-    np.testing.assert_allclose(class_activation(model, image, classes).numpy(), expected, atol=1e-6)
+    share = class_shares(classifier, images)
+    np.testing.assert_allclose(share[torch.from_numpy(best.copy())], likely[best], rtol=1e-4)
+    assert (share > 0).sum() == CLASSES
+    np.testing.assert_allclose(class_activation(classifier, images[0], share).numpy(), expected, atol=1e-4)
 
 
-def test_maps_of_a_video(tmp_path, resnet_file):
+class Red:
+    """Knows one class: what is redder than the rest."""
+
+    @staticmethod
+    def features(image: Tensor) -> Tensor:
+        return torch.nn.functional.avg_pool2d(image, 32)
+
+    @staticmethod
+    def head(cells: Tensor) -> Tensor:
+        red = cells[:, :1] - cells[:, 1:].mean(1, keepdim=True)
+        return torch.cat([9 * red, 0 * red], 1)
+
+
+def two_squares(folder: Path) -> Path:
+    """A red square that rests and a green one that moves, on a textured ground."""
+    folder.mkdir()
     rng = np.random.default_rng(0)
-    for t in range(3):
-        Image.fromarray(rng.integers(0, 255, (64, 90, 3), dtype=np.uint8)).save(tmp_path / f"{t}.png")
-    maps = list(cam_prior(open_video(tmp_path), [0, 2], resnet_file, "resnet18"))
-    assert [soft.shape for soft in maps] == [(64, 90)] * 2
-    assert maps[0].dtype == np.uint8 and maps[0].min() < 64 and maps[0].max() > 192
+    ground = np.repeat(np.repeat(rng.integers(90, 130, (12, 20, 3)), 10, 0), 10, 1).astype(np.uint8)
+    for t in range(8):
+        frame = ground.copy()
+        frame[20:60, 20:60] = [220, 30, 30]
+        frame[60:100, 90 + 5 * t : 130 + 5 * t] = [30, 200, 30]
+        Image.fromarray(frame).save(folder / f"{t:05d}.png")
+    return folder
 
 
-def test_refused_weights(tmp_path, resnet_file):
-    def refuse(match: str, path=resnet_file, arch: str = "resnet18") -> None:
-        with pytest.raises(InputError, match=match):
-            load_classifier(path, arch)
+def test_the_classifier_decides_what_is_foreground(tmp_path: Path) -> None:
+    video = open_video(two_squares(tmp_path / "v"))
+    classifier = Classifier(Red.features, Red.head)
+    maps = list(cam_prior(video, [2, 5], classifier))
+    assert [m.shape for m in maps] == [(120, 200)] * 2 and maps[0].dtype == np.uint8
+    assert all(m[30:50, 30:50].mean() > 200 for m in maps)  # red
+    assert all(m[70:90, 120:130].mean() < 100 for m in maps)  # green
+    joined = list(cam_prior(video, [2, 5], classifier, moving=True))
+    assert all(m[30:50, 30:50].mean() < 100 for m in joined)  # rests
+    assert all(m[65:95, 120:130].mean() > 128 for m in joined)  # moves, and is no class: no veto
 
-    refuse("no such weights file", tmp_path / "absent.pt")
-    refuse("no plain state dict", tmp_path)
-    refuse("no torchvision ResNet or DenseNet", arch="vgg16")
-    refuse("does not fit a torchvision resnet34", arch="resnet34")
-    text, code, other, bad = (tmp_path / name for name in ("text.pt", "code.pt", "other.pt", "nan.pt"))
-    text.write_text("no weights")
-    refuse("no plain state dict", text)
-    code.write_bytes(pickle.dumps({"fc.weight": np.zeros((2, 2))}))
-    refuse("no plain state dict", code)
-    torch.save({"conv1.weight": torch.zeros(1)}, other)
-    refuse("holds no classifier", other)
-    state = torch.load(resnet_file, weights_only=True)
-    state["conv1.weight"][0, 0, 0, 0] = float("nan")
-    torch.save(state, bad)
-    refuse("not finite", bad)
+
+@pytest.mark.skipif(
+    find_spec(IMAGENET_PACKAGE) is None or find_spec("timm") is None, reason="needs the extra `imagenet`"
+)
+def test_a_black_swan_is_found(real_data: Path) -> None:
+    folder = real_data / "davis16-dev" / "JPEGImages" / "480p" / "blackswan"
+    if not folder.is_dir():
+        pytest.skip(f"{folder} is absent")
+    video = open_video(folder)
+    share = class_shares(open_classifier(IMAGENET), [as_image(video[i], 224) for i in (0, 25)])
+    first, second = share.topk(2).values
+    assert int(share.argmax()) == 100 and first > 10 * second

