@@ -54,12 +54,12 @@ class Lattice(NamedTuple):
             size: h and w, the cells.
             how: The mean over each cell (`area`), or the value at its centre, interpolated (`bilinear`) or not.
         """
-        if self.cells is None and how == "area":
-            return F.adaptive_avg_pool2d(maps, (size[0], size[1]))
+        if how == "area":
+            if self.cells is None:
+                return F.adaptive_avg_pool2d(maps, (size[0], size[1]))
+            return grid.shrink(maps, size, self.frame, *self.cells)
         if self.cells is None:
             return self.enlarge(maps, size, how)
-        if how == "area":
-            return grid.shrink(maps, size, self.frame, *self.cells)
         return grid.at_cells(maps, size, self.frame, *self.cells, mode=how)
 
 
