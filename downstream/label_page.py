@@ -35,8 +35,8 @@ def label_parts(run: Path, config: Mapping[str, Any]) -> Iterator[str]:
         return
     yield heading("Labels")
     yield paragraph(
-        "The area of each video's labels, as a share of the frame: of the initial maps across, after the round "
-        "upwards. On the dashed line nothing changed; along the bottom labels are gone.",
+        "The area of each video's labels, as a share of the frame: initial maps across, renewed ones upwards. "
+        "A video on the dashed line kept its area, one along the bottom has lost its labels.",
         "soft",
     )
     yield charts(

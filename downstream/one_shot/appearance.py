@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import cv2
 import numpy as np
-import torch
 from torch import Tensor
 
 from downstream.colour import colours
-from downstream.lattice import EVEN, Cells, Lattice
+from downstream.lattice import EVEN, Lattice
 
 STRIDE = 2
 """Pixels at working size between those that are looked at."""
@@ -81,19 +81,13 @@ class Appearance:
         """(L, H, W) float32 in [0, 1]: how much each pixel looks like each label."""
         assert self._weights is not None
         read = np.clip(looks @ self._weights, 0, 1)
-        sampled_lhw = torch.from_numpy(np.ascontiguousarray(read.transpose(2, 0, 1)))
-        grown: np.ndarray = _samples(size).enlarge(sampled_lhw[None], size)[0].numpy()
-        return grown
+        grown = cv2.resize(read, size[::-1], interpolation=cv2.INTER_LINEAR)
+        return np.ascontiguousarray(grown.transpose(2, 0, 1))
 
     def _fit(self) -> None:
         both = self._given + self._found
         ridge = max(RIDGE * float(np.trace(both.gram)) / len(both.gram), 1e-6)  # above 0 where all was void
         self._weights = np.linalg.solve(both.gram + ridge * np.eye(len(both.gram), dtype=np.float32), both.answer)
-
-
-def _samples(size: tuple[int, int]) -> Lattice:
-    """Where the pixels lie that `sampled` leaves."""
-    return Lattice(size, Cells(STRIDE, STRIDE // 2))
 
 
 def sampled(maps_chw: np.ndarray, stride: int) -> np.ndarray:

@@ -59,10 +59,10 @@ class Propagator:
         motion: Motion | None = None,
     ) -> None:
         self._extract = extract
-        self._where = cells_of(extract) if config.cells == "backbone" else None
+        said = cells_of(extract)
+        self._where = said if config.cells == "backbone" else None
         if config.grid is not None and config.size is None:
-            stride = self._where.stride if self._where else config.stride
-            config = replace(config, size=config.grid * (stride or 1))
+            config = replace(config, size=config.grid * (said.stride if said else config.stride or 1))
         self._config = config
         self._evidence = gather(config.evidence, motion)
         self._device = torch.device(device)

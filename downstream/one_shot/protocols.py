@@ -35,9 +35,10 @@ class PropagationConfig:
     """Pixels to a cell that a convolutional backbone by name is brought to by taking strides out, undilated."""
     unit: bool = True
     """Whether features are L2-normalised over channels before they are compared."""
-    cells: Literal["backbone", "even"] = "backbone"
-    """Where cells lie in the frame: where the backbone says (`downstream.lattice`), or as if they shared it evenly, as
-    the released code of others has it whatever its network."""
+    cells: Literal["even", "backbone"] = "even"
+    """Where cells lie in the frame: as if they shared it evenly, as all released code has it whatever its network, or
+    where the backbone says (`downstream.lattice`). A shift that labels make on their way to the cells they make back on
+    their way to pixels; the preset `mug` lost J on real video where there was none."""
 
     # --- the memory ---
     frames: int = 7
@@ -90,7 +91,6 @@ class PropagationConfig:
 
 
 _CRW = PropagationConfig(
-    cells="even",
     frames=20,
     first_copies=20,  # the released code puts 20 copies of the first frame before the video
     radius=11.99,  # its circle leaves out the rim at 12
@@ -103,7 +103,6 @@ _CRW = PropagationConfig(
     sharpen=1,
 )
 _VFS = PropagationConfig(
-    cells="even",
     size=480,
     resample="linear",
     frames=20,
@@ -132,6 +131,7 @@ PRESETS: dict[Preset, PropagationConfig] = {
         grid=64,
         longer="square",
         stride=4,
+        cells="backbone",
         frames=1,
         keep_first=False,
         radius=None,
@@ -148,7 +148,6 @@ PRESETS: dict[Preset, PropagationConfig] = {
     "vfs_r50": replace(_VFS, radius=17.99, first_radius=17.99),
     # Caron et al. 2021; github.com/facebookresearch/dino, eval_video_segmentation.py
     "dino": PropagationConfig(
-        cells="even",
         size=480,
         longer="down",
         multiple=64,
@@ -166,7 +165,6 @@ PRESETS: dict[Preset, PropagationConfig] = {
     ),
     # Simeoni et al. 2025; github.com/facebookresearch/dinov3, notebooks/segmentation_tracking.ipynb
     "dinov3": PropagationConfig(
-        cells="even",
         size=960,
         longer="up",
         multiple=16,
@@ -185,7 +183,6 @@ PRESETS: dict[Preset, PropagationConfig] = {
     ),
     # Wang, Jabri & Efros 2019; github.com/xiaolonw/TimeCycle, test_davis.py and run_test.sh
     "timecycle": PropagationConfig(
-        cells="even",
         size=320,
         longer="square",
         resample="linear",
@@ -203,7 +200,6 @@ PRESETS: dict[Preset, PropagationConfig] = {
     ),
     # Lai & Xie 2019; github.com/zlai0/CorrFlow, benchmark.py and models/colorizer.py
     "corrflow": PropagationConfig(
-        cells="even",
         stride=4,
         unit=False,
         frames=1,

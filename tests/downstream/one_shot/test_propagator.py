@@ -284,7 +284,7 @@ def test_labels_come_back_where_the_cells_lie() -> None:
     """A still video: the mask of a square that begins at the middle between two cells must not wander."""
     frame, mask = np.full((64, 96, 3), 20, np.uint8), np.zeros((64, 96), np.uint8)
     frame[14:38, 30:62], mask[14:38, 30:62] = 230, 1
-    config = replace(MEMORY, temperature=0.01, sharpen=1)
+    config = replace(MEMORY, temperature=0.01, sharpen=1, cells="backbone")
     propagator = Propagator(Seeing(), config)
     propagator.step(frame, mask)
     found = propagator.step(frame)
