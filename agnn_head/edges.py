@@ -9,7 +9,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from mug.affinity import attend, co_attend
+from mug.affinity.attention import attend, co_attend
 
 REDUCTION = 8
 """By how much W_f and W_h narrow the channels that are compared, as in the self-attention of SAGAN."""

@@ -7,7 +7,7 @@ from torch import Tensor
 from torch.nn.functional import logsigmoid
 
 from mug.precision import widen
-from mug.processes import share_of_mean
+from mug.run.processes import share_of_mean
 
 SMALLEST_SHARE = 0.01
 """What eta is kept away from 0 and 1 by. Exactly there, Eq. 12 is 0 whatever is predicted, and a frame without object,

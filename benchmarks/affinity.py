@@ -18,7 +18,9 @@ import torch.nn.functional as F
 from peak_memory import peak_memory
 from torch import Tensor
 
-from mug.affinity import attend, inlier_score, topk_attend
+from mug.affinity.attention import attend
+from mug.affinity.inliers import inlier_score
+from mug.affinity.windowed import topk_attend
 
 
 class Case(NamedTuple):

@@ -20,16 +20,16 @@ from pathlib import Path
 import numpy as np
 
 from agnn_head.checkpoint import load_weights
-from downstream.annotated import hold_out
 from downstream.data.kinds import open_dataset
 from downstream.finetune import FinetuneOptions, finetune
-from downstream.graph_segment import GraphConfig, as_trained, segment_by_graph
 from downstream.metrics.boundary import f_measure
 from downstream.metrics.region import jaccard
-from downstream.pseudo import pseudo_annotations
-from mug.files import atomic_path
-from mug.masks import VOID
-from mug.options import parse
+from downstream.systems.agnn import GraphConfig, as_trained, segment_by_graph
+from downstream.training.annotated import hold_out
+from downstream.training.pseudo import pseudo_annotations
+from mug.command.options import parse
+from mug.media.files import atomic_path
+from mug.media.masks import VOID
 
 VARIANTS: Mapping[str, tuple[str, ...]] = {
     "AGNN on pretrained phi": (),

@@ -21,16 +21,16 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from downstream.backbones import OURS, open_backbone
+from downstream.backbones.by_name import OURS, open_backbone
 from downstream.calibrate import Recorder
 from downstream.metrics.region import jaccard
 from downstream.one_shot.motion import whole_video
 from downstream.one_shot.propagator import Propagator
 from downstream.one_shot.protocols import PRESETS
+from mug.media.video import Video, find_videos
 from mug.priors import motion_prior
-from mug.progress import track
-from mug.synth import load_textures, synthetic_video
-from mug.video import Video, find_videos
+from mug.run.progress import track
+from mug.synth.videos import load_textures, synthetic_video
 
 Clip = tuple[np.ndarray, np.ndarray]
 """Frames (T, H, W, 3) uint8 RGB and their masks (T, H, W) uint8."""

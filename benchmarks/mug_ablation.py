@@ -24,23 +24,23 @@ import cv2
 import numpy as np
 from one_shot_baselines import score as score_one_shot
 
+from downstream.backbones.features import phi_features
 from downstream.calibrate import best_temperature, calibration_clips, score_temperatures
 from downstream.data.kinds import open_dataset
-from downstream.features import phi_features
 from downstream.metrics.region import jaccard
 from downstream.one_shot.propagator import Propagator
 from downstream.one_shot.protocols import PRESETS
-from downstream.sight import MugSight
-from downstream.zero_shot import ZeroShotConfig
+from downstream.zero_shot.main_object import ZeroShotConfig
+from downstream.zero_shot.sight import MugSight
 from mug.checkpoint import load_weights
-from mug.files import atomic_path
-from mug.masks import VOID
-from mug.options import parse
+from mug.command.options import parse
+from mug.media.files import atomic_path
+from mug.media.masks import VOID
+from mug.media.refine import Refinement, refine
+from mug.media.video import Video, find_videos
 from mug.priors import PRIORS
-from mug.progress import track
-from mug.refine import Refinement, refine
-from mug.runtime import RunFolder, claim
-from mug.video import Video, find_videos
+from mug.run.folder import RunFolder, claim
+from mug.run.progress import track
 from pretrain.options import FREE_KEYS, PretrainOptions
 from pretrain.prior_cache import Kind, cache_priors
 from pretrain.train import pretrain

@@ -17,9 +17,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from downstream.backbones.device import choose_device
+from downstream.backbones.features import Extractor, PhiFeatures, lab_features, untrained_phi
 from downstream.calibrate import best_temperature, calibration_clips, score_temperatures
-from downstream.device import choose_device
-from downstream.features import Extractor, PhiFeatures, lab_features, untrained_phi
 from downstream.metrics.boundary import f_measure
 from downstream.metrics.region import jaccard
 from downstream.one_shot.propagator import Propagator
@@ -27,9 +27,9 @@ from downstream.one_shot.protocols import PRESETS
 from downstream.propagate import annotation, first_mask
 from mug.backbone import BackboneConfig
 from mug.checkpoint import load_weights
-from mug.masks import VOID, read_mask
-from mug.progress import track
-from mug.video import Video, find_videos
+from mug.media.masks import VOID, read_mask
+from mug.media.video import Video, find_videos
+from mug.run.progress import track
 
 Scores = dict[str, tuple[float, float]]
 """Mean J and F of each sequence."""

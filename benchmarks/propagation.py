@@ -21,7 +21,7 @@ import torch.nn.functional as F
 from peak_memory import peak_memory
 from torch import Tensor
 
-from downstream.backbones import named_network
+from downstream.backbones.by_name import named_network
 from downstream.one_shot.propagator import Propagator, fit_frame
 from downstream.one_shot.protocols import PRESETS
 

@@ -29,7 +29,7 @@ from scipy import ndimage
 
 from downstream.data.dataset import frame_files
 from downstream.data.kinds import open_dataset
-from downstream.score_davis import cores, score
+from downstream.scoring.davis import cores, score
 
 Dilation = Callable[[np.ndarray, np.ndarray], np.ndarray]
 

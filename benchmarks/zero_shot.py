@@ -15,18 +15,18 @@ from pathlib import Path
 
 import numpy as np
 
+from downstream.backbones.device import choose_device
 from downstream.data.dataset import Annotation
 from downstream.data.kinds import open_dataset
-from downstream.device import choose_device
 from downstream.metrics.boundary import f_measure
 from downstream.metrics.region import jaccard
-from downstream.zero_shot import ZeroShotConfig, segment_video
+from downstream.zero_shot.main_object import ZeroShotConfig, segment_video
 from mug.checkpoint import load_weights
-from mug.masks import VOID
+from mug.media.masks import VOID
+from mug.media.refine import refine
+from mug.media.video import Video, find_videos
 from mug.priors import PRIORS
-from mug.progress import track
-from mug.refine import refine
-from mug.video import Video, find_videos
+from mug.run.progress import track
 
 Maps = Callable[[Video], Iterable[np.ndarray]]
 Scores = dict[str, tuple[float, float]]

@@ -10,18 +10,18 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from downstream.backbones import OURS, TEMPERATURE_KEY, open_backbone
-from downstream.device import choose_device
-from downstream.features import Extractor, PhiFeatures
-from downstream.lattice import cells_of
+from downstream.backbones.by_name import OURS, TEMPERATURE_KEY, open_backbone
+from downstream.backbones.device import choose_device
+from downstream.backbones.features import Extractor, PhiFeatures
+from downstream.backbones.lattice import cells_of
 from downstream.metrics.region import jaccard
 from downstream.one_shot.propagator import Propagator
 from downstream.one_shot.protocols import PRESETS, Preset, PropagationConfig
 from mug.checkpoint import load_weights, save_weights
 from mug.errors import InputError
-from mug.masks import VOID
-from mug.progress import track
-from mug.synth import synthetic_video
+from mug.media.masks import VOID
+from mug.run.progress import track
+from mug.synth.videos import synthetic_video
 
 TEMPERATURES = (1e-5, 3e-5, 1e-4, 3e-4, 1e-3, 2e-3, 5e-3, 0.01, 0.02, 0.035, 0.05, 0.07, 0.1, 0.2)
 """What is tried. Features differ by orders of magnitude in how far apart their similarities lie."""

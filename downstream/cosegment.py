@@ -14,14 +14,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from downstream.cut import expected_cut
-from downstream.device import choose_device
-from downstream.graph_segment import is_calibrated, trained_side
-from downstream.groups import Group, find_groups
+from downstream.backbones.device import choose_device
+from downstream.data.groups import Group, find_groups
+from downstream.systems.agnn import is_calibrated, trained_side
+from downstream.zero_shot.cut import expected_cut
 from mug.errors import InputError
-from mug.files import prepare_output
-from mug.masks import write_mask
-from mug.progress import track
+from mug.media.files import prepare_output
+from mug.media.masks import write_mask
+from mug.run.progress import track
 
 
 class GraphNetwork(Protocol):

@@ -17,19 +17,25 @@ from typing import Any, NamedTuple
 
 import torch
 
-from downstream.demo_page import COMPETITORS, Folders, write_demo_page
-from downstream.features import untrained_phi
+from downstream.backbones.features import untrained_phi
+from downstream.pages.demo import COMPETITORS, Folders, write_demo_page
 from downstream.report import read_json
 from mug.checkpoint import load_weights, save_weights
 from mug.cli import main
 from mug.errors import InputError
-from mug.files import atomic_path, prepare_output
-from mug.video import find_videos
+from mug.media.files import atomic_path, prepare_output
+from mug.media.video import find_videos
 
 CONFIG = Path(__file__).resolve().parent.parent / "configs" / "pretrain" / "demo.yaml"
 RECORD = "demo.json"
 """What was done already, how long it took, and how."""
-PRELOADED = ("downstream.demo", "downstream.calibrate", "downstream.propagate", "downstream.segment", "mug.options")
+PRELOADED = (
+    "downstream.demo",
+    "downstream.calibrate",
+    "downstream.propagate",
+    "downstream.segment",
+    "mug.command.options",
+)
 """Modules that are imported once for all commands; with what they import they take seconds."""
 
 

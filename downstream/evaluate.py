@@ -10,15 +10,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from downstream.compare import compare, comparison_table, names_of
 from downstream.data.dataset import Kind
-from downstream.report_protocol import report_table, score_by_report
-from downstream.score_davis import cores, score_results
-from downstream.score_groups import groups_table, score_groups
-from downstream.tables import FORMATS, Table, davis_table, missing_in_words, show
-from downstream.unsupervised import score_unsupervised, unsupervised_table
+from downstream.scoring.compare import compare, comparison_table, names_of
+from downstream.scoring.davis import cores, score_results
+from downstream.scoring.groups import groups_table, score_groups
+from downstream.scoring.report_protocol import report_table, score_by_report
+from downstream.scoring.tables import FORMATS, Table, davis_table, missing_in_words, show
+from downstream.scoring.unsupervised import score_unsupervised, unsupervised_table
 from mug.errors import InputError
-from mug.files import atomic_path, require_free_disk
+from mug.media.files import atomic_path, require_free_disk
 
 WEIGHTS_TASKS = ("retrieval", "probe")
 """Tasks that look at weights instead of results."""
@@ -122,7 +122,7 @@ def _score_davis(options: EvaluateOptions, preds: list[Path]) -> tuple[dict[str,
 
 
 def _measure_weights(options: EvaluateOptions, preds: list[Path]) -> tuple[dict[str, Any], Table]:
-    from downstream.measure_weights import measure_probe, measure_retrieval
+    from downstream.scoring.weights import measure_probe, measure_retrieval
 
     if preds:
         raise InputError(f"--pred: --task {options.task} measures weights, not results; leave it out")

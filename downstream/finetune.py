@@ -20,31 +20,31 @@ from agnn_head.calibration import to_probabilities
 from agnn_head.checkpoint import load_deeplab, load_phi, save_weights
 from agnn_head.loss import weighted_bce
 from agnn_head.model import AGNN, AGNNConfig
-from downstream.annotated import Annotated, check_stills, foreground_shares, hold_out, open_annotated, saliency_images
 from downstream.data.dataset import Kind
-from downstream.finetune_log import Log, draw
-from downstream.pseudo import pseudo_annotations
-from downstream.samples import SampleOptions, Samples, collate, grid_target
+from downstream.training.annotated import (
+    Annotated,
+    check_stills,
+    foreground_shares,
+    hold_out,
+    open_annotated,
+    saliency_images,
+)
+from downstream.training.log import Log, draw
+from downstream.training.pseudo import pseudo_annotations
+from downstream.training.samples import SampleOptions, Samples, collate, grid_target
 from mug.checkpoint import packaged_weights
 from mug.errors import InputError, RunError
 from mug.norm import BatchNorm
-from mug.optimise import (
+from mug.run.checkpoints import Checkpoints
+from mug.run.engine import Engine, launch
+from mug.run.folder import RunFolder, claim, commit_of, to_plain, write_text
+from mug.run.optimise import (
     KeyBatches,
     OptimiserOptions,
     ScheduleOptions,
     build_optimiser,
     learning_rate,
     set_learning_rate,
-)
-from mug.runtime import (
-    Checkpoints,
-    Engine,
-    RunFolder,
-    claim,
-    commit_of,
-    launch,
-    to_plain,
-    write_text,
 )
 
 if TYPE_CHECKING:

@@ -10,19 +10,19 @@ from typing import NamedTuple
 
 import numpy as np
 
-from downstream.backbones import OURS, Backbone, open_backbone
+from downstream.backbones.by_name import OURS, Backbone, open_backbone
+from downstream.backbones.device import choose_device
 from downstream.data.dataset import Dataset, Kind
 from downstream.data.kinds import find_dataset, open_dataset, open_videos
-from downstream.device import choose_device
 from downstream.one_shot.motion import whole_video
 from downstream.one_shot.propagator import Propagator
 from downstream.one_shot.protocols import LEFT_TO_THE_WEIGHTS, PRESETS, Preset, Witnesses, check_temperature
 from mug.errors import InputError
-from mug.files import prepare_output
-from mug.masks import VOID, read_mask, write_mask
-from mug.overlay import OverlayWriter
-from mug.progress import track
-from mug.video import Video
+from mug.media.files import prepare_output
+from mug.media.masks import VOID, read_mask, write_mask
+from mug.media.overlay import OverlayWriter
+from mug.media.video import Video
+from mug.run.progress import track
 
 
 @dataclass

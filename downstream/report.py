@@ -14,13 +14,13 @@ import numpy as np
 import yaml
 from PIL import Image
 
-from downstream.compare_page import comparison_parts, is_comparison
 from downstream.data.dataset import frame_files, sequence_folders
-from downstream.label_page import label_parts
-from downstream.mask_pictures import draw, videos_by_name
-from downstream.page import charts, check_page, curve, heading, paragraph, picture, strip, table, write_page
+from downstream.pages.compare import comparison_parts, is_comparison
+from downstream.pages.html import charts, check_page, curve, heading, paragraph, picture, strip, table, write_page
+from downstream.pages.labels import label_parts
+from downstream.pages.mask_pictures import draw, videos_by_name
 from mug.errors import InputError
-from mug.video import Video
+from mug.media.video import Video
 
 SEQUENCES = 12
 """At most so many sequences are shown in pictures; tables hold all."""
@@ -79,7 +79,7 @@ def run_parts(run: Path) -> list[str]:
         *picture_parts(run / "pictures"),
     ]
     if finetuned:
-        from downstream.graph_page import graph_parts  # brings torch, which no other page waits for
+        from downstream.pages.graph import graph_parts  # brings torch, which no other page waits for
 
         parts += graph_parts(run, config)
     return parts

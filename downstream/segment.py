@@ -11,24 +11,24 @@ from typing import Literal
 import numpy as np
 import torch
 
-from downstream.backbones import OURS, open_backbone, suited_temperature
+from downstream.backbones.by_name import OURS, open_backbone, suited_temperature
+from downstream.backbones.device import choose_device
 from downstream.data.dataset import Kind
 from downstream.data.kinds import open_videos
-from downstream.device import choose_device
-from downstream.graph_segment import GraphConfig, as_trained, segment_by_graph
-from downstream.instances import Carrier, InstanceConfig, Instances
+from downstream.instances.tracks import Carrier, InstanceConfig, Instances
 from downstream.one_shot.motion import whole_video
 from downstream.one_shot.propagator import Propagator
 from downstream.one_shot.protocols import PRESETS, check_temperature
-from downstream.zero_shot import ZeroShotConfig, check_config, segment_video, segment_video_by
+from downstream.systems.agnn import GraphConfig, as_trained, segment_by_graph
+from downstream.zero_shot.main_object import ZeroShotConfig, check_config, segment_video, segment_video_by
 from mug.checkpoint import load_weights
 from mug.errors import InputError
-from mug.files import prepare_output
-from mug.masks import write_mask, write_soft
-from mug.overlay import OverlayWriter
-from mug.progress import track
-from mug.refine import Refinement, refine, require_crf
-from mug.video import Video
+from mug.media.files import prepare_output
+from mug.media.masks import write_mask, write_soft
+from mug.media.overlay import OverlayWriter
+from mug.media.refine import Refinement, refine, require_crf
+from mug.media.video import Video
+from mug.run.progress import track
 
 ASIDE = ("raw", "soft")
 """Folders of OUT that hold what else is kept, sequence by sequence; no video may be called so."""

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 import mug
 from mug.backbone import BackboneConfig, Phi
 from mug.errors import InputError
-from mug.files import atomic_path
+from mug.media.files import atomic_path
 from mug.model import ModelConfig, MuG
 
 PACKAGED = Path(__file__).parent / "weights"

@@ -28,10 +28,10 @@ class Command(NamedTuple):
 
 COMMANDS = (
     Command("demo", "downstream.demo:demo", "the whole way on synthetic videos, ending in one HTML page"),
-    Command("synth", "mug.synth:synth", "write synthetic videos with masks in DAVIS layout", ("out",)),
+    Command("synth", "mug.synth.videos:synth", "write synthetic videos with masks in DAVIS layout", ("out",)),
     Command(
         "synth-groups",
-        "mug.synth_groups:synth_groups",
+        "mug.synth.groups:synth_groups",
         "write groups of images that share an object",
         ("out",),
     ),
@@ -44,7 +44,7 @@ COMMANDS = (
     Command("cosegment", "downstream.cosegment:cosegment", "masks of what the images of a group share", ("images",)),
     Command("evaluate", "downstream.evaluate:evaluate", "J, F, T, recall and decay of result masks"),
     Command("report", "downstream.report:report", "one self-contained HTML page of a run or of results", ("run",)),
-    Command("doctor", "mug.doctor:doctor", "say what is wrong with the installation"),
+    Command("doctor", "mug.command.doctor:doctor", "say what is wrong with the installation"),
 )
 
 
@@ -127,8 +127,8 @@ def run(command: Command, arguments: Sequence[str]) -> None:
         function()  # so that `mug doctor` runs where every package is missing
         return
     with _explained(command):
-        from mug.options import options_type, parse  # brings jsonargparse, which `mug --help` does not wait for
-        from mug.preflight import preflight
+        from mug.command.options import options_type, parse  # brings jsonargparse, which `mug --help` does not wait for
+        from mug.command.preflight import preflight
     options = parse(f"mug {command.name}", options_type(function), command.positional, arguments, function.__doc__)
     preflight(options)
     function(options)

@@ -16,10 +16,10 @@ from torch import Tensor
 
 from mug.backbone import Features
 from mug.errors import InputError
+from mug.media.video import Video, fit_size
 from mug.model import MuG
 from mug.precision import widen
-from mug.progress import track
-from mug.video import Video, fit_size
+from mug.run.progress import track
 
 CLIPS = 4
 """Clips that a video is cut into, of equal length."""

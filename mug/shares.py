@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
-from mug.processes import mean_over_processes
+from mug.run.processes import mean_over_processes
 
 FAINT = 0.01
 """A term with a smaller share teaches next to nothing."""

@@ -14,11 +14,11 @@ from torch import Tensor
 from mug.backbone import Features
 from mug.errors import InputError
 from mug.grid import enlarge
-from mug.masks import read_soft, write_soft
+from mug.media.masks import read_soft, write_soft
+from mug.media.refine import Refinement, recut, refine
+from mug.media.video import read_frame
 from mug.model import MuG
-from mug.progress import track
-from mug.refine import Refinement, recut, refine
-from mug.video import read_frame
+from mug.run.progress import track
 from pretrain.options import LabelOptions
 from pretrain.videos import TrainingVideo
 

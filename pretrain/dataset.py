@@ -14,9 +14,9 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from mug.errors import InputError
-from mug.masks import read_soft
+from mug.media.masks import read_soft
+from mug.media.video import read_frame
 from mug.model import Batch
-from mug.video import read_frame
 from pretrain.augment import CANVAS, Changes, boxes, draw_changes, render
 from pretrain.sampling import SampleOptions, draw_frames
 from pretrain.videos import TrainingVideo

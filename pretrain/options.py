@@ -10,11 +10,11 @@ from mug.backbone import Phi
 from mug.checkpoint import load_torchvision
 from mug.errors import InputError
 from mug.granularity.short_term import patch_size
+from mug.media.refine import Refinement
 from mug.model import LossWeights, ModelConfig
-from mug.networks import IMAGENET
-from mug.optimise import OptimiserOptions, ScheduleOptions
-from mug.refine import Refinement
-from mug.runtime import Engine
+from mug.networks.named import IMAGENET
+from mug.run.engine import Engine
+from mug.run.optimise import OptimiserOptions, ScheduleOptions
 from pretrain.prior_cache import CLASSIFIED, Kind, require_binary, require_classifier
 from pretrain.sampling import SampleOptions
 

@@ -11,9 +11,9 @@ from PIL import Image
 from torch import Tensor
 
 from mug.backbone import Features
-from mug.files import atomic_path
 from mug.granularity.short_term import patch_size, short_term_loss
 from mug.grid import enlarge
+from mug.media.files import atomic_path
 from mug.model import Batch, MuG
 
 SAMPLES = 4

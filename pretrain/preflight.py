@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 
 from mug.errors import InputError
-from mug.files import require_free_disk
+from mug.media.files import require_free_disk
 from mug.model import Batch, MuG
-from mug.runtime import free_memory
+from mug.run.engine import free_memory
 from pretrain.bootstrap import label_frames
 from pretrain.options import PretrainOptions
 from pretrain.videos import VideoIndex, in_words

@@ -16,13 +16,13 @@ from typing import Any, Literal, get_args
 import numpy as np
 
 from mug.errors import InputError
-from mug.files import atomic_path, require_free_disk
-from mug.masks import write_soft
-from mug.networks import IMAGENET
+from mug.media.files import atomic_path, require_free_disk
+from mug.media.masks import write_soft
+from mug.media.refine import Refinement, refine
+from mug.media.video import Video
+from mug.networks.named import IMAGENET
 from mug.priors import PRIORS, Prior
-from mug.progress import track
-from mug.refine import Refinement, refine
-from mug.video import Video
+from mug.run.progress import track
 from pretrain.videos import VideoIndex, in_words
 
 Kind = Literal["motion", "saliency", "manifold-ranking", "cam", "motion-cam"]
@@ -106,7 +106,7 @@ def cache_priors(
         folder: Where the maps go.
         kind: Which prior.
         stride: Frames 0, stride, 2 stride, ... get a map.
-        classifier: Of `cam` and `motion-cam`, see `mug.classifier.open_classifier`.
+        classifier: Of `cam` and `motion-cam`, see `mug.networks.classifier.open_classifier`.
         weights: Its state dict, where it does not bring its own.
         refinement: Sharpens each map by its frame.
         binary: Whether maps are cut at one half, after refinement (MuG Eq. 2: Q in {0, 1}).
@@ -147,7 +147,7 @@ def require_classifier(classifier: str, weights: Path | None) -> None:
     Raises:
         InputError: it or its weights are missing or cannot be used.
     """
-    from mug.classifier import open_classifier
+    from mug.networks.classifier import open_classifier
 
     open_classifier(classifier, weights)
 
@@ -195,7 +195,7 @@ def _cache_video(
 def _cam(
     video: Video, wanted: Sequence[int] | None, classifier: str, weights: Path | None, moving: bool
 ) -> Iterator[np.ndarray]:
-    from mug.classifier import open_classifier
+    from mug.networks.classifier import open_classifier
     from mug.priors.cam import cam_prior
 
     return cam_prior(video, wanted, open_classifier(classifier, weights), moving)

@@ -18,22 +18,15 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from mug.checkpoint import load_torchvision, save_weights
+from mug.command.preflight import preflight
 from mug.errors import RunError
 from mug.model import Batch, LossWeights, MuG
-from mug.optimise import KeyBatches, boundaries, build_optimiser, learning_rate, set_learning_rate
-from mug.preflight import preflight
 from mug.retrieval import retrieval
-from mug.runtime import (
-    Checkpoints,
-    MetricsLog,
-    ProgressLine,
-    RunFolder,
-    claim,
-    commit_of,
-    launch,
-    open_events,
-    to_plain,
-)
+from mug.run.checkpoints import Checkpoints
+from mug.run.engine import launch
+from mug.run.folder import RunFolder, claim, commit_of, to_plain
+from mug.run.log import MetricsLog, ProgressLine, open_events
+from mug.run.optimise import KeyBatches, boundaries, build_optimiser, learning_rate, set_learning_rate
 from mug.shares import FAINT
 from pretrain import pictures
 from pretrain.bootstrap import Relabelling, label_weights, relabel, require_labels

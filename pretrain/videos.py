@@ -16,9 +16,9 @@ from typing import Any, overload
 from PIL import Image
 
 from mug.errors import InputError
-from mug.files import atomic_path, natural_key, require_free_disk
-from mug.progress import track
-from mug.video import FILE_SUFFIXES, FRAME_SUFFIXES, FrameFolder, VideoFile, has_jpeg_end
+from mug.media.files import atomic_path, natural_key, require_free_disk
+from mug.media.video import FILE_SUFFIXES, FRAME_SUFFIXES, FrameFolder, VideoFile, has_jpeg_end
+from mug.run.progress import track
 from pretrain.sampling import CLIP_WINDOW
 
 FORMAT = 3

@@ -11,9 +11,9 @@ from typing import ClassVar, Literal
 import numpy as np
 
 from mug.errors import InputError
-from mug.files import natural_key
-from mug.masks import VOID, read_binary, read_mask
-from mug.video import FrameFolder, Video
+from mug.media.files import natural_key
+from mug.media.masks import VOID, read_binary, read_mask
+from mug.media.video import FrameFolder, Video
 
 Kind = Literal[
     "davis16", "davis17", "davis17-unsupervised", "youtube-vos", "youtube-objects", "fbms", "segtrack", "folder"

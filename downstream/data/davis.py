@@ -27,9 +27,9 @@ from downstream.data.dataset import (
 )
 from downstream.data.splits import read_split
 from mug.errors import InputError
-from mug.masks import read_mask
-from mug.video import FrameFolder, Video, find_videos
-from mug.video import frame_files as image_files
+from mug.media.masks import read_mask
+from mug.media.video import FrameFolder, Video, find_videos
+from mug.media.video import frame_files as image_files
 
 LEVELS = ("480p", "Full-Resolution", "1080p")
 """Resolutions that DAVIS is published in; where several are there, the first is taken."""

@@ -19,7 +19,7 @@ import numpy as np
 from downstream.data.dataset import Annotation, Dataset, frame_files, open_frames, sequence_folders, subfolders
 from downstream.data.fbms_definition import Definition, read_definition
 from mug.errors import InputError
-from mug.video import FRAME_SUFFIXES, FrameFolder
+from mug.media.video import FRAME_SUFFIXES, FrameFolder
 
 _TRAIN = """
     bear01 bear02 cars2 cars3 cars6 cars7 cars8 cars9 cats02 cats04 cats05 cats07 ducks01 horses01 horses03 horses06

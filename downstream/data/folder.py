@@ -7,7 +7,7 @@ from pathlib import Path
 
 from downstream.data.dataset import Annotation, Dataset, frame_files, open_frames, subfolders
 from mug.errors import InputError
-from mug.video import FRAME_SUFFIXES, FrameFolder, Video, find_videos
+from mug.media.video import FRAME_SUFFIXES, FrameFolder, Video, find_videos
 
 MASKS = "masks"
 

@@ -13,7 +13,7 @@ from downstream.data.segtrack import SegTrack
 from downstream.data.youtube_objects import YouTubeObjects
 from downstream.data.youtube_vos import YouTubeVOS
 from mug.errors import InputError
-from mug.video import Video, find_videos
+from mug.media.video import Video, find_videos
 
 # in the order in which they are recognised: a folder `Annotations` is DAVIS only if it is nothing more particular
 KINDS: tuple[type[Dataset], ...] = (

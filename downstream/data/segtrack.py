@@ -14,9 +14,9 @@ import numpy as np
 from downstream.data.dataset import Annotation, Dataset, frame_files, open_frames, some, subfolders
 from downstream.data.splits import read_split
 from mug.errors import InputError
-from mug.masks import read_binary
-from mug.video import FRAME_SUFFIXES, FrameFolder
-from mug.video import frame_files as image_files
+from mug.media.masks import read_binary
+from mug.media.video import FRAME_SUFFIXES, FrameFolder
+from mug.media.video import frame_files as image_files
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,7 @@ from downstream.data.dataset import (
     subfolders,
 )
 from mug.errors import InputError
-from mug.video import FRAME_SUFFIXES, FrameFolder
+from mug.media.video import FRAME_SUFFIXES, FrameFolder
 
 CLASSES = ("aeroplane", "bird", "boat", "car", "cat", "cow", "dog", "horse", "motorbike", "train")
 _FLAT = re.compile(rf"({'|'.join(CLASSES)}|airplane)[-_]?\d{{4}}([-_]\d+)*")

@@ -14,9 +14,9 @@ import numpy as np
 
 from downstream.data.dataset import Annotation, Dataset, first_masks_alone, frame_files, open_frames
 from mug.errors import InputError
-from mug.files import natural_key
-from mug.masks import VOID
-from mug.video import FrameFolder
+from mug.media.files import natural_key
+from mug.media.masks import VOID
+from mug.media.video import FrameFolder
 
 PARTS = ("train", "valid", "test")
 META = "meta.json"

@@ -8,8 +8,8 @@ import cv2
 import numpy as np
 from torch import Tensor
 
-from downstream.colour import colours
-from downstream.lattice import EVEN, Lattice
+from downstream.backbones.colour import colours
+from downstream.backbones.lattice import EVEN, Lattice
 
 STRIDE = 2
 """Pixels at working size between those that are looked at."""

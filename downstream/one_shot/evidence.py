@@ -22,7 +22,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from downstream.lattice import EVEN, Lattice
+from downstream.backbones.lattice import EVEN, Lattice
 from downstream.one_shot.appearance import Appearance
 from downstream.one_shot.motion import Motion, Past
 from downstream.one_shot.protocols import Witnesses

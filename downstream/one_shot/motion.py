@@ -7,9 +7,9 @@ from collections.abc import Callable
 
 import numpy as np
 
+from mug.media.video import Video
 from mug.priors.motion import WORKING_SIDE, Look, agree, finish, look, motion_prior
 from mug.priors.superpixels import shrink
-from mug.video import Video
 
 Motion = Callable[[np.ndarray], np.ndarray]
 """Called with each frame, HWC uint8 RGB, in turn; gives its soft foreground map, HW uint8, 128 where undecided."""

@@ -15,15 +15,15 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
-from downstream.features import Extractor
-from downstream.lattice import EVEN, Lattice, cells_of
+from downstream.backbones.features import Extractor
+from downstream.backbones.lattice import EVEN, Lattice, cells_of
 from downstream.one_shot.evidence import Seen, gather
 from downstream.one_shot.motion import Motion
 from downstream.one_shot.protocols import PropagationConfig
-from mug.affinity import topk_attend
+from mug.affinity.windowed import topk_attend
 from mug.errors import InputError
-from mug.masks import VOID
-from mug.refine import refine
+from mug.media.masks import VOID
+from mug.media.refine import refine
 
 
 class Propagator:
@@ -34,7 +34,7 @@ class Propagator:
             features, or at working size where evidence joined them. `likely` gives them at any size.
 
     Example:
-        >>> from downstream.features import lab_features
+        >>> from downstream.backbones.features import lab_features
         >>> from downstream.one_shot.protocols import PRESETS
         >>> propagator = Propagator(lab_features, PRESETS["mug"])
         >>> frame = np.zeros((32, 48, 3), np.uint8)

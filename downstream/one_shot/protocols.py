@@ -37,8 +37,8 @@ class PropagationConfig:
     """Whether features are L2-normalised over channels before they are compared."""
     cells: Literal["even", "backbone"] = "even"
     """Where cells lie in the frame: as if they shared it evenly, as all released code has it whatever its network, or
-    where the backbone says (`downstream.lattice`). A shift that labels make on their way to the cells they make back on
-    their way to pixels; the preset `mug` lost J on real video where there was none."""
+    where the backbone says (`downstream.backbones.lattice`). A shift that labels make on their way to the cells they
+    make back on their way to pixels; the preset `mug` lost J on real video where there was none."""
 
     # --- the memory ---
     frames: int = 7

@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 import torch
 
-from downstream.features import Extractor
+from downstream.backbones.features import Extractor
 from downstream.one_shot.motion import Motion
 from downstream.one_shot.propagator import Propagator
 from downstream.one_shot.protocols import PropagationConfig

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from mug.backbone import TRUNK_CHANNELS
 from mug.precision import widen
-from mug.processes import share_of_mean
+from mug.run.processes import share_of_mean
 
 
 class FrameHead(nn.Module):

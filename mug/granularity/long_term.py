@@ -7,10 +7,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from mug.affinity import inlier_score, inlier_share
+from mug.affinity.inliers import inlier_score, inlier_share
 from mug.grid import compose, warp_cells
 from mug.norm import BatchNorm
-from mug.processes import first_row, gather, share_of_mean
+from mug.run.processes import first_row, gather, share_of_mean
 
 GRID = 16
 """Side of the grid to which kappa's correlation is pooled; its two convolutions and linear layer expect it."""

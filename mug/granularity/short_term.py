@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from mug.backbone import Phi
 from mug.norm import running_statistics_kept
-from mug.processes import first_row, gather, share_of_mean
+from mug.run.processes import first_row, gather, share_of_mean
 
 PATCHES_TO_A_SIDE = 4
 """A 64 px patch of a 256 px frame (MuG Sec. 3.2), and in proportion at other sizes."""

@@ -6,11 +6,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mug.affinity import attend
+from mug.affinity.attention import attend
 from mug.backbone import VALUE_CHANNELS
 from mug.norm import BatchNorm
 from mug.precision import widen
-from mug.processes import first_row, gather
+from mug.run.processes import first_row, gather
 
 GLOBAL_CHANNELS = 2 * VALUE_CHANNELS
 

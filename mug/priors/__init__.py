@@ -10,10 +10,10 @@ from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
+from mug.media.video import Video
 from mug.priors.manifold_ranking import manifold_ranking_prior
 from mug.priors.motion import motion_prior
 from mug.priors.saliency import saliency_prior
-from mug.video import Video
 
 Prior = Callable[[Video, Sequence[int] | None], Iterator[np.ndarray]]
 

@@ -9,10 +9,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from mug.classifier import Classifier
+from mug.media.video import Video
+from mug.networks.classifier import Classifier
 from mug.priors.consensus import unit_range
 from mug.priors.motion import Look, agreed_maps
-from mug.video import Video
 
 VOTING_SIDE = 224
 """Shorter side of the frames that say what the video shows: what classifiers are trained at, and surest at."""

@@ -6,9 +6,9 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
+from mug.media.video import Video
 from mug.priors.consensus import adaptive_level, bend, to_bytes, unit_range
 from mug.priors.superpixels import Superpixels, shrink, superpixels
-from mug.video import Video
 
 WORKING_SIDE = 160
 """Shorter side that frames are shrunk to: so few superpixels do not need more."""

@@ -10,10 +10,10 @@ from scipy import sparse
 from scipy.sparse.csgraph import dijkstra
 from scipy.spatial import cKDTree
 
+from mug.media.video import Video
 from mug.priors.consensus import bend, by_frame, chunks, colour_model, otsu, scale_top, to_bytes
 from mug.priors.saliency import centre_prior, saliency
 from mug.priors.superpixels import Superpixels, shrink, superpixels
-from mug.video import Video
 
 WORKING_SIDE = 240
 """Shorter side that frames are shrunk to."""

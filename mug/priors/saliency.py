@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
+from mug.media.video import Video
 from mug.priors.consensus import (
     adaptive_level,
     bend,
@@ -19,7 +20,6 @@ from mug.priors.consensus import (
 )
 from mug.priors.manifold_ranking import cut_frame, pairwise, ranking_matrix
 from mug.priors.superpixels import Superpixels
-from mug.video import Video
 
 LIKE_COLOUR = 10.0
 """Distance in CIE Lab up to which a region counts as one (sigma_clr of Zhu et al.)."""

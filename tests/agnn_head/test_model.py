@@ -11,7 +11,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from agnn_head.embedding import EmbeddingConfig
 from agnn_head.loss import weighted_bce
 from agnn_head.model import AGNN, AGNNConfig
-from mug import chunked_attention
+from mug.affinity import chunked as chunked_attention
 from mug.backbone import BackboneConfig
 from mug.errors import InputError
 

@@ -12,8 +12,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 import downstream.calibrate
+from downstream.backbones.features import lab_features
 from downstream.calibrate import Recorder, best_temperature, calibration_clip, score_temperatures
-from downstream.features import lab_features
 from downstream.one_shot.protocols import PRESETS
 from mug.backbone import BackboneConfig
 from mug.checkpoint import load_weights, save_weights

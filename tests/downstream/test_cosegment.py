@@ -16,9 +16,9 @@ from PIL import Image
 from torch import Tensor, nn
 
 from downstream.cosegment import cosegment_group, embed_group, subsets, to_mask
-from downstream.groups import find_groups
+from downstream.data.groups import find_groups
 from mug.cli import main
-from mug.masks import read_mask
+from mug.media.masks import read_mask
 
 CPU = torch.device("cpu")
 

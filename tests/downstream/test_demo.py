@@ -15,9 +15,9 @@ import torch
 
 from downstream import calibrate as calibration
 from downstream import demo as module
+from downstream.backbones.features import PhiFeatures
 from downstream.demo import QUICK, DemoOptions, demo, perform, script, take_up
-from downstream.demo_page import COMPETITORS, Folders, affinity, middle_cell
-from downstream.features import PhiFeatures
+from downstream.pages.demo import COMPETITORS, Folders, affinity, middle_cell
 from mug.backbone import BackboneConfig
 from mug.checkpoint import load_weights
 from mug.cli import main

@@ -21,14 +21,14 @@ from agnn_head.checkpoint import load_weights
 from agnn_head.embedding import EmbeddingConfig
 from agnn_head.model import AGNN, AGNNConfig
 from downstream import finetune as command
-from downstream.annotated import foreground_shares, hold_out, open_annotated
 from downstream.finetune import Trainee, carry, overlap
+from downstream.training.annotated import foreground_shares, hold_out, open_annotated
 from mug.backbone import BackboneConfig
 from mug.checkpoint import load_weights as load_mug
 from mug.checkpoint import save_weights as save_mug
 from mug.cli import main
+from mug.command.options import parse
 from mug.model import ModelConfig, MuG
-from mug.options import parse
 
 Squares = Callable[..., Path]
 CONFIGS = sorted(

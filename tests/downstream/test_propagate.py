@@ -13,19 +13,19 @@ import pytest
 import torch
 from PIL import Image
 
-import mug.video
-from downstream.backbones import open_backbone, suited_temperature
+import mug.media.video
+from downstream.backbones.by_name import open_backbone, suited_temperature
 from downstream.one_shot.motion import PAST
 from downstream.one_shot.propagator import Propagator
 from downstream.one_shot.protocols import PRESETS
 from mug.backbone import BackboneConfig
 from mug.checkpoint import save_weights
 from mug.cli import main
-from mug.masks import write_mask
+from mug.media.masks import write_mask
+from mug.media.overlay import OverlayWriter
+from mug.media.video import open_video
 from mug.model import ModelConfig, MuG
-from mug.overlay import OverlayWriter
 from mug.priors.consensus import CHUNK
-from mug.video import open_video
 
 FRAMES = Path("JPEGImages") / "480p"
 LABELS = Path("Annotations") / "480p"
@@ -171,8 +171,8 @@ def test_a_long_video_file_is_decoded_as_it_is_needed(
         most, decoded = max(most, len(alive)), decoded + 1
         return array
 
-    to_rgb = mug.video._to_rgb
-    monkeypatch.setattr(mug.video, "_to_rgb", watched)
+    to_rgb = mug.media.video._to_rgb
+    monkeypatch.setattr(mug.media.video, "_to_rgb", watched)
     common = ("--mask", "first.png", "--backbone", "quick_features:colours", "--out", tmp_path / "out")
     assert propagate(tmp_path / "long.mp4", *common, *arguments) == 0
     assert len(list((tmp_path / "out" / "long").iterdir())) == length

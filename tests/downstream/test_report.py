@@ -14,14 +14,14 @@ import pytest
 from PIL import Image
 
 from downstream.evaluate import EvaluateOptions, evaluate
-from downstream.label_page import initial_maps, renewed_areas
-from downstream.mask_pictures import draw
-from downstream.page import GENERATOR, LEFT, curve, nice_ticks, smooth, write_page
+from downstream.pages.html import GENERATOR, LEFT, curve, nice_ticks, smooth, write_page
+from downstream.pages.labels import initial_maps, renewed_areas
+from downstream.pages.mask_pictures import draw
 from downstream.report import ReportOptions, read_metrics, report
 from mug.cli import main
 from mug.errors import InputError
-from mug.masks import PALETTE, read_mask, write_mask, write_soft
-from mug.video import find_videos
+from mug.media.masks import PALETTE, read_mask, write_mask, write_soft
+from mug.media.video import find_videos
 
 Make = Callable[..., Path]
 

@@ -11,9 +11,9 @@ import torch
 
 from mug.backbone import BackboneConfig
 from mug.errors import InputError
+from mug.media.video import FrameFolder, Video
 from mug.model import ModelConfig, MuG
 from mug.retrieval import CLIPS, describe, retrieval, retrieve
-from mug.video import FrameFolder, Video
 
 
 @pytest.fixture(scope="module")

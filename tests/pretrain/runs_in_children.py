@@ -21,8 +21,8 @@ from PIL import Image
 
 from mug.backbone import BackboneConfig
 from mug.model import LossWeights, ModelConfig
-from mug.optimise import OptimiserOptions
-from mug.runtime import Engine
+from mug.run.engine import Engine
+from mug.run.optimise import OptimiserOptions
 from pretrain import bootstrap, prior_cache, train
 from pretrain.options import LabelOptions, PretrainOptions, WarmupOptions
 from pretrain.sampling import SampleOptions

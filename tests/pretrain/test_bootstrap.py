@@ -13,7 +13,7 @@ import torch
 from mug.backbone import BackboneConfig, Features
 from mug.errors import InputError
 from mug.granularity.frame import bootstrap_target
-from mug.masks import read_soft, write_soft
+from mug.media.masks import read_soft, write_soft
 from mug.model import ModelConfig, MuG
 from pretrain import bootstrap
 from pretrain.bootstrap import Relabelling, label_frames, label_path, label_weights, relabel, require_labels

@@ -14,7 +14,7 @@ from PIL import Image
 from torch.utils.data import DataLoader
 
 from mug.errors import InputError
-from mug.masks import write_soft
+from mug.media.masks import write_soft
 from pretrain.dataset import RawBatch, TrainingSamples, collate, load_sample
 from pretrain.sampling import SampleOptions
 from pretrain.videos import TrainingVideo

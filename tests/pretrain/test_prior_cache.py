@@ -10,9 +10,9 @@ import pytest
 
 from mug.cli import main
 from mug.errors import InputError
-from mug.masks import read_soft, write_soft
-from mug.refine import refine
-from mug.video import find_videos
+from mug.media.masks import read_soft, write_soft
+from mug.media.refine import refine
+from mug.media.video import find_videos
 from pretrain.bootstrap import require_labels
 from pretrain.prior_cache import PriorOptions, cache_priors, prior
 from pretrain.videos import VideoIndex
@@ -142,7 +142,7 @@ def test_a_place_for_maps_that_will_not_do_is_refused_before_videos_are_unpacked
 
 def test_motion_prior_on_real_video(real_data, tmp_path):
     """A guard against a prior that went wrong, far below what it reaches."""
-    from mug.masks import read_mask
+    from mug.media.masks import read_mask
 
     root = real_data / "davis16-dev"
     video = next(v for v in find_videos(root) if v.name == "camel")

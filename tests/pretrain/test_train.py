@@ -20,16 +20,18 @@ import torch
 import yaml
 from torch import Tensor
 
-from mug import bfloat16, runtime
 from mug.backbone import PRESETS
 from mug.checkpoint import load_weights
+from mug.command.options import parse
+from mug.command.preflight import preflight
 from mug.errors import InputError, RunError
-from mug.masks import read_soft
+from mug.media.masks import read_soft
 from mug.model import Batch, LossWeights, ModelConfig, MuG
-from mug.optimise import OptimiserOptions
-from mug.options import parse
-from mug.preflight import preflight
-from mug.runtime import Checkpoints, claim
+from mug.run import bfloat16
+from mug.run import engine as runtime
+from mug.run.checkpoints import Checkpoints
+from mug.run.folder import claim
+from mug.run.optimise import OptimiserOptions
 from pretrain import preflight as step_preflight
 from pretrain import train
 from pretrain.augment import draw_changes

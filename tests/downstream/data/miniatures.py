@@ -13,7 +13,7 @@ import numpy as np
 from PIL import Image
 
 from downstream.data.dataset import Dataset
-from mug.masks import PALETTE, VOID, write_mask
+from mug.media.masks import PALETTE, VOID, write_mask
 
 SIZE = 48, 64
 FRAMES = 7

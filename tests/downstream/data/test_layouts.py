@@ -10,12 +10,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from downstream.annotated import annotated_videos
 from downstream.data.dataset import Dataset
 from downstream.data.kinds import find_dataset, open_dataset, open_videos
+from downstream.training.annotated import annotated_videos
 from mug.cli import main
-from mug.masks import VOID
-from mug.video import find_videos
+from mug.media.masks import VOID
+from mug.media.video import find_videos
 from tests.downstream.data import miniatures
 from tests.downstream.data.miniatures import FRAMES, SPARSE, truth
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from mug.masks import read_mask, write_mask
+from mug.media.masks import read_mask, write_mask
 
 FRAMES = 6
 """Of each sequence."""

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from downstream.score_davis import score
+from downstream.scoring.davis import score
 from mug.errors import InputError
-from mug.masks import read_mask, write_mask
+from mug.media.masks import read_mask, write_mask
 from tests.downstream.evaluate.encodings import as_binary, as_bits, rewrite
 
 

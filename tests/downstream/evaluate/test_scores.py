@@ -16,10 +16,10 @@ from PIL import Image
 
 from downstream.evaluate import EvaluateOptions, evaluate
 from downstream.metrics.temporal import describe, instability
-from downstream.score_davis import score
+from downstream.scoring.davis import score
 from mug.cli import main
 from mug.errors import InputError
-from mug.masks import read_mask, write_mask
+from mug.media.masks import read_mask, write_mask
 from tests.downstream.evaluate.encodings import FRAMES, as_binary, as_bits, as_soft, rewrite
 
 Squares = Callable[..., Path]

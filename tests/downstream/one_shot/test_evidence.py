@@ -11,16 +11,16 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from downstream.colour import colours
+from downstream.backbones.colour import colours
 from downstream.one_shot import appearance, evidence
 from downstream.one_shot.appearance import Appearance
 from downstream.one_shot.evidence import Evidence, gather, overlap
 from downstream.one_shot.motion import Past, whole_video
 from downstream.one_shot.propagator import Propagator, labels_to_grid
 from downstream.one_shot.protocols import PRESETS, PropagationConfig
+from mug.media.video import Video
 from mug.priors import motion_prior
-from mug.synth import synthetic_video
-from mug.video import Video
+from mug.synth.videos import synthetic_video
 
 SIZE = (32, 48)
 

@@ -12,8 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from downstream.features import lab_features
-from downstream.lattice import Cells
+from downstream.backbones.features import lab_features
+from downstream.backbones.lattice import Cells
 from downstream.one_shot.propagator import Propagator, labels_to_grid
 from downstream.one_shot.protocols import PRESETS, PropagationConfig
 from mug.errors import InputError

@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from downstream.features import lab_features
+from downstream.backbones.features import lab_features
 from downstream.metrics.region import jaccard
 from downstream.one_shot import surest as module
 from downstream.one_shot.protocols import PRESETS

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from mug.affinity import inlier_share
+from mug.affinity.inliers import inlier_share
 from mug.granularity import long_term
 from mug.granularity.long_term import Kappa, known_warp_loss, long_term_loss
 

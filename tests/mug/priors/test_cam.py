@@ -12,10 +12,10 @@ import torchvision
 from PIL import Image
 from torch import Tensor
 
-from mug.classifier import Classifier, open_classifier
-from mug.networks import IMAGENET, IMAGENET_PACKAGE
+from mug.media.video import open_video
+from mug.networks.classifier import Classifier, open_classifier
+from mug.networks.named import IMAGENET, IMAGENET_PACKAGE
 from mug.priors.cam import CLASSES, as_image, cam_prior, class_activation, class_shares
-from mug.video import open_video
 
 
 @pytest.mark.parametrize("arch", ["resnet18", "densenet121"])

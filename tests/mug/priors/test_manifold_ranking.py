@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from mug.media.video import open_video
 from mug.priors.manifold_ranking import (
     ALPHA,
     COLOUR_SPREAD,
@@ -16,7 +17,6 @@ from mug.priors.manifold_ranking import (
     ranking_matrix,
 )
 from mug.priors.superpixels import Superpixels
-from mug.video import open_video
 
 GRID = Superpixels(np.arange(35, dtype=np.int16).reshape(5, 7), 35)
 LAB = np.random.default_rng(0).random((35, 3)) * 100

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from mug.media.video import Video, open_video
 from mug.priors import PRIORS
 from mug.priors.consensus import CHUNK
 from mug.priors.motion import Look, barrier, motion_prior, optical_flow, pass_on, time_links, without_camera
 from mug.priors.superpixels import Superpixels
-from mug.video import Video, open_video
 
 
 def _texture(rng: np.random.Generator, height: int, width: int, low: int, high: int) -> np.ndarray:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from mug.media.video import open_video
 from mug.priors.manifold_ranking import cut_frame
 from mug.priors.saliency import background, saliency, saliency_prior
-from mug.video import open_video
 
 
 def disc(height: int = 120, width: int = 160) -> tuple[np.ndarray, np.ndarray]:

@@ -1,0 +1,1 @@
+"""Any network as a feature extractor: ours, those of torchvision and timm, a function."""

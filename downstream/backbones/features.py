@@ -1,0 +1,87 @@
+"""What frames are compared by: phi's matching head, and the two baselines it has to beat."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable
+
+import cv2
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from downstream.backbones.lattice import Cells
+from mug.backbone import BackboneConfig, Phi, for_inference
+
+Extractor = Callable[[Tensor], Tensor]
+"""A frame (1, 3, H, W), RGB in [0, 1] -> what of it is compared: (1, C, h, w). It may say where its cells lie
+(`downstream.backbones.lattice`)."""
+
+LAB_CELL = 8
+"""Pixels of the frame to a cell of the colour patches."""
+LAB_SAMPLES = 3
+"""Colours a cell has in x and in y."""
+
+
+class PhiFeatures:
+    """The matching head of phi, in evaluation mode; later changes of phi do not reach it.
+
+    Attributes:
+        cells: Where its cells lie.
+    """
+
+    def __init__(self, phi: Phi) -> None:
+        self._phi = for_inference(phi)
+        self.cells = Cells(phi.stride)
+
+    def __call__(self, frame_b3hw: Tensor) -> Tensor:
+        """See `Extractor`."""
+        match: Tensor = self._phi(frame_b3hw.contiguous(memory_format=torch.channels_last)).match
+        return match
+
+
+def untrained_phi(config: BackboneConfig, frames: Iterable[Tensor], seed: int = 0) -> Phi:
+    """Phi as it is before any training, with batch-norm statistics that fit real frames.
+
+    Without them the untouched running averages let activations grow from layer to layer, and the comparison with a
+    trained phi would be unfair.
+
+    Args:
+        config: The architecture.
+        frames: (1, 3, H, W) each; the statistics are their plain average.
+        seed: Of the random weights.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        phi = Phi(config)
+    for module in phi.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.momentum = None  # a plain average instead of a decaying one
+    phi.train()
+    with torch.no_grad():
+        for frame_b3hw in frames:
+            phi(frame_b3hw)
+    return phi.eval()
+
+
+def lab_features(frame_b3hw: Tensor) -> Tensor:
+    """Patches of Lab colour, lifted so that their inner product ranks them by squared distance.
+
+    A vector p, |p| < R, becomes (p, sqrt(R^2 - |p|^2)) / R: unit length, and for R well above |p| the product of two is
+    1 - |p - p'|^2 / (2 R^2). The softmax over products is then the Gaussian kernel of patch distance.
+
+    Args:
+        frame_b3hw: (1, 3, H, W) RGB in [0, 1].
+
+    Returns:
+        (1, 3 * LAB_SAMPLES^2 + 1, ceil(H / LAB_CELL), ceil(W / LAB_CELL)).
+    """
+    rgb = frame_b3hw[0].permute(1, 2, 0).contiguous().cpu().numpy()
+    lab = torch.from_numpy(cv2.cvtColor(rgb, cv2.COLOR_RGB2LAB) / np.float32(100))
+    height, width = (LAB_SAMPLES * math.ceil(side / LAB_CELL) for side in lab.shape[:2])
+    shrunk = F.adaptive_avg_pool2d(lab.permute(2, 0, 1)[None], (height, width))
+    patch = F.pixel_unshuffle(shrunk, LAB_SAMPLES) / LAB_SAMPLES  # |p|^2 is the mean over the patch, at most about 5
+    radius = 4.0
+    lift = (radius**2 - patch.square().sum(1, keepdim=True)).clamp_min(0).sqrt()
+    return (torch.cat([patch, lift], 1) / radius).to(frame_b3hw.device)

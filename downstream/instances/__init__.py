@@ -1,0 +1,1 @@
+"""Instance-level Z-VOS: proposals, their linking, and what they are made of."""

@@ -1,0 +1,84 @@
+"""Object proposals of a trained detector: torchvision's Mask R-CNN, whatever it says an object is (MuG Sec. 3.3)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from downstream.instances.flow import FlowMethod
+from downstream.instances.proposals import Proposal, filtered, overlap
+from mug.checkpoint import check_same, read_pth, read_safetensors
+from mug.errors import InputError
+
+LEAST_SCORE = 0.1
+"""Detections below are left out: an object of no known class scores low, and the object-level map filters anyway."""
+SAME = 0.7
+"""Overlap (IoU) from which two detections, of whatever classes, are one."""
+
+
+def load_detector(
+    path: Path, device: torch.device
+) -> Callable[[np.ndarray, Sequence[np.ndarray], np.ndarray, FlowMethod], list[Proposal]]:
+    """Proposals by torchvision's `maskrcnn_resnet50_fpn` or its `_v2`, with any number of classes.
+
+    Args:
+        path: Its state dict, `.safetensors` or `.pth`.
+        device: Where it computes.
+
+    Returns:
+        A function as `downstream.instances.proposals.propose`.
+
+    Raises:
+        InputError: the file is absent, unreadable, of another architecture, or has values that are not finite.
+    """
+    network = read_detector(path).to(device).eval()
+
+    @torch.inference_mode()
+    def propose(
+        frame: np.ndarray, others: Sequence[np.ndarray], foreground: np.ndarray, flow: FlowMethod
+    ) -> list[Proposal]:
+        x = torch.from_numpy(frame).to(device).permute(2, 0, 1).float() / 255
+        return filtered(class_agnostic(network([x])[0]), foreground)
+
+    return propose
+
+
+def read_detector(path: Path) -> nn.Module:
+    """The network that a state dict is of; see `load_detector`."""
+    from torchvision.models.detection import maskrcnn_resnet50_fpn, maskrcnn_resnet50_fpn_v2
+
+    tensors = read_safetensors(path)[0] if path.suffix == ".safetensors" else read_pth(path)
+    classifier = tensors.get("roi_heads.box_predictor.cls_score.weight")
+    if classifier is None:
+        raise InputError(f"{path}: holds no Mask R-CNN; give weights of torchvision's maskrcnn_resnet50_fpn")
+    second = "backbone.fpn.inner_blocks.0.1.weight" in tensors
+    build = maskrcnn_resnet50_fpn_v2 if second else maskrcnn_resnet50_fpn
+    network: nn.Module = build(weights=None, weights_backbone=None, num_classes=len(classifier))
+    if not second:
+        for module in network.modules():
+            if isinstance(module, nn.BatchNorm2d):
+                module.eps = 0.0  # as torchvision trained its published weights
+    # the published files were trained with frozen statistics, which count no batches
+    expected = {name: x for name, x in network.state_dict().items() if not name.endswith("num_batches_tracked")}
+    tensors = {name: x for name, x in tensors.items() if not name.endswith("num_batches_tracked")}
+    check_same(path, tensors, expected)
+    network.load_state_dict(tensors, strict=False)
+    return network.eval()
+
+
+def class_agnostic(found: Mapping[str, Tensor]) -> list[Proposal]:
+    """Proposals of one image's detections, the surest first, each object once.
+
+    Args:
+        found: As torchvision's detectors give it: `scores` (N,), falling, and `masks` (N, 1, H, W) in [0, 1].
+    """
+    kept: list[Proposal] = []
+    for score, mask in zip(found["scores"].tolist(), found["masks"], strict=True):
+        shape = (mask[0] > 0.5).cpu().numpy()
+        if score >= LEAST_SCORE and not any(overlap(shape, other.mask) > SAME for other in kept):
+            kept.append(Proposal(shape, score))
+    return kept

@@ -1,0 +1,52 @@
+"""The part of a page that shows where results differ."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from downstream.data.dataset import frame_files
+from downstream.data.kinds import open_dataset
+from downstream.pages.html import heading, paragraph, strip, table
+from downstream.pages.mask_pictures import draw, over_frame, videos_by_name
+from downstream.scoring.compare import comparison_table
+from downstream.scoring.result_masks import per_cent
+from downstream.scoring.tables import rows_in_words
+
+
+def is_comparison(content: Any) -> bool:
+    """Whether a JSON file is what `mug evaluate --out` wrote of several results."""
+    return isinstance(content, dict) and {"task", "gt", "results", "comparison"} <= content.keys()
+
+
+def comparison_parts(content: Mapping[str, Any], videos: Path | None) -> Iterator[str]:
+    """The table of a comparison, and the frames where the results differ most: the annotation, then each result.
+
+    Args:
+        content: The JSON file.
+        videos: Where the frames are; those of the data set when not given.
+    """
+    drawn = comparison_table(content)
+    yield table(drawn.header, rows_in_words(drawn), drawn.title)
+    for note in drawn.notes:
+        yield paragraph(note)
+    comparison, results = content["comparison"], content["results"]
+    gt = Path(content["gt"])
+    if not gt.is_dir() or not all(Path(entry["pred"]).is_dir() for entry in results.values()):
+        yield paragraph("The masks that were compared are no longer where they lay.", "soft")
+        return
+    dataset, films = open_dataset(gt, content["dataset"]), videos_by_name(videos, content)
+    baseline = comparison["baseline"]
+    for other, entry in comparison["others"].items():
+        yield heading(f"Where {other} and {baseline} differ most", 3)
+        if not entry["frames"]:
+            yield paragraph("Nowhere.", "soft")
+        for place in entry["frames"]:
+            sequence, frame = place["sequence"], place["frame"]
+            paths = [frame_files(Path(results[name]["pred"]) / sequence)[frame] for name in (baseline, other)]
+            truth = dataset.frames(sequence)[frame]
+            images = [over_frame(truth.read(), truth.path, frame, films.get(sequence))]
+            images += [draw(path, frame, films.get(sequence), content["threshold"]) for path in paths]
+            values = [f"{name} J {per_cent(j)}" for name, j in zip((baseline, other), place["J"], strict=True)]
+            yield strip(images, f"{sequence}, frame {frame}: annotation; {'; '.join(values)}")

@@ -1,0 +1,57 @@
+"""The part of a fine-tuning run's page that shows what its graph does with a few videos."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from agnn_head.checkpoint import load_weights
+from downstream.data.kinds import find_dataset, open_videos
+from downstream.pages.graph_picture import graph_picture
+from downstream.pages.html import heading, paragraph, picture
+from downstream.systems.agnn import GraphConfig, as_trained
+
+VIDEOS = 3
+NODES = 4
+CAPTION = "One graph of {name}, a video {role}. Heat goes up to the maximum of each map."
+
+
+def graph_parts(run: Path, config: Mapping[str, Any]) -> Iterator[str]:
+    """Frames, edges, gates and masks of up to three videos, those first that were kept out of training.
+
+    Args:
+        run: Folder of the run; nothing is shown until it holds weights.
+        config: Its config.yaml.
+
+    Raises:
+        InputError: weights or frames that cannot be read.
+    """
+    weights = run / "agnn.safetensors"
+    if not weights.is_file():
+        return
+    yield heading("What the graph does")
+    data = Path(str(config.get("data", "")))
+    model, metadata = load_weights(weights)
+    if model.rounds() == 0:
+        yield paragraph("The model passes no messages, so that there is no graph to look at.", "soft")
+        return
+    if not _holds_videos(data, config):
+        yield paragraph("It is drawn of videos, and the run's data are none, or no longer where they lay.", "soft")
+        return
+    held = run / "held_out.txt"
+    kept_out = held.read_text().split() if held.is_file() else []
+    graph = as_trained(GraphConfig(nodes=NODES), metadata)
+    found = open_videos(data, config.get("dataset"), config.get("split"))
+    videos = sorted(found, key=lambda video: video.name not in kept_out)
+    for video in videos[:VIDEOS]:
+        role = "kept out of training" if video.name in kept_out else "of the training"
+        image = graph_picture(video, model, graph)
+        yield picture(image, CAPTION.format(name=video.name, role=role))
+
+
+def _holds_videos(data: Path, config: Mapping[str, Any]) -> bool:
+    """Whether these are videos: groups of images have a layout of their own."""
+    if config.get("labels") == "pseudo":
+        return data.exists()
+    return find_dataset(data, config.get("dataset")) is not None

@@ -1,0 +1,82 @@
+"""What became of the labels of a pretraining run: the area of each round's against that of the initial maps."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from downstream.pages.html import charts, dots, heading, paragraph, table
+from mug.media.files import natural_key
+from mug.media.masks import read_soft
+
+MAPS = 8
+"""Of a video so many maps are looked at, evenly spread."""
+WIPED = 0.2
+"""A video is named whose labels have kept less than this share of their area."""
+
+
+def label_parts(run: Path, config: Mapping[str, Any]) -> Iterator[str]:
+    """A chart for each relabelling of a run, and a table of the videos that have all but lost their labels.
+
+    Args:
+        run: The folder of a run; without renewed labels in it nothing is shown.
+        config: What it was told.
+
+    Raises:
+        InputError: a map cannot be read.
+    """
+    rounds = sorted((run / "labels").glob("round*"), key=lambda path: natural_key(path.name))
+    areas = {folder.name: renewed_areas(initial_maps(run, config), folder) for folder in rounds}
+    areas = {name: points for name, points in areas.items() if points}
+    if not areas:
+        return
+    yield heading("Labels")
+    yield paragraph(
+        "The area of each video's labels, as a share of the frame: initial maps across, renewed ones upwards. "
+        "A video on the dashed line kept its area, one along the bottom has lost its labels.",
+        "soft",
+    )
+    yield charts(
+        dots(f"labels after {name.replace('round', 'round ')}", points, "initial maps", "renewed")
+        for name, points in areas.items()
+    )
+    lost = [
+        (video, name.replace("round", ""), f"{100 * before:.2f}", f"{100 * after:.2f}")
+        for name, points in areas.items()
+        for video, (before, after) in points.items()
+        if after < WIPED * before
+    ]
+    if lost:
+        header = ("video", "round", "initial maps", "renewed")
+        yield table(header, lost, f"Videos that kept less than {WIPED:.0%} of the area; per cent of the frame.")
+
+
+def initial_maps(run: Path, config: Mapping[str, Any]) -> Path:
+    """Where the initial maps of a run lie: where it was told, or among its labels."""
+    bootstrap = config.get("bootstrap")
+    cache = bootstrap.get("cache") if isinstance(bootstrap, Mapping) else None
+    return Path(config.get("labels") or cache or run / "labels" / "prior")
+
+
+def renewed_areas(initial: Path, renewed: Path) -> dict[str, tuple[float, float]]:
+    """Mean area of the maps of each video, cut at one half, as shares of the frame: (initial, renewed) by its name.
+
+    Only maps that both folders have are compared.
+    """
+    areas = {}
+    for folder in sorted({path.parent for path in renewed.rglob("*.png")}):
+        name = folder.relative_to(renewed)
+        both = [path for path in sorted(folder.glob("*.png")) if (initial / name / path.name).is_file()]
+        chosen = [both[int(k)] for k in np.unique(np.linspace(0, len(both) - 1, MAPS).round())] if both else []
+        if chosen:
+            before, after = (np.mean([area(at / name / p.name) for p in chosen]) for at in (initial, renewed))
+            areas[str(name)] = (float(before), float(after))
+    return areas
+
+
+def area(path: Path) -> float:
+    """The share of a soft map that is more likely foreground than not."""
+    return float((read_soft(path) >= 128).mean())

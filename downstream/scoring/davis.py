@@ -1,0 +1,330 @@
+"""J, F and T of result masks as the DAVIS benchmarks define them, of all sequences of any dataset at once."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import cv2
+import numpy as np
+
+from downstream.data.dataset import Annotation, Dataset, Kind
+from downstream.data.davis import INFO_FILE
+from downstream.data.kinds import open_dataset
+from downstream.metrics.boundary import f_measure
+from downstream.metrics.region import jaccard
+from downstream.metrics.sequence import statistics
+from downstream.metrics.temporal import describe, instability
+from downstream.scoring.class_means import add_class_means
+from downstream.scoring.result_masks import check_folders, check_threshold, foreground, mean, read_pair, result_frames
+from mug.errors import InputError
+from mug.media.masks import VOID
+from mug.run.progress import track
+
+Task = Literal["zero-shot", "one-shot"]
+Scores = dict[str, Any]
+
+STEADY_DAVIS16 = (
+    "blackswan",
+    "camel",
+    "car-roundabout",
+    "car-shadow",
+    "cows",
+    "dog",
+    "drift-straight",
+    "kite-surf",
+    "paragliding-launch",
+    "scooter-black",
+    "soapbox",
+)
+"""Sequences of the DAVIS-16 validation set without heavy occlusion, over which its T runs."""
+ANY_OBJECT = 0
+"""Stands for the union of all objects."""
+
+
+def score(gt: Path, pred: Path, task: Task, **settings: Any) -> Scores:
+    """Scores one folder of results: `score_results` of it alone."""
+    return score_results(gt, {"": pred}, task, **settings)[""]
+
+
+def score_results(
+    gt: Path,
+    preds: Mapping[str, Path],
+    task: Task,
+    threshold: float | None = None,
+    split: str | None = None,
+    stability: bool = True,
+    workers: int = 1,
+    only_existing: bool = False,
+    kind: Kind | None = None,
+) -> dict[str, Scores]:
+    """Scores folders of results on the same frames, those that count by the protocol of the dataset.
+
+    Of DAVIS these are all but the first and the last of a sequence; of other datasets all that are annotated, with
+    `one-shot` for each object those after the one it is given in.
+
+    Args:
+        gt: Dataset root.
+        preds: Folders of `<sequence>/<frame>.png`, by name.
+        task: `zero-shot` scores the union of all objects, `one-shot` each object that is given.
+        threshold: Share of 255 above which a soft map is foreground; None reads masks.
+        split: Part of the dataset; None takes all.
+        stability: Whether to measure T, which takes most of the time; it needs every frame annotated.
+        workers: Processes. With more than one, a calling script needs its `if __name__ == "__main__"` guard.
+        only_existing: Leave out the sequences and frames that one of the results lacks, and name them in `missing`.
+        kind: Which dataset it is; None recognises it by its layout.
+
+    Returns:
+        For each result `J`, `F`, `J&F`, `T`, `T_all`, `sequences` and what was counted, in fractions; `attributes`
+        where the data set has them. Means run over the objects of all sequences as in DAVIS-17, which are the
+        sequences themselves where each has one object. NaN is what could not be measured.
+
+    Raises:
+        InputError: something is missing, left over, of another size, or not a mask.
+    """
+    if threshold is not None and task != "zero-shot":
+        raise InputError(f"--threshold: a soft map has no object ids; give masks for --task {task}")
+    check_threshold(threshold)
+    if workers < 1:
+        raise InputError(f"--workers {workers}: must be at least 1")
+    dataset = open_dataset(gt, kind)
+    counted = dataset.scored(split, given=task == "one-shot")
+    names = list(counted)
+    stability &= dataset.dense
+    steady, attributes = dataset.steady(), dataset.attributes()
+    for pred in preds.values():
+        check_folders(dataset, names, pred, only_existing)
+    jobs: list[_Job] = []
+    missing: dict[str, list[str]] = {}
+    for name in names:
+        found = {key: result_frames(dataset, name, preds[key]) for key in preds}
+        frames = [frame for frame in counted[name] if all(frame in entry for entry in found.values())]
+        if len(frames) < len(counted[name]):
+            missing[name] = [frame for frame in counted[name] if frame not in frames]
+            if not only_existing:
+                _refuse_missing(preds, name, found, missing[name])
+        if frames:
+            annotated = dataset.frames(name)
+            truth = {frame: annotated[frame] for frame in counted[name]}
+            starts = {ANY_OBJECT: 0} if task == "zero-shot" else _starts(dataset, name, list(annotated), frames)
+            jobs += [_Job(key, name, starts, truth, found[key], frames, threshold, stability) for key in preds]
+    if not jobs:
+        raise InputError(f"{next(iter(preds.values()))}: has no frame that counts; nothing can be scored")
+    results = dict(_run(jobs, workers))
+    scores = {}
+    for key, pred in preds.items():
+        sequences = {name: results[key, name] for name in names if (key, name) in results}
+        facts: Scores = {"task": task, "gt": str(gt), "dataset": dataset.kind, "pred": str(pred)}
+        facts |= {"split": split, "threshold": threshold}
+        if only_existing:
+            facts["missing"] = _missing(missing, set(sequences))
+        scores[key] = facts | _summary(sequences, steady, attributes)
+        add_class_means(scores[key], dataset.classes())
+    return scores
+
+
+class _Job(NamedTuple):
+    """A sequence of a result to score."""
+
+    result: str
+    name: str
+    starts: dict[int, int]
+    """The objects, and from which of `frames` on each counts."""
+    truth: dict[str, Annotation]
+    """The annotations that count, in order; those of `frames` are scored, the others are gaps."""
+    predictions: dict[str, Path]
+    frames: list[str]
+    threshold: float | None
+    stability: bool
+
+
+def _refuse_missing(
+    preds: Mapping[str, Path], name: str, found: Mapping[str, Mapping[str, Path]], missing: Sequence[str]
+) -> None:
+    """Names the first mask that one of the results lacks."""
+    for key, pred in preds.items():
+        if lacking := [frame for frame in missing if frame not in found[key]]:
+            others = f" with {len(lacking) - 1} more of this sequence" if len(lacking) > 1 else ""
+            raise InputError(
+                f"{pred / name / lacking[0]}.png: is missing{others}; every annotated frame that counts is needed, or "
+                "add --only-existing"
+            )
+
+
+def _missing(frames: Mapping[str, Sequence[str]], scored: set[str]) -> dict[str, Any]:
+    """What was left out: whole sequences by name, and of the others the frames."""
+    return {
+        "sequences": [name for name in frames if name not in scored],
+        "frames": {name: list(entry) for name, entry in frames.items() if name in scored},
+    }
+
+
+def _starts(dataset: Dataset, name: str, annotated: Sequence[str], frames: Sequence[str]) -> dict[int, int]:
+    """From which of the frames that are scored on each object counts: the first after the one it is given in."""
+    given = dataset.given(name)
+    places = {frame: annotated.index(frame) for frame in (*given, *frames)}
+    starts: dict[int, int] = {}
+    for frame, mask in given.items():
+        after = sum(places[other] <= places[frame] for other in frames)
+        for identity in np.unique(mask).tolist():
+            if identity not in (0, VOID) and after < len(frames):
+                starts.setdefault(identity, after)
+    if not starts:
+        first = dataset.frames(name)[annotated[0]].path
+        raise InputError(f"{first}: the first annotation has no object; --task one-shot scores those it has")
+    return starts
+
+
+def _run(jobs: Sequence[_Job], workers: int) -> Iterator[tuple[tuple[str, str], Scores]]:
+    """Scores the sequences, the longest first so that no process is left with it in the end."""
+    jobs = sorted(jobs, key=lambda job: -len(job.frames) * len(job.starts))
+    if min(workers, len(jobs)) == 1:
+        _keep_memory()
+        for job in track(jobs, "scoring"):
+            yield (job.result, job.name), score_sequence(job)
+        return
+    # not forked: threads that a library has started do not survive that, and whoever waits for one waits for ever
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(min(workers, len(jobs)), mp_context=context, initializer=_enter_worker) as pool:
+        futures = {pool.submit(score_sequence, job): (job.result, job.name) for job in jobs}
+        try:
+            for future in track(as_completed(futures), "scoring", total=len(futures)):
+                yield futures[future], future.result()
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+
+
+def _enter_worker() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is answered by the parent
+    cv2.setNumThreads(1)
+    _keep_memory()
+
+
+def _keep_memory() -> None:
+    """Has glibc reuse the memory of arrays, where it would give back and fetch anew that of each; elsewhere no effect.
+
+    It keeps what is smaller than the largest array that was freed, up to 32 MiB. This one is never touched.
+    """
+    del_at_once = np.empty(31 * 2**20, np.uint8)
+    del del_at_once
+
+
+def cores() -> int:
+    """How many processes this one may keep busy."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def score_sequence(job: _Job) -> Scores:
+    """Scores of a sequence: its objects' means, its values per frame and, where it has several objects, each of them.
+
+    Raises:
+        InputError: a file is unreadable, of another size than its annotation, not a mask, or of another run.
+    """
+    values = {measure: np.full((len(job.starts), len(job.frames)), np.nan) for measure in "JF"}
+    shapes: list[dict[str, np.ndarray | None]] = [{} for _ in job.starts]
+    ignored: set[int] = set()
+    written: dict[str, Path] = {}
+    for number, frame in enumerate(job.frames):
+        path = job.predictions[frame]
+        truth, prediction, encoding = read_pair(job.truth[frame], path, job.threshold, len(job.starts))
+        written.setdefault(encoding, path)
+        if {"binary", "ids"} <= written.keys():
+            raise InputError(
+                f"{written['ids']}: holds object ids, and {written['binary'].name} beside it 0 and 255; one of them is "
+                "left from another run: write the results anew"
+            )
+        void = truth == VOID
+        if ANY_OBJECT not in job.starts:
+            ignored |= set(np.flatnonzero(np.bincount(prediction.ravel())).tolist()) - {0, *job.starts}
+        for row, (identity, start) in enumerate(job.starts.items()):
+            if number < start:
+                continue
+            masks = _select(prediction, identity), _select(truth, identity), void if void.any() else None
+            values["J"][row, number] = jaccard(*masks)
+            values["F"][row, number] = f_measure(*masks)
+            if job.stability:
+                shapes[row][frame] = describe(masks[0])
+    objects = []
+    for row, start in enumerate(job.starts.values()):
+        # a frame that was left out has no outline, so that those around it are no successive ones
+        steadiness = instability([shapes[row].get(frame) for frame in job.truth])
+        entry = _object_scores({measure: values[measure][row, start:] for measure in "JF"})
+        objects.append(entry | {"T": mean(steadiness)})
+    scores = _mean_scores(objects)
+    scores["frame_names"] = job.frames
+    for measure in "JF":
+        scores[measure]["frames"] = [mean(frame) for frame in values[measure].T]
+    if len(objects) > 1:
+        scores["objects"] = {str(identity): entry for identity, entry in zip(job.starts, objects, strict=True)}
+    if ignored:
+        scores["ignored_ids"] = sorted(ignored)
+    return scores
+
+
+def _select(mask: np.ndarray, identity: int) -> np.ndarray:
+    return foreground(mask) if identity == ANY_OBJECT else mask == identity
+
+
+def _object_scores(values: dict[str, np.ndarray]) -> Scores:
+    return {measure: statistics(values[measure]) | {"frames": values[measure].tolist()} for measure in "JF"}
+
+
+def _mean_scores(entries: Sequence[Scores]) -> Scores:
+    scores: Scores = {
+        measure: {key: mean([entry[measure][key] for entry in entries]) for key in ("mean", "recall", "decay")}
+        for measure in "JF"
+    }
+    return scores | {"T": mean([entry["T"] for entry in entries])}
+
+
+def objects_of(sequence: Scores) -> list[Scores]:
+    """The scores of each object of a sequence."""
+    return list(sequence.get("objects", {"": sequence}).values())
+
+
+def _summary(sequences: dict[str, Scores], marked: set[str] | None, attributes: Mapping[str, Sequence[str]]) -> Scores:
+    """Means over the objects of all sequences, T also over those that are steady enough for it."""
+    objects = {name: objects_of(entry) for name, entry in sequences.items()}
+    everything = [entry for entries in objects.values() for entry in entries]
+    source, steady = _steady(list(sequences), marked)
+    means = _mean_scores(everything)
+    summary = {
+        "counts": {
+            "sequences": len(sequences),
+            "objects": len(everything),
+            "frames": sum(len(entry["J"]["frames"]) for entry in sequences.values()),
+        },
+        "J": means["J"],
+        "F": means["F"],
+        "J&F": {"mean": (means["J"]["mean"] + means["F"]["mean"]) / 2},
+        "T": {
+            "mean": mean([entry["T"] for name in steady for entry in objects[name]]),
+            "list": source,
+            "sequences": steady,
+        },
+        "T_all": {"mean": means["T"]},
+        "sequences": sequences,
+    }
+    if attributes:
+        having = {key: [name for name in names if name in objects] for key, names in attributes.items()}
+        summary["attributes"] = {
+            key: {"sequences": names} | _mean_scores([entry for name in names for entry in objects[name]])
+            for key, names in having.items()
+            if names
+        }
+    return summary
+
+
+def _steady(names: Sequence[str], marked: set[str] | None) -> tuple[str, list[str]]:
+    """Which list says over what T runs, and the sequences of it."""
+    if marked is not None:
+        return f"eval_t of {INFO_FILE}", [name for name in names if name in marked]
+    if davis := [name for name in names if name in STEADY_DAVIS16]:
+        return "built-in list of DAVIS-16", davis
+    return "all", list(names)

@@ -1,0 +1,118 @@
+"""`mug evaluate --protocol report`: J, F and consecutive-frame IoU as the AGNN report scores them (its Sec. 4.4).
+
+It differs from what the DAVIS benchmark does (`downstream.evaluate`):
+
+| | the report | DAVIS |
+|---|---|---|
+| frames | all | the first and the last of a sequence do not count |
+| objects | one foreground | DAVIS-17: each by itself |
+| tolerance of F | ceil(0.008 max(H, W)) pixels, 7 at 854x480 | ceil(0.008 diagonal) pixels, 8 at 854x480 |
+| T | IoU of consecutive results: 1 is steadiest | cost of turning one outline into the next: 0 is steadiest |
+
+Where the report contradicts itself its formulas are followed: its text says 2 pixels, and divides T by the union of the
+annotations. It counts 20 videos in the validation set of DAVIS-17, which has 30.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from downstream.data.dataset import Annotation, Kind
+from downstream.data.kinds import open_dataset
+from downstream.metrics.boundary import f_measure
+from downstream.metrics.region import jaccard
+from downstream.scoring.result_masks import check_folders, check_threshold, every_pair, foreground, mean, read_pair
+from downstream.scoring.tables import Table
+from mug.errors import InputError
+from mug.media.masks import VOID
+from mug.run.progress import track
+
+MEASURES = ("J", "F", "T_iou")
+TOLERANCE = 0.008
+"""Distance at which two outlines still agree, as a share of the image's longer side."""
+
+
+def score_by_report(
+    gt: Path, pred: Path, task: str, threshold: float | None, split: str | None, kind: Kind | None = None
+) -> dict[str, Any]:
+    """Scores a folder of results as the AGNN report does, Sec. 4.4.
+
+    Args:
+        gt: Dataset root.
+        pred: Folder of `<sequence>/<frame>.png`, one for each annotated frame.
+        task: Has to be `zero-shot`: the report knows one foreground.
+        threshold: Share of 255 above which a soft map is foreground; None reads masks.
+        split: Part of the dataset; None takes all.
+        kind: Which dataset it is; None recognises it.
+
+    Returns:
+        `J`, `F` and `T_iou`, averaged over the frames (the pairs of successive frames) of each sequence and then over
+        the sequences; `sequences` with the same for each; and what was counted. Fractions. `T_iou` of a sequence of
+        one frame is NaN and does not count.
+
+    Raises:
+        InputError: another task, or results that are missing, of another size, or not masks.
+    """
+    if task != "zero-shot":
+        raise InputError(f"--protocol report: scores one foreground; use it with --task zero-shot, not {task}")
+    check_threshold(threshold)
+    dataset = open_dataset(gt, kind)
+    names = dataset.sequences(split)
+    check_folders(dataset, names, pred)
+    pairs = {name: every_pair(dataset, name, pred, "--protocol report") for name in names}
+    sequences = {name: _score_sequence(pairs[name], threshold) for name in track(names, "scoring")}
+    return {
+        "task": task,
+        "protocol": "report",
+        "gt": str(gt),
+        "dataset": dataset.kind,
+        "pred": str(pred),
+        "split": split,
+        "threshold": threshold,
+        "counts": {"sequences": len(names), "frames": sum(len(entry["J"]["frames"]) for entry in sequences.values())},
+        **{key: {"mean": mean([entry[key]["mean"] for entry in sequences.values()])} for key in MEASURES},
+        "sequences": sequences,
+    }
+
+
+def tolerance(height: int, width: int) -> int:
+    """Pixels within which outlines agree, d = ceil(0.008 max(H, W)).
+
+    >>> tolerance(480, 854)
+    7
+    """
+    return math.ceil(TOLERANCE * max(height, width))
+
+
+def _score_sequence(pairs: Sequence[tuple[Annotation, Path]], threshold: float | None) -> dict[str, Any]:
+    values: dict[str, list[float]] = {key: [] for key in MEASURES}
+    before: np.ndarray | None = None
+    for annotation, path in pairs:
+        truth, prediction, _ = read_pair(annotation, path, threshold)
+        found, shown, void = foreground(prediction), foreground(truth), truth == VOID
+        values["J"].append(jaccard(found, shown, void))
+        values["F"].append(f_measure(found, shown, void, tolerance(*truth.shape)))
+        if before is not None:
+            if before.shape != found.shape:
+                raise InputError(f"{path}: is of another size than the frame before; a sequence has one size")
+            values["T_iou"].append(jaccard(before, found))
+        before = found
+    return {key: {"mean": mean(values[key]), "frames": values[key]} for key in MEASURES}
+
+
+def report_table(scores: dict[str, Any]) -> Table:
+    """The table of what `score_by_report` measured."""
+    return Table(
+        "zero-shot by the AGNN report's protocol, per cent",
+        ("sequence", *MEASURES),
+        [
+            [(name, *(entry[key]["mean"] for key in MEASURES)) for name, entry in scores["sequences"].items()],
+            [("mean of sequences", *(scores[key]["mean"] for key in MEASURES))],
+        ],
+        ["T_iou is the IoU of successive results, higher is steadier; it is not the T of DAVIS"],
+    )

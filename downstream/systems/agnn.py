@@ -1,0 +1,159 @@
+"""Finding the main object of a video with AGNN: all frames, a few nodes at a time (AGNN Sec. 3.3)."""
+
+from __future__ import annotations
+
+import copy
+import json
+import math
+import tempfile
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Literal
+
+import cv2
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from agnn_head.model import AGNN
+from downstream.zero_shot.cut import CUTS, best_of, expected_overlap
+from mug.errors import InputError
+from mug.media.refine import recut
+from mug.media.video import Video
+
+PAPER_SIDE = 473
+"""Pixels (AGNN Sec. 3.3)."""
+
+
+@dataclass
+class GraphConfig:
+    """How AGNN looks at a video."""
+
+    nodes: int = 5
+    """N', frames in a graph."""
+    side: int | None = None
+    """Side of the square that frames are brought to, in pixels; the one the head was trained at when not given."""
+    iterations: int | None = None
+    """K, rounds of messages; as in training when not given."""
+    scales: list[float] = field(default_factory=lambda: [1.0])
+    """The maps at these multiples of `side` are averaged."""
+    flip: bool = False
+    """Whether the mirrored frames are looked at too and the maps averaged."""
+    cut: Literal["expected", "half"] | None = None
+    """Where the maps of a video are cut: where the mask is `expected` to overlap the object best, if the maps are
+    probabilities, or at a `half`; the first where the head was calibrated, when not given."""
+
+    def check(self) -> None:
+        """Raises `InputError` where a setting is out of range."""
+        if self.nodes < 1:
+            raise InputError(f"--graph.nodes {self.nodes}: must be at least 1")
+        if self.side is not None and self.side < 32:
+            raise InputError(f"--graph.side {self.side}: must be at least 32 pixels")
+        if self.iterations is not None and self.iterations < 0:
+            raise InputError(f"--graph.iterations {self.iterations}: must be at least 0")
+        if not self.scales or min(self.scales) <= 0:
+            raise InputError(f"--graph.scales {self.scales}: must be one or more numbers above 0")
+
+
+def as_trained(config: GraphConfig, metadata: Mapping[str, str]) -> GraphConfig:
+    """What is not given filled in from the metadata of AGNN's weights."""
+    cut: Literal["expected", "half"] = "expected" if is_calibrated(metadata) else "half"
+    return replace(config, side=config.side or trained_side(metadata), cut=config.cut or cut)
+
+
+def is_calibrated(metadata: Mapping[str, str]) -> bool:
+    """Whether the maps of AGNN are probabilities, by its weights' metadata."""
+    return metadata.get("calibrated") == "true"
+
+
+def trained_side(metadata: Mapping[str, str]) -> int:
+    """Side (px) of the frames that AGNN was trained on, by its weights' metadata; the paper's where they are silent."""
+    options = json.loads(metadata.get("options", "{}"))
+    return int(options.get("sample", {}).get("size", PAPER_SIDE))
+
+
+def subsets(frames: int, nodes: int) -> list[list[int]]:
+    """T = ceil(N / N') interleaved subsets {t, t + T, t + 2T, ...}; some may be one frame short.
+
+    >>> subsets(7, 3)
+    [[0, 3, 6], [1, 4], [2, 5]]
+    """
+    count = math.ceil(frames / nodes)
+    return [list(range(t, frames, count)) for t in range(count)]
+
+
+def segment_by_graph(video: Video, model: AGNN, config: GraphConfig | None = None) -> Iterator[np.ndarray]:
+    """Foreground probability of each frame, in order, moved so that 0.5 is where to cut the maps of this video.
+
+    Every subset of frames spans the whole video, so all are worked off before the first map is given. The maps wait
+    on disk: memory is that of one graph, however long the video.
+
+    Args:
+        video: At least one frame.
+        model: In evaluation mode, on the device that shall compute.
+        config: The defaults when not given.
+
+    Yields:
+        (H, W) float32 in [0, 1] at the video's own size.
+
+    Raises:
+        InputError: a frame that cannot be read, or settings out of range.
+    """
+    config = config or GraphConfig()
+    config.check()
+    side = config.side or PAPER_SIDE
+    graphs = subsets(len(video), config.nodes)
+    # the k-th frames of all subsets follow one another: each reader goes through its part of the video once
+    readers = [copy.copy(video) for _ in graphs[0]]
+    height, width = video.size
+    overlaps = np.zeros(len(CUTS))
+    with tempfile.TemporaryFile() as waiting:
+        for graph in graphs:
+            frames = [square(reader[index], side) for reader, index in zip(readers, graph, strict=False)]
+            for index, map_hw in zip(graph, foreground(model, torch.stack(frames), config), strict=True):
+                waiting.seek(index * map_hw.nbytes)
+                waiting.write(map_hw.tobytes())
+                overlaps += expected_overlap(map_hw)
+        cut = best_of(overlaps) if config.cut == "expected" else 0.5
+        shape, size = map_hw.shape, map_hw.nbytes
+        waiting.seek(0)
+        for _ in range(len(video)):
+            map_hw = np.frombuffer(waiting.read(size), np.float16).reshape(shape).astype(np.float32)
+            full_hw = np.clip(cv2.resize(map_hw, (width, height), interpolation=cv2.INTER_LINEAR), 0, 1)
+            yield recut(full_hw, cut)
+
+
+@torch.inference_mode()
+def foreground(model: AGNN, frames_nchw: Tensor, config: GraphConfig) -> np.ndarray:
+    """Foreground probability of the frames of one graph, averaged over scales and mirrored frames.
+
+    Args:
+        model: In evaluation mode.
+        frames_nchw: uint8 (N, 3, S, S).
+        config: Scales, mirroring and rounds.
+
+    Returns:
+        (N, h, w) float16 on the grid of the first scale.
+    """
+    device = next(model.parameters()).device
+    frames = frames_nchw.to(device).float() / 255
+    maps: list[Tensor] = []
+    for scale in config.scales:
+        side = round(scale * frames.shape[-1])
+        scaled = (
+            frames if side == frames.shape[-1] else F.interpolate(frames, (side, side), mode="bilinear", antialias=True)
+        )
+        for mirrored in (False, True) if config.flip else (False,):
+            seen = scaled.flip(-1) if mirrored else scaled
+            map_n1hw = model(seen[None], iterations=config.iterations)[0].float().sigmoid()
+            map_n1hw = map_n1hw.flip(-1) if mirrored else map_n1hw
+            size = maps[0].shape[-2:] if maps else map_n1hw.shape[-2:]
+            maps.append(F.interpolate(map_n1hw, size, mode="bilinear", antialias=True))
+    mean: np.ndarray = torch.stack(maps).mean(0)[:, 0].half().cpu().numpy()
+    return mean
+
+
+def square(frame: np.ndarray, side: int) -> Tensor:
+    """HWC uint8 -> (3, S, S) uint8."""
+    return torch.from_numpy(cv2.resize(frame, (side, side), interpolation=cv2.INTER_AREA)).permute(2, 0, 1)

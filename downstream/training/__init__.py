@@ -1,0 +1,1 @@
+"""What heads are trained on, and what training leaves to look at."""

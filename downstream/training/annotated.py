@@ -1,0 +1,227 @@
+"""What a head is trained on: frames of a video, or images of a group, with their foreground masks."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+from PIL import Image
+
+from downstream.data.dataset import Annotation, BinaryAnnotation, Kind
+from downstream.data.groups import MASKS, Group, find_groups
+from downstream.data.kinds import find_dataset, open_dataset
+from mug.errors import InputError
+from mug.media.masks import VOID
+from mug.media.video import FRAME_SUFFIXES, read_frame
+from mug.run.progress import track
+
+SALIENCY_LAYOUTS: tuple[tuple[str, str], ...] = (
+    ("Imgs", "Imgs"),  # MSRA10K: pictures (jpg) and masks (png) side by side
+    ("DUT-OMRON-image", "pixelwiseGT-new-PNG"),
+    ("DUTS-TR-Image", "DUTS-TR-Mask"),
+    ("DUTS-TE-Image", "DUTS-TE-Mask"),
+    ("images", "masks"),
+)
+"""Folders of images and of masks of the data sets of salient objects, and of a user's own."""
+
+
+LOOKED_AT = 200
+"""About so many images, evenly chosen, tell how large objects are."""
+
+
+class Annotated(Protocol):
+    """Images that belong together, each with a mask.
+
+    Attributes:
+        name: Of the video or group.
+        alike: Whether they are frames of one video, so that their geometry and colours change together in training.
+    """
+
+    name: str
+    alike: bool
+
+    def __len__(self) -> int: ...
+
+    def read(self, index: int, shorter: int) -> tuple[np.ndarray, np.ndarray]:
+        """Image HWC uint8 RGB, perhaps reduced to not less than `shorter` pixels, and its mask.
+
+        The mask is HW uint8 and in full size: 0 background, 1 foreground, 255 void.
+
+        Raises:
+            InputError: one of them cannot be read.
+        """
+
+
+@dataclass
+class AnnotatedFiles:
+    """Images in files with masks in files: a video, or still images; all objects count as one."""
+
+    name: str
+    images: Sequence[Path]
+    masks: Sequence[Annotation]
+    alike: bool = True
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def read(self, index: int, shorter: int) -> tuple[np.ndarray, np.ndarray]:
+        """See `Annotated`."""
+        mask = self.masks[index].read()
+        return read_frame(self.images[index], shorter), np.where(mask == VOID, VOID, mask > 0).astype(np.uint8)
+
+
+@dataclass
+class AnnotatedGroup:
+    """The images of a group that have a mask."""
+
+    name: str
+    group: Group
+    chosen: Sequence[int]
+    alike: bool = False
+
+    def __len__(self) -> int:
+        return len(self.chosen)
+
+    def read(self, index: int, shorter: int) -> tuple[np.ndarray, np.ndarray]:
+        """See `Annotated`."""
+        mask = self.group.mask(self.chosen[index])
+        assert mask is not None
+        return self.group.image(self.chosen[index]), mask
+
+
+def open_annotated(root: Path, kind: Kind | None = None, split: str | None = None) -> Sequence[Annotated]:
+    """What there is to train on: annotated videos, or groups of images (of PASCAL VOC its training images).
+
+    Args:
+        root: Where it lies.
+        kind: Which dataset of videos it is; None recognises it.
+        split: The part of that dataset.
+
+    Raises:
+        InputError: there is nothing with masks.
+    """
+    if find_dataset(root, kind) is not None:
+        return annotated_videos(root, kind, split)
+    if split is not None:
+        raise InputError(f"--split {split}: {root} is no dataset of videos; leave it out")
+    found = []
+    for group in find_groups(root, "train" if (root / "SegmentationClass").is_dir() else None):
+        chosen = [index for index, mask in enumerate(group.masks) if mask is not None]
+        if chosen:
+            found.append(AnnotatedGroup(group.name, group, chosen))
+    if not found:
+        raise InputError(f"{root}: no image has a mask; add <class>/{MASKS}/<image>.png")
+    return found
+
+
+def annotated_videos(root: Path, kind: Kind | None = None, split: str | None = None) -> list[AnnotatedFiles]:
+    """The annotated frames of a dataset, sequence by sequence.
+
+    Raises:
+        InputError: there are none, or a mask has no frame.
+    """
+    dataset = open_dataset(root, kind)
+    found = []
+    for name in dataset.sequences(split):
+        masks, video = dataset.frames(name), dataset.video(name)
+        frames = {path.stem: path for path in video.files}
+        if missing := sorted(masks.keys() - frames.keys()):
+            raise InputError(
+                f"{masks[missing[0]].path}: has no frame {video.path / missing[0]}.jpg; add it or remove it"
+            )
+        found.append(AnnotatedFiles(name, [frames[key] for key in masks], list(masks.values())))
+    return found
+
+
+def saliency_images(root: Path) -> AnnotatedFiles:
+    """Still images with masks of their salient objects: MSRA10K, DUT-OMRON, DUTS, or folders `images` and `masks`.
+
+    Masks are cut at one half: some have greys at the rim of the object, DUTS among them.
+
+    Raises:
+        InputError: the folder has none of these layouts, or an image has no mask.
+    """
+    for images, masks in SALIENCY_LAYOUTS:
+        if (root / images).is_dir() and (root / masks).is_dir():
+            break
+    else:
+        known = ", ".join(f"{a} + {b}" if a != b else a for a, b in SALIENCY_LAYOUTS)
+        raise InputError(f"{root}: holds no images with masks; give a folder with one of: {known}")
+    truth = {path.stem: path for path in sorted((root / masks).glob("*.png"))}
+    pictures = [path for stem, path in _images(root / images).items() if path != truth.get(stem)]
+    if not pictures:
+        raise InputError(f"{root / images}: holds no image; give the data set as it is published")
+    for path in pictures:
+        if path.stem not in truth:
+            raise InputError(f"{path}: has no mask {root / masks / path.stem}.png; add it or remove the image")
+    return AnnotatedFiles(root.name, pictures, [BinaryAnnotation(truth[path.stem]) for path in pictures], alike=False)
+
+
+def check_stills(stills: AnnotatedFiles) -> None:
+    """Opens every image and mask once, so that training is not stopped midway; no pixel is decoded.
+
+    Raises:
+        InputError: one is no image, has 16 bits a pixel, or a mask is of another size than its image.
+    """
+    for path, mask in track(list(zip(stills.images, stills.masks, strict=True)), f"{stills.name}: checking masks"):
+        sizes = [_header(path), _header(mask.path)]
+        if sizes[0] != sizes[1]:
+            wide, high = sizes[1]
+            raise InputError(f"{mask.path}: is {wide}x{high} and its image {sizes[0][0]}x{sizes[0][1]}; fetch it again")
+
+
+def _header(path: Path) -> tuple[int, int]:
+    """Width and height of an image."""
+    try:
+        with Image.open(path) as image:
+            if image.mode.startswith(("I", "F")):
+                raise InputError(f"{path}: holds 16 bits a pixel; save it with 8 bits a channel")
+            return image.size
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise InputError(f"{path}: cannot be read as an image; fetch it again") from error
+
+
+def foreground_shares(sources: Sequence[Annotated]) -> list[float]:
+    """The share of the known pixels that is foreground, of a few evenly chosen images of each source.
+
+    Raises:
+        InputError: one of them cannot be read.
+    """
+    chosen = _spread(len(sources), LOOKED_AT)
+    shares = []
+    for source in (sources[i] for i in chosen):
+        for index in _spread(len(source), LOOKED_AT // len(chosen)):
+            _, mask = source.read(index, shorter=1)
+            if (known := mask != VOID).any():
+                shares.append(float((mask[known] == 1).mean()))
+    return shares
+
+
+def hold_out(names: Iterable[str], count: int) -> list[str]:
+    """The `count` names that are kept for testing: those whose SHA-256 comes first, whatever else there is.
+
+    >>> hold_out(["camel", "dog", "goat"], 1)
+    ['goat']
+    """
+    return sorted(sorted(names, key=lambda name: hashlib.sha256(name.encode()).hexdigest())[:count])
+
+
+def _spread(length: int, most: int) -> list[int]:
+    """At most so many of `length` indices, evenly over all."""
+    count = min(length, most)
+    return [(2 * k + 1) * length // (2 * count) for k in range(count)]
+
+
+def _images(folder: Path) -> dict[str, Path]:
+    if not folder.is_dir():
+        raise InputError(f"{folder}: no such folder; give the root of a data set with its frames")
+    files = [path for path in sorted(folder.iterdir()) if path.suffix.lower() in FRAME_SUFFIXES]
+    by_stem: dict[str, Path] = {}
+    for path in files:
+        if path.stem not in by_stem or path.suffix.lower() != ".png":  # beside a photo, a PNG is its mask
+            by_stem[path.stem] = path
+    return by_stem

@@ -1,0 +1,98 @@
+"""Annotations without a label: MuG's own masks of unlabeled videos, written as a data set in DAVIS layout."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
+from multiprocessing import get_context
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+from PIL import Image
+
+from downstream.data.kinds import open_videos
+from downstream.zero_shot.main_object import ZeroShotConfig, segment_video
+from mug.checkpoint import load_weights
+from mug.errors import InputError
+from mug.media.files import atomic_path
+from mug.media.masks import VOID, write_mask
+from mug.media.video import FrameFolder, Video, fit_size
+from mug.run.progress import track
+
+SHORTER = 480
+"""Shorter side, in pixels, that frames are kept at."""
+UNSURE = (0.35, 0.65)
+"""Between these foreground probabilities a pixel is void: no label is better than a doubtful one."""
+PLAUSIBLE = (0.003, 0.7)
+"""Shares of a frame that an object may cover; frames whose mask covers less or more are left out."""
+
+
+def pseudo_annotations(
+    videos: Path, out: Path, frames: int, weights: Path | None = None, workers: int | None = None
+) -> Path:
+    """Segments an excerpt of each video in the adapted mode, and writes frames and masks.
+
+    What is there already is kept, so that work which was stopped goes on.
+
+    Args:
+        videos: A video, a folder of videos, or a data set root; no annotation is read.
+        out: Becomes a data set root: `JPEGImages/480p/<video>/` and `Annotations/480p/<video>/`.
+        frames: Successive frames from the middle of each video.
+        weights: MuG's; those that come with the package when not given.
+        workers: Processes; one for each core when None.
+
+    Returns:
+        `out`.
+
+    Raises:
+        InputError: no video, or no object was found in any.
+    """
+    todo = [video for video in open_videos(videos) if not _masks(out, video).is_dir()]
+    label = partial(_label, out=out, frames=frames, weights=weights)
+    # a fresh interpreter each: a forked one inherits locks of torch's threads
+    with ProcessPoolExecutor(workers, get_context("spawn"), initializer=_one_thread) as pool:
+        for _ in track(pool.map(label, todo), "labelling", len(todo)):
+            pass
+    for folder in [_masks(out, video) for video in open_videos(videos)]:
+        if not any(folder.iterdir()):
+            print(f"{folder}: no object was found in this video; it is left out")
+    if not any(out.glob("Annotations/480p/*/*.png")):
+        raise InputError(f"{videos}: no object was found in any video; give videos in which something moves")
+    return out
+
+
+def _masks(out: Path, video: Video) -> Path:
+    return out / "Annotations" / "480p" / video.name
+
+
+def _one_thread() -> None:
+    torch.set_num_threads(1)
+    cv2.setNumThreads(1)
+
+
+def _label(video: Video, out: Path, frames: int, weights: Path | None) -> None:
+    images = out / "JPEGImages" / "480p" / video.name
+    if not images.is_dir():
+        with atomic_path(images) as folder:
+            folder.mkdir()
+            for name, frame in _excerpt(video, frames):
+                Image.fromarray(frame).save(folder / f"{name}.jpg", quality=92)
+    model, _ = load_weights(weights)
+    excerpt = FrameFolder(images)
+    with atomic_path(_masks(out, video)) as folder:
+        folder.mkdir()
+        maps = segment_video(excerpt, model, ZeroShotConfig(carry=False))
+        for name, map_hw in zip(excerpt.frame_names, maps, strict=True):
+            mask = np.where((map_hw > UNSURE[0]) & (map_hw < UNSURE[1]), VOID, map_hw > 0.5).astype(np.uint8)
+            if PLAUSIBLE[0] < (mask == 1).mean() < PLAUSIBLE[1]:
+                write_mask(folder / f"{name}.png", mask)
+
+
+def _excerpt(video: Video, frames: int) -> Iterator[tuple[str, np.ndarray]]:
+    start = max(0, (len(video) - frames) // 2)
+    height, width = fit_size(video.size, SHORTER)
+    for index in range(start, min(start + frames, len(video))):
+        yield video.frame_names[index], cv2.resize(video[index], (width, height), interpolation=cv2.INTER_AREA)

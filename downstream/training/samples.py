@@ -1,0 +1,146 @@
+"""Training samples of a head: N' frames of a video or N' images of a group, cut and coloured at random."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+from torchvision import tv_tensors
+from torchvision.transforms import InterpolationMode, v2
+
+from downstream.backbones.lattice import EVEN, Lattice
+from downstream.training.annotated import Annotated
+from mug.errors import InputError
+from mug.media.masks import VOID
+from mug.run.optimise import Key
+
+
+@dataclass
+class SampleOptions:
+    """What one step sees."""
+
+    size: int = 473
+    """Side of the square that frames are brought to, in pixels; their aspect is not kept, as in the paper."""
+    videos: int = 2
+    """Videos (or groups) in a step, over all processes."""
+    nodes: int = 3
+    """N', frames of each."""
+    crop: float = 0.6
+    """Least share of the frame's area that a random crop keeps."""
+    aspect: float = 1.33
+    """Largest stretch of one side of the crop against the other."""
+    jitter: float = 0.3
+    """Largest change of brightness, contrast and saturation, as a share."""
+    hue: float = 0.05
+    """Largest change of hue, as a share of the colour circle."""
+
+    def __post_init__(self) -> None:
+        """Refuses numbers that no sample can have."""
+        for name, least in (("size", 16), ("videos", 1), ("nodes", 1), ("aspect", 1)):
+            if getattr(self, name) < least:
+                raise InputError(f"sample.{name}: {getattr(self, name)} is too little; use {least} or more")
+        for name in ("crop", "jitter", "hue"):
+            if not 0 <= getattr(self, name) <= (0.5 if name == "hue" else 1):
+                raise InputError(f"sample.{name}: {getattr(self, name)} is out of range; use 0 to 1 (hue: 0.5)")
+        if self.crop == 0:
+            raise InputError("sample.crop: 0 leaves nothing to see; use more than 0")
+
+
+class Samples(Dataset[dict[str, Any]]):
+    """Sample i of step s, for any (_, s, i) and from nothing but these and the seed.
+
+    Even steps show still images and odd ones videos where there are still images (AGNN Sec. 4.1.1); otherwise all
+    steps show videos. Every video is used about equally often.
+
+    Args:
+        sources: Videos or groups.
+        stills: Still images.
+        options: What a sample holds.
+        seed: The run's.
+    """
+
+    def __init__(
+        self, sources: Sequence[Annotated], stills: Sequence[Annotated], options: SampleOptions, seed: int
+    ) -> None:
+        self.sources, self.stills, self.options, self.seed = sources, stills, options, seed
+        self._change = changes(options)
+
+    def shows_stills(self, step: int) -> bool:
+        """Whether a step trains the embedding alone, on still images."""
+        return bool(self.stills) and step % 2 == 0
+
+    def __getitem__(self, key: Key) -> dict[str, Any]:
+        """Frames uint8 (N', 3, S, S), masks uint8 (N', S, S) with 255 void, and the name of the video."""
+        _, step, i = key
+        rng = np.random.default_rng([self.seed, step, i])
+        if self.shows_stills(step):
+            source = self.stills[int(rng.integers(len(self.stills)))]
+            chosen = rng.integers(len(source), size=self.options.nodes)
+        else:
+            source = self.source(step, i)
+            chosen = draw_nodes(source, self.options.nodes, rng)
+        read = [source.read(int(n), self.options.size) for n in chosen]
+        parts = [read] if source.alike else [[pair] for pair in read]
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(int(rng.integers(2**63)))
+            # a little larger than needed, so that crops stay sharp
+            side = round(1.125 * self.options.size)
+            changed = [self._change(*as_tensors(part, side)) for part in parts]
+        frames, masks = (torch.cat(list(both)) for both in zip(*changed, strict=True))
+        return {"frames": frames, "masks": masks, "name": source.name}
+
+    def source(self, step: int, i: int) -> Annotated:
+        """The video of sample i of a step: the steps go through random orders of all videos."""
+        place = (step // 2 if self.stills else step) * self.options.videos + i
+        lap, at = divmod(place, len(self.sources))
+        order = np.random.default_rng([self.seed, lap, 2**32 - 1]).permutation(len(self.sources))
+        return self.sources[int(order[at])]
+
+
+def draw_nodes(source: Annotated, nodes: int, rng: np.random.Generator) -> np.ndarray:
+    """(N',) indices: of a video one frame of each of N' equal segments (AGNN Sec. 3.3), of a group any N' images.
+
+    Frames come twice where a video has too few.
+    """
+    length = len(source)
+    if not source.alike:
+        return rng.choice(length, nodes, replace=nodes > length)
+    starts = [k * length // nodes for k in range(nodes + 1)]
+    return np.array([rng.integers(a, max(b, a + 1)) for a, b in pairwise(starts)])
+
+
+def changes(options: SampleOptions) -> v2.Transform:
+    """The random changes; frames that go through together are changed alike."""
+    area, aspect, jitter = (options.crop, 1.0), (1 / options.aspect, options.aspect), options.jitter
+    return v2.Compose([
+        v2.RandomResizedCrop(options.size, scale=area, ratio=aspect, interpolation=InterpolationMode.BILINEAR),
+        v2.RandomHorizontalFlip(),
+        v2.ColorJitter(jitter, jitter, jitter, options.hue),
+    ])  # fmt: skip
+
+
+def collate(samples: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Puts samples together: (B, N', 3, S, S), (B, N', S, S) and B names."""
+    out: dict[str, Any] = {name: torch.stack([s[name] for s in samples]) for name in ("frames", "masks")}
+    return out | {"names": [s["name"] for s in samples]}
+
+
+def grid_target(masks_nhw: Tensor, size: tuple[int, int], over: Lattice = EVEN) -> Tensor:
+    """Masks uint8 (N, H, W) -> (N, h, w): the share of foreground in each cell, NaN where void fills it."""
+    known, there = (over.shrink(x[:, None].float(), size)[:, 0] for x in (masks_nhw != VOID, masks_nhw == 1))
+    return there / known  # 0 / 0 where nothing is known
+
+
+def as_tensors(pairs: Sequence[tuple[np.ndarray, np.ndarray]], side: int) -> tuple[Tensor, Tensor]:
+    """Frames and masks of one size, squeezed into a square: uint8 (N, 3, S, S) and (N, S, S)."""
+    frames = torch.stack([torch.from_numpy(frame).permute(2, 0, 1) for frame, _ in pairs])
+    masks = torch.stack([torch.from_numpy(mask) for _, mask in pairs])
+    frames = v2.functional.resize(frames, [side, side], antialias=True)
+    masks = v2.functional.resize(masks[:, None], [side, side], InterpolationMode.NEAREST)[:, 0]
+    return tv_tensors.Image(frames), tv_tensors.Mask(masks)

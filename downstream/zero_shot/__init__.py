@@ -1,0 +1,1 @@
+"""Z-VOS: finding the main object of a video, nothing given."""

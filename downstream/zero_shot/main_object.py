@@ -1,0 +1,140 @@
+"""Finding the main object of a video that comes without any mask (Z-VOS; MuG Sec. 3.3)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import cv2
+import numpy as np
+import torch
+
+from downstream.backbones.features import Extractor, PhiFeatures
+from downstream.one_shot.propagator import fit_frame
+from downstream.one_shot.protocols import PRESETS
+from downstream.one_shot.surest import carry_surest
+from downstream.zero_shot.adapt import adapt
+from downstream.zero_shot.sight import BackboneSight, MugSight, Sight
+from mug.errors import InputError
+from mug.media.video import Video
+from mug.model import MuG
+
+ENLARGED = 2
+"""How many times larger than they are frames are carried through at most: the cells of small ones are too coarse."""
+
+
+@dataclass
+class ZeroShotConfig:
+    """How the main object is looked for."""
+
+    mode: Literal["adapted", "paper"] = "adapted"
+    """`paper`: the readout as trained. `adapted`: the video's own motion joins it as evidence and it is refined on this
+    very video for a few rounds, without a label."""
+    size: int = 240
+    """Pixels of the frame's shorter side as phi sees it."""
+    references: int = 8
+    """From how many frames, spread over the whole video, each frame is augmented."""
+    carry: bool = True
+    """In the adapted mode, carry the mask of the surest frame to all others by matching; off: half the time."""
+
+
+def segment_video(
+    video: Video, model: MuG, config: ZeroShotConfig | None = None, temperature: float | None = None
+) -> Iterator[np.ndarray]:
+    """Foreground probability of each frame, in order.
+
+    Deterministic, and memory does not grow with the length of the video.
+
+    Args:
+        video: At least one frame.
+        model: In evaluation mode, on the device that shall compute.
+        config: The defaults when not given.
+        temperature: Of matching; the one learned with the matching head when not given.
+
+    Yields:
+        (H, W) float32 in [0, 1] at the video's own size.
+
+    Raises:
+        InputError: a frame that cannot be read, or settings out of range.
+    """
+    config = config or ZeroShotConfig()
+    check_config(config)
+    sight = MugSight(video, model, config.size, config.references)
+    if config.mode == "paper":
+        maps = paper_maps(sight)
+    else:
+        extract, device = PhiFeatures(model.phi), next(model.parameters()).device
+        maps = adapted_maps(sight, extract, temperature or float(model.temperature.detach()), device, config.carry)
+    yield from _at_full_size(maps, video)
+
+
+def segment_video_by(
+    video: Video,
+    extract: Extractor,
+    device: torch.device,
+    config: ZeroShotConfig,
+    temperature: float,
+) -> Iterator[np.ndarray]:
+    """The same with the features of any backbone, in the adapted mode: it has no readout of its own.
+
+    Args:
+        video: At least one frame.
+        extract: The backbone.
+        device: Where it computes.
+        config: Of it `size` and `carry` count.
+        temperature: Of matching.
+
+    Yields:
+        See `segment_video`.
+
+    Raises:
+        InputError: a frame that cannot be read, or settings out of range.
+    """
+    check_config(config)
+    sight = BackboneSight(video, extract, config.size, device)
+    yield from _at_full_size(adapted_maps(sight, extract, temperature, device, config.carry), video)
+
+
+def adapted_maps(
+    sight: Sight, extract: Extractor, temperature: float, device: torch.device, carry: bool
+) -> Iterator[np.ndarray]:
+    """The adapted mode: (h, w) foreground probability at the size of `sight`, frame by frame.
+
+    Args:
+        sight: The video, as the backbone sees it.
+        extract: What frames are compared by.
+        temperature: Of matching.
+        device: Where it computes.
+        carry: Whether the surest mask of each stretch is carried to its other frames.
+    """
+    protocol = PRESETS["mug"]
+    assert protocol.size is not None
+    size = min(protocol.size, ENLARGED * min(sight.video.size))
+    propagation = replace(protocol, size=size, temperature=temperature)
+    for stretch, maps in adapt(sight):
+        if carry:
+            frames = [fit_frame(sight.video[index], propagation) for index in stretch]
+            maps = carry_surest(frames, maps, extract, replace(propagation, size=None), device)
+        yield from maps
+
+
+def _at_full_size(maps: Iterator[np.ndarray], video: Video) -> Iterator[np.ndarray]:
+    height, width = video.size
+    for map_hw in maps:
+        yield np.clip(cv2.resize(map_hw, (width, height), interpolation=cv2.INTER_LINEAR), 0, 1)
+
+
+def check_config(config: ZeroShotConfig) -> None:
+    """Raises `InputError` where a setting is out of range."""
+    if config.size < 32:
+        raise InputError(f"--size {config.size}: must be at least 32 pixels")
+    if config.references < 1:
+        raise InputError(f"--references {config.references}: must be at least 1")
+
+
+def paper_maps(sight: MugSight) -> Iterator[np.ndarray]:
+    """The readout as trained (MuG Sec. 3.3), frame by frame, enlarged from phi's cells to the video's size."""
+    for index, frame in enumerate(sight.video):
+        cells = torch.from_numpy(sight.read(sight.augmented(index, frame)))
+        yield sight.lattice.enlarge(cells[None, None], sight.video.size)[0, 0].numpy()

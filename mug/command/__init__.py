@@ -1,0 +1,1 @@
+"""What every command has: options, checks before work begins."""

@@ -1,0 +1,1 @@
+"""Videos, masks and files on disk."""

@@ -1,0 +1,1 @@
+"""Networks of other people: by name, with their weights, as classifiers."""

@@ -1,0 +1,1 @@
+"""A run of training; nothing here knows what is learned."""

@@ -1,0 +1,61 @@
+"""The last states of a run, from which it goes on exactly."""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from mug.errors import InputError
+from mug.media.files import atomic_path
+
+KEPT_CHECKPOINTS = 2
+
+
+class Checkpoints:
+    """The last checkpoints of a run: tensors and plain data, written by rename, loaded with `weights_only=True`."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def _all(self) -> list[Path]:
+        found = [path for path in self.folder.glob("step*.pt") if re.fullmatch(r"step\d+\.pt", path.name)]
+        return sorted(found, key=lambda path: int(path.stem.removeprefix("step")))
+
+    def latest_step(self) -> int | None:
+        """Steps done at the newest checkpoint."""
+        found = self._all()
+        return int(found[-1].stem.removeprefix("step")) if found else None
+
+    def save(self, step: int, state: Mapping[str, Any]) -> Path:
+        """Writes the state after `step` steps and drops all but the last two."""
+        path = self.folder / f"step{step:07d}.pt"
+        with atomic_path(path) as temporary:
+            torch.save(dict(state), temporary)
+            with open(temporary, "rb") as file:
+                os.fsync(file.fileno())  # the rename must not reach the disk before the content
+        for old in self._all()[:-KEPT_CHECKPOINTS]:
+            old.unlink(missing_ok=True)
+        return path
+
+    def load(self) -> dict[str, Any] | None:
+        """The newest state that can be read, or None where there is none.
+
+        Raises:
+            InputError: there are checkpoints and none of them can be read.
+        """
+        found = self._all()
+        for path in reversed(found):
+            try:
+                return torch.load(path, map_location="cpu", weights_only=True)
+            except Exception as error:
+                # a disk can lose what a rename promised: the one before it is as good, a few steps earlier
+                print(f"mug: {path}: cannot be read ({type(error).__name__}); trying the one before", file=sys.stderr)
+        if found:
+            raise InputError(f"{self.folder}: no checkpoint can be read; remove the folder to start the run again")
+        return None

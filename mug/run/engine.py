@@ -1,0 +1,148 @@
+"""Where and how a run computes: Lightning Fabric, with the precision that suits the device."""
+
+from __future__ import annotations
+
+import os
+import sys
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from mug.errors import InputError
+from mug.run.bfloat16 import describe, has_units
+
+if TYPE_CHECKING:
+    from lightning.fabric import Fabric
+
+AUTO = "auto"
+PRECISIONS = (AUTO, "32-true", "64-true", "bf16-mixed", "bf16-true")
+STRATEGIES = ("auto", "ddp")
+
+
+@dataclass
+class Engine:
+    """Where and how a run computes; all of it is handed to Lightning Fabric."""
+
+    accelerator: str = "auto"
+    """`cpu`, `cuda` or `auto`: a GPU where there is one."""
+    devices: int = 1
+    """Processes on each node, one for each device."""
+    nodes: int = 1
+    """Machines that train together."""
+    precision: str = AUTO
+    """`32-true`, `bf16-mixed`, `bf16-true`, `64-true` or `auto`: bf16-mixed where the device has bfloat16 units,
+    32-true elsewhere. A run resumes in the precision it began with. Runs with different numbers of processes agree
+    only in `64-true`: rounding differences grow during training."""
+    strategy: str = "auto"
+    """`auto` (one process, or `ddp` when there are several) or `ddp`."""
+    threads: int | None = None
+    """CPU threads a process computes with; all cores when not given. Another count may change the last bits."""
+
+
+def launch(engine: Engine) -> Fabric:
+    """Starts the engine (and, where several are asked for, its processes) and returns it.
+
+    One line on standard error says the device and the precision, and warns where bfloat16 is emulated.
+
+    Raises:
+        InputError: a precision, strategy or accelerator that does not exist, or that this machine has not.
+    """
+    _check_engine(engine)
+    precision = resolve_precision(engine)
+    from lightning.fabric import Fabric
+    from lightning.fabric.plugins import MixedPrecision
+
+    class Mixed(MixedPrecision):
+        """Leaves what goes into a model as it is, for autocast to round where that does no harm.
+
+        Lightning rounds every floating tensor of a batch, known warps and coordinates with them: an eighth of a cell on
+        a grid of 64.
+        """
+
+        def convert_input(self, data: Any) -> Any:
+            return data
+
+    threads = engine.threads or os.cpu_count() or 1
+    torch.set_num_threads(threads)
+    fabric = Fabric(
+        accelerator=engine.accelerator,
+        devices=engine.devices,
+        num_nodes=engine.nodes,
+        # the 32-bit precisions have no plugin of their own here
+        precision=None if precision.endswith("mixed") else precision,  # type: ignore[arg-type]
+        plugins=[Mixed(precision, _device_type(engine))] if precision.endswith("mixed") else [],  # type: ignore[arg-type]
+        strategy=_strategy(engine),
+    )
+    fabric.launch()
+    if fabric.device.type == "cuda":
+        torch.backends.cudnn.benchmark = True  # shapes stay the same from step to step
+    else:
+        # a killed and restarted run has to repeat the undisturbed one to the last bit
+        torch.use_deterministic_algorithms(True, warn_only=True)
+        torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
+    torch.set_num_threads(threads)  # the launcher sets its own count for several processes
+    if fabric.is_global_zero:
+        print(describe(precision, fabric.device), file=sys.stderr, flush=True)
+    return fabric
+
+
+def resolve_precision(engine: Engine) -> str:
+    """The engine's precision, with `auto` decided for this machine.
+
+    Raises:
+        InputError: see `launch`.
+    """
+    if engine.precision != AUTO:
+        return engine.precision
+    _check_engine(engine)  # a device that is missing must not decide
+    return "bf16-mixed" if has_units(_device_type(engine)) else "32-true"
+
+
+def _device_type(engine: Engine) -> str:
+    wants_gpu = engine.accelerator == "cuda" or (engine.accelerator == "auto" and torch.cuda.is_available())
+    return "cuda" if wants_gpu else "cpu"
+
+
+def _check_engine(engine: Engine) -> None:
+    for name, value, known in (
+        ("engine.accelerator", engine.accelerator, ("auto", "cpu", "cuda")),
+        ("engine.precision", engine.precision, PRECISIONS),
+        ("engine.strategy", engine.strategy, STRATEGIES),
+    ):
+        if value not in known:
+            raise InputError(f"{name}: {value!r} is not known; use one of {', '.join(known)}")
+    for name, count in (("devices", engine.devices), ("nodes", engine.nodes), ("threads", engine.threads)):
+        if count is not None and count < 1:
+            raise InputError(f"engine.{name}: {count} is too few; give 1 or more")
+    if engine.accelerator == "cuda":
+        found = torch.cuda.device_count()
+        if found < engine.devices:
+            raise InputError(
+                f"engine.accelerator: CUDA was asked for on {engine.devices} device(s) and {found} can be used here; "
+                "give --engine.accelerator cpu, or install a torch built for this GPU (`mug doctor` explains)"
+            )
+
+
+def _strategy(engine: Engine) -> Any:
+    """DDP by its own class: the others wait while one computes priors, and that outlasts the usual 30 minutes."""
+    if engine.strategy == "auto" and engine.devices * engine.nodes == 1:
+        return "auto"
+    from lightning.fabric.strategies import DDPStrategy
+
+    return DDPStrategy(timeout=timedelta(days=1))
+
+
+def free_memory(device: torch.device) -> int:
+    """Bytes that can still be taken on a device."""
+    if device.type == "cuda":
+        return int(torch.cuda.mem_get_info(device)[0])
+    try:
+        for line in Path("/proc/meminfo").read_text().splitlines():
+            if line.startswith("MemAvailable:"):
+                return int(line.split()[1]) * 1024
+    except OSError:
+        pass
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")

@@ -1,0 +1,152 @@
+"""The folder of a run: what it was started with, and whose it is."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import shutil
+import subprocess
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from mug.errors import InputError
+from mug.media.files import atomic_path
+from mug.run.engine import AUTO, resolve_precision
+
+
+class RunFolder:
+    """The folder of one run; every file in it appears by rename or, as `metrics.csv`, line by line.
+
+    Attributes:
+        path: The folder.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.config = path / "config.yaml"
+        self.metrics = path / "metrics.csv"
+        self.timing = path / "timing.csv"
+        self.checkpoints = path / "checkpoints"
+        self.labels = path / "labels"
+        self.pictures = path / "pictures"
+        self.weights = path / "phi.safetensors"
+
+    def claim(self, config: Mapping[str, Any], free: tuple[str, ...] = ()) -> dict[str, Any]:
+        """Makes the folder this run's, or checks that it is: writes `config.yaml`, or compares with the one there.
+
+        Args:
+            config: The complete options as plain data.
+            free: Dotted keys that may differ when a run goes on (where it lies, how often it saves).
+
+        Returns:
+            The configuration that the run started with.
+
+        Raises:
+            InputError: the folder holds a run of another configuration (the first differing key is named), or files
+                that are no run's.
+        """
+        import yaml
+
+        if self.config.is_file():
+            started = yaml.safe_load(self.config.read_text()) or {}
+            difference = first_difference(started, config, free)
+            if difference:
+                key, old, new = difference
+                raise InputError(
+                    f"{self.path}: holds a run with {key} = {old!r} and this one has {new!r}; "
+                    "give --out another folder, or the run's own settings to go on with it"
+                )
+            return started
+        if self.path.exists() and (not self.path.is_dir() or any(self.path.iterdir())):
+            raise InputError(f"{self.path}: holds files and no config.yaml, so it is no run; give --out a new folder")
+        self.path.mkdir(parents=True, exist_ok=True)
+        write_text(self.config, yaml.safe_dump(dict(config), sort_keys=False))
+        return dict(config)
+
+    def recorded(self, *keys: str) -> Any:
+        """What the run that lies here was started with under nested keys; None where there is no run or no such key."""
+        import yaml
+
+        value = yaml.safe_load(self.config.read_text()) if self.config.is_file() else None
+        for key in keys:
+            value = value.get(key) if isinstance(value, Mapping) else None
+        return value
+
+    def clean(self) -> None:
+        """Removes what a killed process left half-written: hidden folders beside what they were to become."""
+        for holder in [path for path in self.path.rglob(".*") if path.is_dir()]:
+            shutil.rmtree(holder, ignore_errors=True)
+
+
+def claim(options: Any, free: tuple[str, ...]) -> RunFolder:
+    """Makes a run's folder, or takes up the one there with the number of threads and the precision it began with.
+
+    Args:
+        options: A dataclass with `out` and `engine`, besides what is learned; threads and precision that are left open
+            are filled in.
+        free: Dotted keys that may differ when a run goes on.
+
+    Raises:
+        InputError: see `resolve_precision` and `RunFolder.claim`.
+    """
+    folder, engine = RunFolder(options.out), options.engine
+    if engine.threads is None:
+        engine.threads = folder.recorded("engine", "threads") or os.cpu_count() or 1
+    if engine.precision == AUTO:
+        engine.precision = folder.recorded("engine", "precision") or resolve_precision(engine)
+    if int(os.environ.get("LOCAL_RANK", 0)) == int(os.environ.get("NODE_RANK", 0)) == 0:
+        folder.claim(to_plain(options), free)
+        folder.clean()
+    return folder
+
+
+def write_text(path: Path, text: str) -> None:
+    """Writes a small file by rename."""
+    with atomic_path(path) as temporary:
+        temporary.write_text(text)
+
+
+def to_plain(options: Any) -> Any:
+    """A dataclass of options as plain data: dictionaries, lists, numbers, text."""
+    if dataclasses.is_dataclass(options) and not isinstance(options, type):
+        return {field.name: to_plain(getattr(options, field.name)) for field in dataclasses.fields(options)}
+    if isinstance(options, Mapping):
+        return {str(key): to_plain(value) for key, value in options.items()}
+    if isinstance(options, list | tuple):
+        return [to_plain(value) for value in options]
+    return str(options) if isinstance(options, Path) else options
+
+
+def first_difference(
+    old: Mapping[str, Any], new: Mapping[str, Any], free: tuple[str, ...] = (), prefix: str = ""
+) -> tuple[str, Any, Any] | None:
+    """The first key (dotted) whose value differs, with both values; keys in `free` may differ."""
+    for key in dict.fromkeys((*old, *new)):
+        name = f"{prefix}{key}"
+        if name in free:
+            continue
+        a, b = old.get(key), new.get(key)
+        if isinstance(a, Mapping) and isinstance(b, Mapping):
+            found = first_difference(a, b, free, f"{name}.")
+            if found:
+                return found
+        elif a != b:
+            return name, a, b
+    return None
+
+
+def commit_of(folder: Path) -> str:
+    """The git commit of the code in `folder`, `+` appended when it was changed since; empty outside of git."""
+    try:
+        _git(folder, "ls-files", "--error-unmatch", "mug/run/folder.py")  # an installed copy may lie in another project
+        commit = _git(folder, "rev-parse", "HEAD")
+        return f"{commit}+" if _git(folder, "status", "--porcelain", "--untracked-files=no") else commit
+    except (OSError, subprocess.SubprocessError):
+        return ""
+
+
+def _git(folder: Path, *arguments: str) -> str:
+    command = ["git", "-C", str(folder), *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=20)
+    return done.stdout.strip()

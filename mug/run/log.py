@@ -1,0 +1,89 @@
+"""What a run says of itself while it lasts: numbers, curves, one line of progress."""
+
+from __future__ import annotations
+
+import csv
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+from mug.media.files import atomic_path
+
+LINE_EVERY_S = 60.0  # how often a run that nobody watches says where it is
+
+
+class MetricsLog:
+    """A CSV file with a line a step, digit for digit the same however often the run was killed.
+
+    The first column is the step. Opening it for step s cuts everything from step s on, and a half-written line.
+    """
+
+    def __init__(self, path: Path, columns: Sequence[str], step: int) -> None:
+        self._columns = columns
+        kept = [row for row in _complete_rows(path)[1:] if int(row[0]) < step]
+        with atomic_path(path) as temporary, open(temporary, "w", newline="") as file:
+            csv.writer(file, lineterminator="\n").writerows([columns, *kept])
+        self._file = open(path, "a", newline="")  # noqa: SIM115 - stays open as long as the run
+        self._writer = csv.writer(self._file, lineterminator="\n")
+
+    def write(self, row: Mapping[str, Any]) -> None:
+        """Appends one step; what it lacks stays empty."""
+        self._writer.writerow([_digits(row.get(name, "")) for name in self._columns])
+        self._file.flush()
+
+    def close(self) -> None:
+        """Ends the log."""
+        self._file.close()
+
+
+def _complete_rows(path: Path) -> list[list[str]]:
+    if not path.is_file():
+        return []
+    text = path.read_text()
+    return list(csv.reader(text[: text.rfind("\n") + 1].splitlines()))  # a kill may have cut the last line
+
+
+def _digits(value: Any) -> str:
+    return f"{value:.9g}" if isinstance(value, float) else str(value)  # nine digits give back a float32 exactly
+
+
+class ProgressLine:
+    """One line that says where the run is: rewritten in place at a terminal, printed every minute elsewhere."""
+
+    def __init__(self, total: int, first: int = 0, now: Callable[[], float] = time.monotonic) -> None:
+        self.total = total
+        self._now = now
+        self._terminal = sys.stderr.isatty()
+        self._start, self._first = now(), first
+        self._printed = self._start
+
+    def update(self, step: int, text: str) -> None:
+        """Says that `step` steps are done; `text` goes in the middle."""
+        now = self._now()
+        if now - self._printed < (0.2 if self._terminal else LINE_EVERY_S) and step < self.total:
+            return
+        self._printed = now
+        rate = (step - self._first) / max(now - self._start, 1e-9)
+        left = timedelta(seconds=round((self.total - step) / max(rate, 1e-9)))
+        line = f"step {step}/{self.total}  {text}  {rate:.2f} steps/s  {left} left"
+        if self._terminal:
+            print(f"\r\033[K{line}", end="", file=sys.stderr, flush=True)
+        else:
+            print(line, file=sys.stderr, flush=True)
+
+    def close(self) -> None:
+        """Leaves the line standing."""
+        if self._terminal:
+            print(file=sys.stderr)
+
+
+def open_events(folder: Path, step: int) -> Any:
+    """A TensorBoard writer that replaces events from `step` on, or None where tensorboard is not installed."""
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError:
+        return None
+    return SummaryWriter(str(folder), purge_step=step)

@@ -1,0 +1,1 @@
+"""Synthetic videos and groups of images, with masks."""

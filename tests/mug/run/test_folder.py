@@ -1,0 +1,111 @@
+"""Whose a run's folder is."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+
+from mug.errors import InputError
+from mug.run import bfloat16
+from mug.run.engine import Engine
+from mug.run.folder import RunFolder, claim, commit_of, first_difference, to_plain
+
+
+@dataclass
+class Inner:
+    """Options within options."""
+
+    rate: float = 0.1
+    where: Path = Path("a/b")
+
+
+@dataclass
+class Outer:
+    """Options of a made-up command."""
+
+    inner: Inner = field(default_factory=Inner)
+    steps: tuple[int, ...] = (1, 2)
+
+
+def test_options_become_plain_data() -> None:
+    assert to_plain(Outer()) == {"inner": {"rate": 0.1, "where": "a/b"}, "steps": [1, 2]}
+
+
+def test_first_difference_names_the_dotted_key_and_skips_free_ones() -> None:
+    old = {"a": 1, "b": {"c": 2, "d": 3}, "e": 0}
+    assert first_difference(old, old) is None
+    assert first_difference(old, {"a": 1, "b": {"c": 2, "d": 4}, "e": 9}) == ("b.d", 3, 4)
+    assert first_difference(old, {"a": 1, "b": {"c": 2, "d": 4}, "e": 0}, free=("b.d",)) is None
+    assert first_difference({"a": 1}, {"a": 1, "new": 5}) == ("new", None, 5)
+
+
+def test_a_run_folder_is_claimed_once_and_refuses_another_config(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path / "run")
+    folder.claim({"lr": 0.1, "out": "x"})
+    assert folder.claim({"lr": 0.1, "out": "y"}, free=("out",)) == {"lr": 0.1, "out": "x"}
+    with pytest.raises(InputError, match=r"lr = 0\.1 and this one has 0\.2"):
+        folder.claim({"lr": 0.2, "out": "x"})
+
+
+def test_a_run_remembers_what_it_was_started_with(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path / "run")
+    assert folder.recorded("engine", "threads") is None
+    folder.claim({"engine": {"threads": 3}})
+    assert folder.recorded("engine", "threads") == 3
+    assert folder.recorded("engine", "threads", "more") is None
+
+
+def test_a_folder_that_is_no_run_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "holiday.jpg").write_bytes(b"x")
+    with pytest.raises(InputError, match="no run"):
+        RunFolder(tmp_path).claim({})
+    assert sorted(os.listdir(tmp_path)) == ["holiday.jpg"]
+
+
+@dataclass
+class Options:
+    """Options of a made-up run."""
+
+    out: Path
+    engine: Engine = field(default_factory=lambda: Engine(accelerator="cpu"))
+
+
+def units(patch: pytest.MonkeyPatch, there: bool) -> None:
+    """Makes this machine one with or without bfloat16 units."""
+    patch.setattr("mug.run.engine.has_units", lambda device_type: there)
+    patch.setattr(bfloat16, "has_units", lambda device_type: there)
+    patch.setattr(bfloat16, "slowdown", lambda device: 46.8)
+
+
+@pytest.mark.parametrize(("there", "precision"), [(True, "bf16-mixed"), (False, "32-true")])
+def test_a_run_records_and_keeps_the_precision_it_began_with(
+    there: bool, precision: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    units(monkeypatch, there)
+    began = Options(tmp_path / "run")
+    claim(began, ())
+    assert began.engine.precision == precision
+    assert yaml.safe_load((tmp_path / "run/config.yaml").read_text())["engine"]["precision"] == precision
+    units(monkeypatch, not there)
+    resumed = Options(tmp_path / "run")
+    claim(resumed, ())
+    assert resumed.engine.precision == precision
+    other = Options(tmp_path / "run", Engine(accelerator="cpu", precision="64-true"))
+    with pytest.raises(InputError, match=f"engine.precision = '{precision}' and this one has '64-true'"):
+        claim(other, ())
+
+
+def test_a_missing_gpu_does_not_decide_the_precision(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
+    with pytest.raises(InputError, match="CUDA was asked for"):
+        claim(Options(tmp_path / "run", Engine(accelerator="cuda")), ())
+    assert not (tmp_path / "run").exists()
+
+
+def test_the_commit_is_empty_outside_of_git(tmp_path: Path) -> None:
+    assert commit_of(tmp_path) == ""
