@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from torchvision.models import VisionTransformer
 
 import downstream.calibrate
-from downstream.backbones.by_name import by_name as backbones
+from downstream.backbones import by_name as backbones
 from downstream.backbones.by_name import named_network, open_backbone
 from downstream.backbones.layer import LayerFeatures
 from mug.cli import main

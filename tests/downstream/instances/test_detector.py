@@ -13,7 +13,7 @@ from torchvision.models.optical_flow import raft_small
 
 from downstream.instances.detector import class_agnostic, load_detector, read_detector
 from downstream.instances.flow import flow_method, load_raft
-from downstream.instances.tracks import detector
+from downstream.instances import detector
 from mug.errors import InputError
 from mug.priors.motion import optical_flow
 
