@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import copy
-import datetime
-import json
-import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -14,7 +11,6 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.utils.data import DataLoader
 
 from agnn_head.calibration import to_probabilities
 from agnn_head.checkpoint import load_deeplab, load_phi, save_weights
@@ -29,29 +25,26 @@ from downstream.training.annotated import (
     open_annotated,
     saliency_images,
 )
-from downstream.training.log import Log, draw
+from downstream.training.pictures import draw
 from downstream.training.pseudo import pseudo_annotations
 from downstream.training.samples import SampleOptions, Samples, collate, grid_target
 from mug.checkpoint import packaged_weights
-from mug.errors import InputError, RunError
+from mug.errors import InputError
 from mug.norm import BatchNorm
-from mug.run.checkpoints import Checkpoints
 from mug.run.engine import Engine, launch
-from mug.run.folder import RunFolder, claim, commit_of, to_plain, write_text
-from mug.run.optimise import (
-    KeyBatches,
-    OptimiserOptions,
-    ScheduleOptions,
-    build_optimiser,
-    learning_rate,
-    set_learning_rate,
-)
+from mug.run.folder import RunFolder, claim, write_text
+from mug.run.log import Log
+from mug.run.loop import Training, is_finished, provenance
+from mug.run.optimise import OptimiserOptions, ScheduleOptions, build_optimiser, learning_rate
 
 if TYPE_CHECKING:
     from lightning.fabric import Fabric
 
 FREE_KEYS = ("out", "num_workers", "save_every", "engine.threads")
 """What may change when a run goes on: nothing here moves a loss."""
+
+COLUMNS = ("step", "lr", "still", "video", "iou", "grad_norm")
+"""Of `metrics.csv`: the loss of a step on still images or on video, and how well its masks overlap the truth."""
 
 PLACES = ("data", "out", "weights", "stills")
 """Options that name files of one machine: weights travel, so they do not say them."""
@@ -146,19 +139,12 @@ def check(options: FinetuneOptions) -> None:
 
 
 @dataclass
-class Run:
+class Run(Training):
     """All that a run in progress holds."""
 
     options: FinetuneOptions
-    folder: RunFolder
-    fabric: Fabric
     samples: Samples
     network: AGNN
-    model: Any
-    """A `Trainee` as the engine wraps it."""
-    optimiser: Any
-    step: int
-    """Steps done."""
 
 
 def finetune(options: FinetuneOptions) -> None:
@@ -172,16 +158,14 @@ def finetune(options: FinetuneOptions) -> None:
     """
     check(options)
     folder = claim(options, FREE_KEYS)
-    if Checkpoints(folder.checkpoints).latest_step() == options.steps and weights_of(folder).is_file():
-        print(f"{folder.path}: this run is finished; its weights are {weights_of(folder)}")
+    if is_finished(folder, options.steps, weights_of(folder)):
         return
     fabric = launch(options.engine)
     with fabric.rank_zero_first():
         sources = training_sources(options, folder, fabric.is_global_zero)
     run = setup(options, folder, fabric, sources)
     train(run)
-    if fabric.is_global_zero:
-        print(f"{folder.path}: finished after {options.steps} steps; the weights are {weights_of(folder)}")
+    run.say(f"{folder.path}: finished after {options.steps} steps; the weights are {weights_of(folder)}")
 
 
 def weights_of(folder: RunFolder) -> Path:
@@ -204,12 +188,8 @@ def setup(options: FinetuneOptions, folder: RunFolder, fabric: Fabric, sources: 
     rates = {"network.embedding.trunk.": trunk_rate, "network.embedding.": 1.0, "network.": options.head_rate}
     trainee = Trainee(network, options.freeze_norm and not options.scratch)
     model, optimiser = fabric.setup(trainee, build_optimiser(trainee, options.optimiser, rates))
-    run = Run(options, folder, fabric, samples, network, model, optimiser, step=0)
-    state = Checkpoints(folder.checkpoints).load()
-    if state:
-        network.load_state_dict(state["model"])
-        optimiser.load_state_dict(state["optimiser"])
-        run.step = state["step"]
+    run = Run(folder, fabric, model, optimiser, network, options, samples, network)
+    run.resume()
     return run
 
 
@@ -275,7 +255,7 @@ class Trainee(nn.Module):
             carried: Graphs that the state of the first node comes through before; without gradient.
 
         Returns:
-            `loss`; without gradient `iou` and the `logits` (B * N', 1, h, w).
+            `total`; without gradient `iou` and the `logits` (B * N', 1, h, w).
         """
         frames = frames_bnchw.float() / 255
         network = self.network
@@ -291,7 +271,7 @@ class Trainee(nn.Module):
         unused = torch.stack([p.sum() for p in self.parameters() if p.requires_grad]).sum() * 0
         loss = weighted_bce(logits, target) + unused
         logits = logits.detach()
-        return {"loss": loss, "iou": overlap(logits[:, 0] > 0, target), "logits": logits}
+        return {"total": loss, "iou": overlap(logits[:, 0] > 0, target), "logits": logits}
 
 
 @torch.no_grad()
@@ -317,74 +297,54 @@ def overlap(found_nhw: Tensor, truth_nhw: Tensor) -> Tensor:
 def train(run: Run) -> None:
     """Trains from where the run stands to its end."""
     options = run.options
-    batches = loader(run)
+    keys = (0, range(run.step, options.steps), options.sample.videos, 1)
+    batches = run.batches(run.samples, collate, keys, options.num_workers)
     run.model.train()
-    with Log(run.folder, run.step, options.steps, run.fabric.is_global_zero) as log:
+    with Log(run.folder, COLUMNS, run.step, options.steps, run.fabric.is_global_zero) as log:
         for step in range(run.step, options.steps):
             rate = learning_rate(step, 0, options.steps, options.optimiser.lr, options.schedule)
-            batch = next(batches)
-            values, logits = train_step(run, step, rate, batch)
+            values, batch, logits = train_step(run, step, rate, batches)
             run.step = step + 1
-            log.write({"step": step, "lr": rate, **values})
+            log.write({"step": step, "lr": rate, **values}, f"J {values['iou']:.3f}")
             if run.step == options.steps or run.step % options.save_every == 0:
-                save(run, batch, logits)
+                log.draw(run.step, {"masks": draw(batch, logits)})
+                save_weights_of(run)
+                run.save()
 
 
-def loader(run: Run) -> Iterator[dict[str, Any]]:
-    """The batches of this process from where the run stands on."""
-    options, fabric = run.options, run.fabric
-    steps = range(run.step, options.steps)
-    keys = KeyBatches(0, steps, options.sample.videos, 1, fabric.global_rank, fabric.world_size)
-    return iter(
-        DataLoader(
-            run.samples,
-            batch_sampler=keys,
-            collate_fn=collate,
-            num_workers=options.num_workers,
-            pin_memory=fabric.device.type == "cuda",
-            prefetch_factor=4 if options.num_workers else None,
-        )
-    )
-
-
-def train_step(run: Run, step: int, rate: float, batch: dict[str, Any]) -> tuple[dict[str, float], Tensor]:
+def train_step(
+    run: Run, step: int, rate: float, batches: Iterator[dict[str, Any]]
+) -> tuple[dict[str, float], dict[str, Any], Tensor]:
     """One step of the optimiser.
 
     Returns:
-        What `metrics.csv` takes, averaged over processes, and this process's logits.
+        What `metrics.csv` takes, averaged over processes, this process's batch and its logits.
 
     Raises:
         RunError: the loss or the gradient is no number; the videos of the batch are named.
     """
-    fabric = run.fabric
-    set_learning_rate(run.optimiser, rate)
     still = run.samples.shows_stills(step)
     carried = int(np.random.default_rng([run.options.seed, step, 0]).integers(run.options.carry + 1))
-    out = run.model(batch["frames"].to(fabric.device), batch["masks"].to(fabric.device), still, carried)
-    fabric.backward(out["loss"])
-    limit = run.options.optimiser.clip or math.inf
-    norm: Any = fabric.clip_gradients(run.model, run.optimiser, max_norm=limit, error_if_nonfinite=False)
-    means: Any = fabric.all_reduce(torch.stack([out["loss"].detach().float(), out["iou"]]), reduce_op="mean")
-    loss, iou = means.tolist()
-    if not (math.isfinite(loss) and math.isfinite(float(norm))):
-        raise RunError(
-            f"step {step}: the loss is {loss}, so the run stops; the batch holds {', '.join(batch['names'])}"
-        )
-    run.optimiser.step()
-    run.optimiser.zero_grad(set_to_none=True)
-    return {"still" if still else "video": loss, "iou": iou, "grad_norm": float(norm)}, out["logits"]
+    seen: list[Any] = []
+
+    def losses_of(batch: dict[str, Any]) -> Mapping[str, Tensor]:
+        device = run.fabric.device
+        losses = dict(run.model(batch["frames"].to(device), batch["masks"].to(device), still, carried))
+        seen[:] = [batch, losses.pop("logits")]
+        return losses
+
+    values = run.take_step(batches, 1, losses_of, lambda batch: batch["names"], rate, run.options.optimiser.clip)
+    values["still" if still else "video"] = values.pop("total")
+    return values, seen[0], seen[1]
 
 
-def save(run: Run, batch: dict[str, Any], logits: Tensor) -> None:
-    """Writes a checkpoint, the weights and a picture of the last batch, from the first process."""
+def save_weights_of(run: Run) -> None:
+    """Writes the weights, from the first process."""
     if not run.fabric.is_global_zero:
         return
     metadata = {
         "training": f"{len(run.samples.sources)} videos, labels: {run.options.labels} ({run.options.data.name})",
-        "options": json.dumps({k: v for k, v in to_plain(run.options).items() if k not in PLACES}),
-        "steps": str(run.step),
-        "date": datetime.date.today().isoformat(),
-        "commit": commit_of(Path(__file__).parent.parent),
+        **provenance(run.options, PLACES, run.step),
     }
     network = run.network
     if run.options.calibrate and run.step == run.options.steps:
@@ -392,6 +352,3 @@ def save(run: Run, batch: dict[str, Any], logits: Tensor) -> None:
         to_probabilities(network, foreground_shares(run.samples.sources))
         metadata["calibrated"] = "true"
     save_weights(weights_of(run.folder), network, metadata)
-    draw(run.folder.pictures / f"{run.step:07d}.png", batch, logits)
-    state = {"model": run.network.state_dict(), "optimiser": run.optimiser.state_dict()}
-    Checkpoints(run.folder.checkpoints).save(run.step, {"step": run.step, **state})

@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
-import numpy as np
 import torch
 import torch.nn.functional as F
-from PIL import Image
 from torch import Tensor
 
 from mug.backbone import Features
 from mug.granularity.short_term import patch_size, short_term_loss
 from mug.grid import enlarge
-from mug.media.files import atomic_path
 from mug.model import Batch, MuG
 
 SAMPLES = 4
@@ -41,14 +36,6 @@ def draw(network: MuG, batch: Batch) -> dict[str, Tensor]:
     }
     network.train(trained)
     return pictures
-
-
-def write(folder: Path, step: int, pictures: dict[str, Tensor]) -> None:
-    """Writes `folder/<step>_<name>.png` by rename."""
-    for name, picture in pictures.items():
-        pixels = (picture.clamp(0, 1) * 255).round().byte().permute(1, 2, 0).cpu().numpy()
-        with atomic_path(folder / f"{step:07d}_{name}.png") as temporary:
-            Image.fromarray(np.ascontiguousarray(pixels)).save(temporary)
 
 
 def _labels(network: MuG, batch: Batch) -> Tensor:

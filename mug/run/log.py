@@ -10,7 +10,12 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from PIL import Image
+from torch import Tensor
+
 from mug.media.files import atomic_path
+from mug.run.folder import RunFolder
 
 LINE_EVERY_S = 60.0  # how often a run that nobody watches says where it is
 
@@ -78,6 +83,63 @@ class ProgressLine:
         """Leaves the line standing."""
         if self._terminal:
             print(file=sys.stderr)
+
+
+class Log:
+    """What a run leaves to look at while it lasts: `metrics.csv`, `timing.csv`, TensorBoard events, pictures, a line.
+
+    Args:
+        folder: Of the run.
+        columns: Of `metrics.csv`, the step first.
+        step: Steps done; what was written of later ones is cut off.
+        steps: Of the whole run.
+        on: Whether this process writes; others do nothing.
+    """
+
+    def __init__(self, folder: RunFolder, columns: Sequence[str], step: int, steps: int, on: bool) -> None:
+        self._pictures = folder.pictures
+        self._on = on
+        self._began = time.perf_counter()
+        if on:
+            self._metrics = MetricsLog(folder.metrics, columns, step)
+            self._timing = MetricsLog(folder.timing, ("step", "seconds"), step)
+            self._events = open_events(folder.path / "events", step)
+            self._line = ProgressLine(steps, step)
+
+    def __enter__(self) -> Log:
+        self._began = time.perf_counter()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._on:
+            for part in (self._metrics, self._timing, self._line, self._events):
+                if part is not None:
+                    part.close()
+
+    def write(self, row: Mapping[str, Any], text: str) -> None:
+        """Adds a step; `text` goes into the line of progress."""
+        if not self._on:
+            return
+        now = time.perf_counter()
+        self._metrics.write(row)
+        self._timing.write({"step": row["step"], "seconds": now - self._began})
+        self._began = now
+        if self._events is not None:
+            for name, value in row.items():
+                if name != "step":
+                    self._events.add_scalar(name, value, row["step"])
+        self._line.update(row["step"] + 1, text)
+
+    def draw(self, step: int, pictures: Mapping[str, Tensor]) -> None:
+        """Adds pictures (3, H, W) in [0, 1] by name: `pictures/<step>_<name>.png`."""
+        if not self._on:
+            return
+        for name, picture in pictures.items():
+            pixels = (picture.clamp(0, 1) * 255).round().byte().permute(1, 2, 0).cpu().numpy()
+            with atomic_path(self._pictures / f"{step:07d}_{name}.png") as temporary:
+                Image.fromarray(np.ascontiguousarray(pixels)).save(temporary)
+            if self._events is not None:
+                self._events.add_image(name, picture.clamp(0, 1), step)
 
 
 def open_events(folder: Path, step: int) -> Any:

@@ -108,7 +108,7 @@ def kill_in_prior() -> None:
 
 def kill_in_step() -> None:
     """Dies after the second step is in the log, before its checkpoint."""
-    train.save = die  # type: ignore[assignment]
+    train.Run.save = die  # type: ignore[assignment,method-assign]
 
 
 def kill_in_checkpoint() -> None:

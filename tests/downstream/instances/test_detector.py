@@ -11,9 +11,9 @@ from torch import nn
 from torchvision.models.detection import maskrcnn_resnet50_fpn
 from torchvision.models.optical_flow import raft_small
 
+from downstream.instances import detector
 from downstream.instances.detector import class_agnostic, load_detector, read_detector
 from downstream.instances.flow import flow_method, load_raft
-from downstream.instances import detector
 from mug.errors import InputError
 from mug.priors.motion import optical_flow
 

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 import torch
 
+from downstream.instances import tracks as instances
 from downstream.instances.proposals import Proposal
 from downstream.instances.tracks import InstanceConfig, Instances, enlarged, ranking, renamed, scores_of
-from downstream.instances import tracks as instances
 from downstream.scoring.unsupervised import score_unsupervised
 from mug.backbone import BackboneConfig
 from mug.checkpoint import save_weights

@@ -1,0 +1,180 @@
+"""What everything that is trained does alike: steps of an optimiser, checkpoints, exact resume.
+
+Nothing here knows what is learned: a run is told how a part of a batch becomes losses.
+"""
+
+from __future__ import annotations
+
+import datetime
+import json
+import math
+import sys
+from collections.abc import Callable, Collection, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import torch
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, Dataset
+
+from mug.errors import RunError
+from mug.run.checkpoints import Checkpoints
+from mug.run.folder import RunFolder, commit_of, to_plain
+from mug.run.optimise import KeyBatches, set_learning_rate
+
+if TYPE_CHECKING:
+    from lightning.fabric import Fabric
+
+Part = TypeVar("Part")
+
+
+@dataclass
+class Training:
+    """A run in progress."""
+
+    folder: RunFolder
+    fabric: Fabric
+    model: Any
+    """What is trained, as the engine wraps it."""
+    optimiser: Any
+    saved: nn.Module
+    """What a checkpoint holds of it."""
+    step: int = field(default=0, kw_only=True)
+    """Steps done."""
+
+    def say(self, text: str) -> None:
+        """Tells the person who waits, once."""
+        if self.fabric.is_global_zero:
+            print(text, file=sys.stderr, flush=True)
+
+    def resume(self) -> bool:
+        """Takes up the last checkpoint of the folder; False where there is none."""
+        state = Checkpoints(self.folder.checkpoints).load()
+        if state is None:
+            return False
+        self.saved.load_state_dict(state["model"])
+        self.optimiser.load_state_dict(state["optimiser"])
+        self.step = state["step"]
+        return True
+
+    def save(self, **more: Any) -> None:
+        """Writes a checkpoint, from the first process."""
+        if self.fabric.is_global_zero:
+            state = {"model": self.saved.state_dict(), "optimiser": self.optimiser.state_dict()}
+            Checkpoints(self.folder.checkpoints).save(self.step, {"step": self.step, **more, **state})
+
+    def batches(
+        self,
+        samples: Dataset[Any],
+        collate: Callable[..., Part],
+        keys: tuple[int, range, int, int],
+        workers: int,
+    ) -> Iterator[Part]:
+        """The parts of the batches of this process, in order; they depend on nothing but the samples and their keys.
+
+        Args:
+            samples: Gives the sample of a key.
+            collate: Puts samples together.
+            keys: Round, steps, batch and accumulated parts, see `KeyBatches`.
+            workers: Processes that read.
+        """
+        rank, processes = self.fabric.global_rank, self.fabric.world_size
+        return iter(
+            DataLoader(
+                samples,
+                batch_sampler=KeyBatches(*keys, rank, processes),
+                collate_fn=collate,
+                num_workers=workers,
+                worker_init_fn=_quiet_worker,
+                pin_memory=self.fabric.device.type == "cuda",
+                prefetch_factor=4 if workers else None,
+            )
+        )
+
+    def take_step(
+        self,
+        parts: Iterator[Part],
+        count: int,
+        losses_of: Callable[[Part], Mapping[str, Tensor]],
+        names_of: Callable[[Part], Collection[str]],
+        rate: float,
+        clip: float | None,
+    ) -> dict[str, float]:
+        """One step of the optimiser: the parts of a batch forward and back, then the weights.
+
+        Args:
+            parts: Where the parts come from.
+            count: How many make the batch.
+            losses_of: Sends a part through the model: `total`, which is learned from, and scalars beside it.
+            names_of: What a part holds, for messages.
+            rate: The learning rate.
+            clip: Longest gradient; None: any.
+
+        Returns:
+            The scalars averaged over parts and processes, and `grad_norm`.
+
+        Raises:
+            RunError: the loss or the gradient is no number; what the batch holds is named.
+        """
+        fabric = self.fabric
+        set_learning_rate(self.optimiser, rate)
+        sums: dict[str, Tensor] = {}
+        names: list[str] = []
+        for number in range(count):
+            part = next(parts)
+            names += names_of(part)
+            with fabric.no_backward_sync(self.model, enabled=number + 1 < count):
+                losses = losses_of(part)
+                fabric.backward(losses["total"] / count)
+            for name, loss in losses.items():
+                sums[name] = sums.get(name, torch.zeros((), device=fabric.device)) + loss.detach().float()
+        norm: Any = fabric.clip_gradients(
+            self.model, self.optimiser, max_norm=clip or math.inf, error_if_nonfinite=False
+        )
+        # read from the device in one go
+        means: Any = fabric.all_reduce(torch.stack(list(sums.values())) / count, reduce_op="mean")
+        values = dict(zip(sums, means.tolist(), strict=True)) | {"grad_norm": float(norm)}
+        if not (math.isfinite(values["total"]) and math.isfinite(values["grad_norm"])):
+            raise RunError(self._what_went_wrong(values, names))
+        self.optimiser.step()
+        self.optimiser.zero_grad(set_to_none=True)
+        return values
+
+    def _what_went_wrong(self, values: Mapping[str, float], names: list[str]) -> str:
+        """One line with what is no number and what the batch holds, that of all processes."""
+        if self.fabric.world_size > 1:
+            gathered: list[Any] = [None] * self.fabric.world_size
+            torch.distributed.all_gather_object(gathered, names)
+            names = [name for part in gathered for name in part]
+        bad = ", ".join(f"{name} is {value}" for name, value in values.items() if not math.isfinite(value))
+        return f"step {self.step}: {bad}, so the run stops; the batch holds {', '.join(names)}"
+
+
+def is_finished(folder: RunFolder, steps: int, weights: Path) -> bool:
+    """Whether a run has nothing left to do, which is then said."""
+    done = Checkpoints(folder.checkpoints).latest_step() == steps and weights.is_file()
+    if done:
+        print(f"{folder.path}: this run is finished; its weights are {weights}", file=sys.stderr)
+    return done
+
+
+def provenance(options: Any, places: Collection[str], steps: int) -> dict[str, str]:
+    """Where weights come from, for their metadata.
+
+    Args:
+        options: Of the run, a dataclass.
+        places: Those that name files of one machine: weights travel, so they do not say them.
+        steps: Done.
+    """
+    return {
+        "options": json.dumps({k: v for k, v in to_plain(options).items() if k not in places}),
+        "steps": str(steps),
+        "date": datetime.date.today().isoformat(),
+        "commit": commit_of(Path(__file__).parents[2]),
+    }
+
+
+def _quiet_worker(_: int) -> None:
+    """A worker reads with one thread; the cores belong to the training process."""
+    torch.set_num_threads(1)
