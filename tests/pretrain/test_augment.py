@@ -141,7 +141,7 @@ def test_drawn_colours_turn_hue_about_grey() -> None:
 
 
 def test_the_warped_copies_change_most() -> None:
-    options = SampleOptions(grey=0)
+    options = SampleOptions(jitter=0.3, hue=0.05, warp_strength=2)
     colours = np.stack([draw_changes((8, 8), options, rng(i)).colour for i in range(200)])
     spread = colours.std(axis=0).mean(axis=(1, 2))
     assert spread[-options.abstract :].min() > 1.5 * spread[: -options.abstract].max()
