@@ -24,7 +24,7 @@ import cv2
 import numpy as np
 from one_shot_baselines import score as score_one_shot
 
-from downstream.backbones.features import phi_features
+from downstream.backbones.features import PhiFeatures
 from downstream.calibrate import best_temperature, calibration_clips, score_temperatures
 from downstream.data.kinds import open_dataset
 from downstream.metrics.region import jaccard
@@ -189,7 +189,7 @@ def once(file: Path, measure: Callable[[], Scores]) -> Scores:
 def score_weights(davis: Path, weights: Path) -> Scores:
     """J of O-VOS and Z-VOS on every sequence."""
     model = load_weights(weights)[0].eval()
-    extract, videos, scores = phi_features(model.phi), find_videos(davis), {}
+    extract, videos, scores = PhiFeatures(model.phi), find_videos(davis), {}
     matching = replace(PRESETS["mug"], size=None, evidence="none")
     suited = best_temperature(score_temperatures(extract, matching, calibration_clips()))
     protocols = {"mug": replace(matching, size=SIZE), "paper": PRESETS["paper"]}
