@@ -38,7 +38,10 @@ from mug.media.files import atomic_path
 from mug.media.masks import VOID
 from mug.media.refine import Refinement, refine
 from mug.media.video import Video, find_videos
+from mug.networks.classifier import open_classifier
+from mug.networks.named import IMAGENET
 from mug.priors import PRIORS
+from mug.priors.cam import cam_prior
 from mug.run.folder import RunFolder, claim
 from mug.run.progress import track
 from pretrain.options import FREE_KEYS, PretrainOptions
@@ -210,9 +213,12 @@ def score_weights(davis: Path, weights: Path) -> Scores:
 
 def score_maps(davis: Path, kind: str) -> Scores:
     """J of initial maps."""
+    prior = PRIORS.get(kind)
+    if prior is None:
+        prior = partial(cam_prior, classifier=open_classifier(IMAGENET), moving=kind == "motion-cam")
 
     def read(video: Video, indices: Sequence[int]) -> Iterator[np.ndarray]:
-        for index, soft in enumerate(PRIORS[kind](video, None)):  # of all frames, which decide together
+        for index, soft in enumerate(prior(video, None)):  # of all frames, which decide together
             if index in indices:
                 yield soft / np.float32(255)
 
