@@ -15,53 +15,10 @@ from pathlib import Path
 from typing import Any
 
 import lightning.fabric  # noqa: F401 - before the forks, not after each
-import numpy as np
 import torch
-from PIL import Image
 
-from mug.backbone import BackboneConfig
-from mug.model import LossWeights, ModelConfig
-from mug.run.engine import Engine
-from mug.run.optimise import OptimiserOptions
 from pretrain import bootstrap, prior_cache, train
-from pretrain.options import LabelOptions, PretrainOptions, WarmupOptions
-from pretrain.sampling import SampleOptions
-
-
-def options(videos: Path, out: Path, devices: int = 1) -> PretrainOptions:
-    """A run of a few seconds in which everything happens: two rounds, warm-up, checkpoints, pictures."""
-    return PretrainOptions(
-        videos=videos,
-        out=out,
-        model=ModelConfig(BackboneConfig(depth=18, stages=2, stride=8)),
-        sample=SampleOptions(size=64, abstract=2, references=1),
-        bootstrap=LabelOptions(stride=6),
-        optimiser=OptimiserOptions(kind="adamw", lr=1e-3),
-        weights=LossWeights(warp=0.5),
-        warmup=WarmupOptions(steps=1),
-        rounds=[3, 2],
-        batch=4,
-        engine=Engine(accelerator="cpu", devices=devices, threads=1, precision="32-true"),
-        num_workers=0,
-        save_every=2,
-        picture_every=4,
-        share_every=2,
-        retrieval_every=2,
-    )
-
-
-def make_videos(folder: Path) -> Path:
-    """Five videos of eight small frames, a bright square moving over noise."""
-    rng = np.random.default_rng(0)
-    for video in range(5):
-        background = rng.integers(0, 120, size=(12, 16, 3), dtype=np.uint8).repeat(6, 0).repeat(6, 1)
-        for index in range(8):
-            frame = background.copy()
-            frame[20:50, 8 + 5 * index : 38 + 5 * index] += np.uint8(130)
-            path = folder / f"square{video}" / f"{index:05d}.jpg"
-            path.parent.mkdir(parents=True, exist_ok=True)
-            Image.fromarray(frame).save(path)
-    return folder
+from tests.pretrain.tiny import tiny
 
 
 def in_child(work: Callable[[], Any], **environment: str) -> int:
@@ -123,14 +80,14 @@ def kill_in_relabelling() -> None:
 
 def main(videos: Path, out: Path) -> None:
     """Fills `out` with the runs `whole`, `killed` and `two`."""
-    whole = in_child(lambda: train.pretrain(options(videos, out / "whole")))
+    whole = in_child(lambda: train.pretrain(tiny(videos, out / "whole")))
     assert os.waitpid(whole, 0)[1] == 0
     for kill in (kill_in_prior, kill_in_step, kill_in_checkpoint, kill_in_relabelling, None):
 
         def work(kill: Callable[[], None] | None = kill) -> None:
             if kill:
                 kill()
-            train.pretrain(options(videos, out / "killed"))
+            train.pretrain(tiny(videos, out / "killed"))
 
         status = os.waitpid(in_child(work), 0)[1]
         print(kill.__name__ if kill else "last", os.WTERMSIG(status) if os.WIFSIGNALED(status) else status, flush=True)
@@ -139,7 +96,7 @@ def main(videos: Path, out: Path) -> None:
         address = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free.getsockname()[1])}
 
     def exactly(name: str, devices: int) -> Callable[[], None]:
-        chosen = options(videos, out / name, devices)
+        chosen = tiny(videos, out / name, devices)
         # AdamW divides by the size of a gradient, also where that is nothing but rounding: it has to be little
         chosen.engine.precision = "64-true"
         return lambda: train.pretrain(chosen)
