@@ -93,13 +93,6 @@ def load_phi_into_torchvision(phi: Phi, network: nn.Module) -> None:
     network.load_state_dict(state, strict=False)
 
 
-def export_torchvision(path: Path, phi: Phi) -> None:
-    """Writes phi's residual layers under torchvision's own names to a `.safetensors` file, in single precision."""
-    write_tensors(
-        path, phi.resnet.state_dict(), {"architecture": f"resnet{phi.config.depth}", "version": mug.__version__}
-    )
-
-
 def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: dict[str, str]) -> None:
     """Writes a safetensors file that appears complete or not at all."""
     with atomic_path(Path(path)) as temporary:

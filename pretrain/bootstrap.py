@@ -13,6 +13,7 @@ from torch import Tensor
 
 from mug.backbone import Features
 from mug.errors import InputError
+from mug.granularity.frame import bootstrap_weights
 from mug.grid import enlarge
 from mug.media.masks import read_soft, write_soft
 from mug.media.refine import Refinement, recut, refine
@@ -60,10 +61,8 @@ def label_weights(prior: Path, labels: Path, number: int, options: LabelOptions)
     """The folders of maps that round `number` learns from, with the weight of each (MuG Eq. 15)."""
     if number == 1:
         return {prior: 1.0}
-    kept, other = labels / f"round{number - 1}", prior
-    if options.keep == "label":
-        kept, other = other, kept
-    return {kept: 1 - options.alpha, other: options.alpha}
+    of_label, of_prediction = bootstrap_weights(options.alpha, options.keep)
+    return {prior: of_label, labels / f"round{number - 1}": of_prediction}
 
 
 def require_labels(folders: Iterable[Path], videos: Iterable[TrainingVideo], stride: int) -> None:

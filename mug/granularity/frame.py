@@ -45,17 +45,21 @@ def frame_loss(logits: Tensor, target: Tensor) -> Tensor:
     return share_of_mean((loss * labelled).sum(), labelled.sum())
 
 
-def bootstrap_target(
-    label: Tensor, prediction: Tensor, alpha: float = 0.05, keep: Literal["prediction", "label"] = "prediction"
-) -> Tensor:
-    """The target of the next round (MuG Eq. 15): alpha Q + (1 - alpha) P.
+def bootstrap_weights(alpha: float, keep: Literal["prediction", "label"]) -> tuple[float, float]:
+    """The weights of Q and of P-bar in the target of the next round (MuG Eq. 15).
+
+    With a = alpha, Eq. 15 is the sum over the lattice of
+
+        [a Q + (1 - a) P-bar] log P + [a (1 - Q) + (1 - a) (1 - P-bar)] log(1 - P),
+
+    which is, but for its sign, the cross-entropy of `frame_loss` with the target a Q + (1 - a) P-bar. Q is the initial
+    map of the frame, P-bar what the model of the last round made of it.
 
     Args:
-        label: Q, the fore-background map so far, any shape, in [0, 1].
-        prediction: P-bar, what the model of the last round made of the frame, the same shape.
-        alpha: The weight of the other of the two.
-        keep: Which one keeps 1 - alpha: the prediction as the equation is printed, or the label.
+        alpha: The weight of the map that is not kept.
+        keep: Which map keeps 1 - alpha: the prediction, as the equation is printed, or the label Q.
+
+    >>> bootstrap_weights(0.05, "prediction")
+    (0.05, 0.95)
     """
-    if keep == "prediction":
-        return alpha * label + (1 - alpha) * prediction
-    return alpha * prediction + (1 - alpha) * label
+    return (alpha, 1 - alpha) if keep == "prediction" else (1 - alpha, alpha)

@@ -9,7 +9,7 @@ import torch
 import torchvision
 
 from mug.backbone import PRESETS, BackboneConfig, Phi, for_inference
-from mug.checkpoint import export_torchvision, load_phi_into_torchvision, load_torchvision
+from mug.checkpoint import load_phi_into_torchvision, load_torchvision, write_tensors
 from mug.errors import InputError
 
 
@@ -108,7 +108,7 @@ def test_phi_moves_into_torchvision_and_computes_the_same(tmp_path: Path) -> Non
     x = network.maxpool(network.relu(network.bn1(network.conv1(x))))
     trunk = phi.project(network.layer3(network.layer2(network.layer1(x))))
     torch.testing.assert_close(trunk, phi(frame).trunk)
-    export_torchvision(tmp_path / "phi.safetensors", phi)
+    write_tensors(tmp_path / "phi.safetensors", network.state_dict(), {})
     other = Phi(BackboneConfig(depth=18, stages=3, stride=16)).eval()
     load_torchvision(other, tmp_path / "phi.safetensors")
     assert torch.equal(other.resnet.conv1.weight, phi.resnet.conv1.weight)

@@ -15,7 +15,7 @@ import torchvision
 import mug
 from mug import checkpoint
 from mug.backbone import BackboneConfig, Phi
-from mug.checkpoint import export_torchvision, load_torchvision, load_weights, save_weights
+from mug.checkpoint import load_torchvision, load_weights, save_weights, write_tensors
 from mug.errors import InputError
 from mug.model import ModelConfig, MuG
 
@@ -171,6 +171,7 @@ def test_bad_torchvision_files_are_refused(tmp_path: Path, capsys: pytest.Captur
         with pytest.raises(InputError, match=path.name):
             load_torchvision(phi, path)
     assert capsys.readouterr().out == ""
-    export_torchvision(tmp_path / "resnet50.safetensors", Phi(BackboneConfig(depth=50, stages=2)))
+    deeper = Phi(BackboneConfig(depth=50, stages=2)).resnet.state_dict()
+    write_tensors(tmp_path / "resnet50.safetensors", deeper, {})
     with pytest.raises(InputError, match=r"resnet50\.safetensors: is of another architecture"):
         load_torchvision(phi, tmp_path / "resnet50.safetensors")

@@ -12,7 +12,6 @@ import torch
 
 from mug.backbone import BackboneConfig, Features
 from mug.errors import InputError
-from mug.granularity.frame import bootstrap_target
 from mug.media.masks import read_soft, write_soft
 from mug.model import ModelConfig, MuG
 from pretrain import bootstrap
@@ -174,8 +173,10 @@ def test_no_frame_is_a_reference_of_itself() -> None:
     assert bootstrap._others([0, 5, 9], 8) == [0, 1]
 
 
-@pytest.mark.parametrize("keep", ["prediction", "label"])
-def test_the_next_round_learns_from_equation_15(index: VideoIndex, tmp_path: Path, keep: str) -> None:
+@pytest.mark.parametrize(
+    ("keep", "expected"), [("prediction", 0.25 * 200 + 0.75 * 40), ("label", 0.75 * 200 + 0.25 * 40)]
+)
+def test_the_next_round_learns_from_equation_15(index: VideoIndex, tmp_path: Path, keep: str, of_prior: float) -> None:
     prior, labels = tmp_path / "prior", tmp_path / "labels"
     for folder, value in ((prior, 200), (labels / "round1", 40)):
         for video in index:
@@ -188,8 +189,8 @@ def test_the_next_round_learns_from_equation_15(index: VideoIndex, tmp_path: Pat
     target = collate([samples[(2, 0, 0)]]).augment(8).labels
     target = target[~target.isnan()]
     assert len(target) >= 16
-    expected = bootstrap_target(torch.tensor(200 / 255), torch.tensor(40 / 255), 0.25, keep)  # type: ignore[arg-type]
-    torch.testing.assert_close(target, expected.expand_as(target), atol=0.5 / 255, rtol=0)
+    expected = (of_prior * 200 + (1 - of_prior) * 40) / 255
+    torch.testing.assert_close(target, torch.full_like(target, expected), atol=0.5 / 255, rtol=0)
 
 
 def test_a_missing_map_is_named(index: VideoIndex, network: MuG, tmp_path: Path) -> None:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
+from typing import Literal
 
 import pytest
 import torch
 
-from mug.granularity.frame import FrameHead, bootstrap_target, frame_loss
+from mug.granularity.frame import FrameHead, bootstrap_weights, frame_loss
 
 NAN = math.nan
 
@@ -46,13 +47,14 @@ def test_without_any_label_the_loss_and_its_gradient_are_zero() -> None:
     assert torch.equal(logits.grad, torch.zeros_like(logits))
 
 
-def test_equation_15_as_printed_and_the_other_way_round() -> None:
-    q, p = torch.rand(4, 5), torch.rand(4, 5).round()
-    q[0] = NAN
-    printed, reversed_ = bootstrap_target(q, p), bootstrap_target(q, p, keep="label")
-    torch.testing.assert_close(printed, 0.05 * q + 0.95 * p, equal_nan=True)
-    torch.testing.assert_close(reversed_, 0.95 * q + 0.05 * p, equal_nan=True)
-    assert printed[0].isnan().all()
+@pytest.mark.parametrize(("keep", "a"), [("prediction", 0.05), ("label", 0.95)])
+def test_equation_15_as_printed_and_the_other_way_round(keep: Literal["prediction", "label"], a: float) -> None:
+    logits = torch.randn(2, 1, 3, 4, dtype=torch.float64)
+    q, past = torch.rand(2, 2, 3, 4, dtype=torch.float64).round()
+    p = logits[:, 0].sigmoid()
+    printed = (a * q + (1 - a) * past) * p.log() + (a * (1 - q) + (1 - a) * (1 - past)) * (1 - p).log()
+    of_label, of_prediction = bootstrap_weights(0.05, keep)
+    torch.testing.assert_close(frame_loss(logits, of_label * q + of_prediction * past), -printed.mean())
 
 
 def test_rho_learns_a_target() -> None:
