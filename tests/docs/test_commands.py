@@ -1,53 +1,102 @@
-"""The documents speak of the commands that are there."""
+"""The documents speak of commands, options and targets that are there."""
 
 from __future__ import annotations
 
 import re
-import tomllib
-from pathlib import Path
+import shlex
+from typing import Any
 
 import pytest
 
-from mug.cli import COMMANDS
+from mug import cli
+from mug.command import preflight
+from mug.errors import InputError
+from tests.docs.documents import DOCUMENTS, ROOT, blocks, current, spans
 
-ROOT = Path(__file__).resolve().parents[2]
-DOCUMENTS = [
-    "README.md",
-    "CONTRIBUTING.md",
-    "docs/how-to.md",
-    "docs/reference.md",
-    "docs/datasets.md",
-    "docs/protocols.md",
-]
+INCOMPLETE = ("missing ", "expected one argument")
+"""What is refused of a command that is only mentioned; all else that it says has to be right."""
+
+
+class Understood(Exception):
+    """The options of a command were understood: it would begin now."""
+
+
+@pytest.fixture(autouse=True)
+def nothing_begins(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Commands end where they would look for what they need, with what is in the repository at hand."""
+
+    def stop(options: Any) -> None:
+        raise Understood
+
+    monkeypatch.setattr(preflight, "preflight", stop)
+    monkeypatch.chdir(ROOT)
+
+
+def refusal(line: str) -> str:
+    """What `mug` has against a command line; nothing if it would begin."""
+    _, name, *arguments = shlex.split(line, comments=True)
+    try:
+        command = cli.find(name)
+        if arguments:
+            cli.run(command, arguments)
+    except Understood:
+        return ""
+    except InputError as error:
+        return str(error)
+    return ""
+
+
+def calls(code: str) -> list[str]:
+    """The lines that call `mug`, but for those that stand for any command."""
+    return [line for line in code.splitlines() if re.match(r"mug [a-z]", line)]
+
+
+@pytest.mark.parametrize("document", DOCUMENTS)
+def test_examples_are_understood(document: str) -> None:
+    for line in (line for block in blocks(current(document)) for line in calls(block)):
+        assert not refusal(line), line
+
+
+@pytest.mark.parametrize("document", DOCUMENTS)
+def test_commands_in_passing_are_understood(document: str) -> None:
+    for line in (line for span in spans(current(document)) for line in calls(span)):
+        said = refusal(line)
+        assert not said or any(part in said for part in INCOMPLETE), (line, said)
+
+
+@pytest.mark.parametrize("document", DOCUMENTS)
+def test_options_in_passing_are_some_commands(document: str) -> None:
+    known = [command for command in cli.COMMANDS if command.name != "doctor"]
+    for span in spans(current(document)):
+        if span.startswith("--") and not span.startswith(("--config", "--help", "--version")):
+            said = [refusal(f"mug {command.name} {span}") for command in known]
+            assert any("is no option" not in text for text in said), span
+
+
+@pytest.mark.parametrize(
+    ("line", "says"),
+    [
+        ("mug propagat clip.mp4", "is no command"),
+        ("mug propagate clip.mp4 --out masks --presett mug", "is no option"),
+        ("mug propagate clip.mp4 --out masks --preset nobodys", "will not do"),
+        ("mug pretrain --config configs/absent.yaml --videos clips --out run", "cannot be read"),
+        ("mug propagate clip.mp4", "missing --out"),
+    ],
+)
+def test_what_is_wrong_is_found(line: str, says: str) -> None:
+    assert says in refusal(line)
 
 
 @pytest.mark.parametrize("document", ["README.md", "docs/reference.md"])
 def test_table_of_commands_is_complete(document: str) -> None:
-    rows = re.findall(r"^\| `mug ([a-z-]+)` \|", (ROOT / document).read_text(), re.MULTILINE)
-    assert sorted(rows) == sorted(command.name for command in COMMANDS)
+    rows = re.findall(r"^\| `mug ([a-z-]+)` \|", current(document), re.MULTILINE)
+    assert sorted(rows) == sorted(command.name for command in cli.COMMANDS)
 
 
 @pytest.mark.parametrize("document", DOCUMENTS)
-def test_examples_call_commands_that_exist(document: str) -> None:
-    text = (ROOT / document).read_text()
-    called = set(re.findall(r"^mug ([a-z-]+)", text, re.MULTILINE))
-    assert called <= {command.name for command in COMMANDS}
-
-
-@pytest.mark.parametrize("document", DOCUMENTS)
-def test_links_and_configs_exist(document: str) -> None:
-    path = ROOT / document
-    text = path.read_text()
-    links = [link for link in re.findall(r"\]\(([^)#]+)\)", text) if "://" not in link]
-    for target in links:
-        assert (path.parent / target).exists(), target
-    for config in re.findall(r"configs/[\w/]+\.yaml", text):
-        assert (ROOT / config).exists(), config
-
-
-def test_command_is_installed_under_its_name() -> None:
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    assert project["name"] == "mug-vos"
-    assert project["scripts"] == {"mug": "mug.cli:main"}
-    assert set(project["optional-dependencies"]) == {"crf", "dev", "imagenet", "timm"}
-    assert not any("pydensecrf" in requirement for requirement in project["dependencies"])
+def test_targets_of_make_exist(document: str) -> None:
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    code = [line for block in blocks(current(document)) for line in block.splitlines()] + spans(current(document))
+    for line in code:
+        if called := re.match(r"make ([a-z-]+)", line):
+            assert called[1] in targets, line
