@@ -12,11 +12,13 @@ from torch import Tensor
 
 import mug
 import mug.checkpoint
-from agnn_head.embedding import DeepLabTrunk, EmbeddingConfig
-from agnn_head.model import AGNN, AGNNConfig
-from mug.backbone import BackboneConfig, Phi
+from agnn_head.embedding import DeepLabTrunk
+from agnn_head.model import AGNN
+from agnn_head.options import AGNNConfig, EmbeddingConfig
+from mug.backbone import Phi
 from mug.checkpoint import check_same, read_pth, read_safetensors, write_tensors
 from mug.errors import InputError
+from mug.options import BackboneConfig
 
 ARCHITECTURE = "agnn"
 PYRAMID_RATES = (12, 24, 36)

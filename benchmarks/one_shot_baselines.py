@@ -25,10 +25,10 @@ from downstream.metrics.region import jaccard
 from downstream.one_shot.propagator import Propagator
 from downstream.one_shot.protocols import PRESETS
 from downstream.propagate import annotation, first_mask
-from mug.backbone import BackboneConfig
 from mug.checkpoint import load_weights
 from mug.media.masks import VOID, read_mask
 from mug.media.video import Video, find_videos
+from mug.options import BackboneConfig
 from mug.run.progress import track
 
 Scores = dict[str, tuple[float, float]]

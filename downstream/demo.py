@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 import torch
 
 from downstream.backbones.features import untrained_phi
+from downstream.options import DemoOptions
 from downstream.pages.demo import COMPETITORS, Folders, write_demo_page
 from downstream.report import read_json
 from mug.checkpoint import load_weights, save_weights
@@ -37,16 +38,6 @@ PRELOADED = (
     "mug.command.options",
 )
 """Modules that are imported once for all commands; with what they import they take seconds."""
-
-
-@dataclass
-class DemoOptions:
-    """What `mug demo` is asked to do."""
-
-    out: Path = Path("runs/demo")
-    """Folder for everything; a demo that was stopped there goes on where it was."""
-    quick: bool = False
-    """A miniature that only shows that everything runs: its scores mean nothing."""
 
 
 class Step(NamedTuple):

@@ -8,11 +8,12 @@ import numpy as np
 import pytest
 import yaml
 
-from mug.backbone import PRESETS
 from mug.command.options import parse
-from mug.model import ModelConfig, MuG
+from mug.model import MuG
+from mug.options import PRESETS, ModelConfig
 from pretrain.augment import draw_changes
-from pretrain.options import PretrainOptions, check
+from pretrain.options import PretrainOptions
+from pretrain.preflight import check
 
 CONFIGS = sorted((Path(__file__).parents[2] / "configs" / "pretrain").glob("*.yaml"))
 

@@ -10,7 +10,7 @@ import torch
 
 from mug.checkpoint import load_weights
 from mug.errors import InputError
-from mug.model import LossWeights
+from mug.options import LossWeights
 from pretrain.train import pretrain
 from tests.pretrain.tiny import rows, tiny
 

@@ -14,7 +14,8 @@ from torch import Tensor
 from mug.command.preflight import preflight
 from mug.errors import InputError, RunError
 from mug.media.masks import read_soft
-from mug.model import Batch, LossWeights, MuG
+from mug.model import Batch, MuG
+from mug.options import LossWeights
 from mug.run.checkpoints import Checkpoints
 from pretrain import preflight as step_preflight
 from pretrain.options import PretrainOptions

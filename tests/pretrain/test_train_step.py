@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 import torch
 
-from mug.model import LossWeights
+from mug.options import LossWeights
 from mug.run import bfloat16
 from mug.run import engine as runtime
-from mug.run.optimise import OptimiserOptions
+from mug.run.options import OptimiserOptions
 from pretrain import train
 from pretrain.options import PretrainOptions
 from pretrain.train import pretrain

@@ -8,11 +8,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from mug.backbone import BackboneConfig
-from mug.model import LossWeights, ModelConfig
-from mug.run.engine import Engine
+from mug.options import BackboneConfig, LossWeights, ModelConfig
 from mug.run.folder import claim
-from mug.run.optimise import OptimiserOptions
+from mug.run.options import Engine, OptimiserOptions
 from pretrain import train
 from pretrain.options import FREE_KEYS, LabelOptions, PretrainOptions, WarmupOptions
 from pretrain.sampling import SampleOptions

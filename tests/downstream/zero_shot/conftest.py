@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from mug.backbone import BackboneConfig
 from mug.media.video import Video, open_video
-from mug.model import ModelConfig, MuG
+from mug.model import MuG
+from mug.options import BackboneConfig, ModelConfig
 
 
 @pytest.fixture(scope="session")

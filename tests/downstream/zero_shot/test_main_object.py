@@ -10,7 +10,8 @@ import torch
 
 from downstream.backbones.features import lab_features
 from downstream.metrics.region import jaccard
-from downstream.zero_shot.main_object import ZeroShotConfig, segment_video, segment_video_by
+from downstream.zero_shot.main_object import segment_video, segment_video_by
+from downstream.zero_shot.options import ZeroShotConfig
 from downstream.zero_shot.sight import reference_indices
 from mug.backbone import Features
 from mug.errors import InputError
