@@ -4,14 +4,19 @@
 PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/.installed
+LOWEST := .venv-lowest/.installed
 
-.PHONY: demo test lint format
+.PHONY: demo test test-lowest lint format wheel
 
 demo: $(INSTALLED)
 	$(BIN)/mug demo --out runs/demo
 
 test: $(INSTALLED)
 	$(BIN)/python -m pytest -q
+
+# with the lowest release line of each dependency that pyproject.toml admits
+test-lowest: $(LOWEST)
+	.venv-lowest/bin/python -m pytest -q
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .
@@ -22,10 +27,21 @@ format: $(INSTALLED)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
+wheel: $(INSTALLED)
+	$(BIN)/python -m pip wheel --quiet --no-deps --wheel-dir dist .
+
 # done again only when the requirements change; one call of pip, so that torch and torchvision are of one build
 $(INSTALLED): pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --upgrade pip
 	$(BIN)/python -m pip install --quiet --editable '.[dev]'
 	$(BIN)/mug doctor
+	touch $@
+
+$(LOWEST): pyproject.toml .ci/lowest.py
+	test -x .venv-lowest/bin/python || $(PYTHON) -m venv .venv-lowest
+	.venv-lowest/bin/python .ci/lowest.py > .venv-lowest/lowest.txt
+	.venv-lowest/bin/python -m pip install --quiet --upgrade pip
+	.venv-lowest/bin/python -m pip install --quiet --constraint .venv-lowest/lowest.txt --editable '.[test]'
+	.venv-lowest/bin/mug doctor
 	touch $@

@@ -27,7 +27,7 @@ from mug.errors import InputError
 from mug.media.files import atomic_path, prepare_output
 from mug.media.video import find_videos
 
-CONFIG = Path(__file__).resolve().parent.parent / "configs" / "pretrain" / "demo.yaml"
+CONFIG = Path(__file__).with_name("demo.yaml")
 RECORD = "demo.json"
 """What was done already, how long it took, and how."""
 PRELOADED = (
@@ -51,8 +51,6 @@ class Step(NamedTuple):
 
 def demo(options: DemoOptions) -> None:
     """Learns from synthetic unlabeled videos and shows on others what that was good for, in one HTML page."""
-    if not CONFIG.is_file():
-        raise InputError(f"{CONFIG}: is missing; `mug demo` runs from a clone of the project")
     at = Folders(options.out)
     record = take_up(at.out, options.quick)
     steps = script(at, QUICK if options.quick else FULL)

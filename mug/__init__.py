@@ -1,3 +1,3 @@
 """mug: video object segmentation learned from unlabeled video."""
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"

@@ -174,9 +174,7 @@ def test_no_frame_is_a_reference_of_itself() -> None:
     assert bootstrap._others([0, 5, 9], 8) == [0, 1]
 
 
-@pytest.mark.parametrize(
-    ("keep", "expected"), [("prediction", 0.25 * 200 + 0.75 * 40), ("label", 0.75 * 200 + 0.25 * 40)]
-)
+@pytest.mark.parametrize(("keep", "of_prior"), [("prediction", 0.25), ("label", 0.75)])
 def test_the_next_round_learns_from_equation_15(index: VideoIndex, tmp_path: Path, keep: str, of_prior: float) -> None:
     prior, labels = tmp_path / "prior", tmp_path / "labels"
     for folder, value in ((prior, 200), (labels / "round1", 40)):
