@@ -35,3 +35,4 @@ def runs(videos: Path) -> tuple[Path, str]:
     environment = os.environ | {"PYTHONPATH": str(script.parents[2]), "OMP_NUM_THREADS": "1"}
     done = subprocess.run(command, capture_output=True, text=True, env=environment)
     assert done.returncode == 0, done.stderr[-3000:]
+    return videos.parent, done.stdout
