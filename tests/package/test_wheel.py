@@ -39,7 +39,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name in ("pyproject.toml", "README.md", "LICENSE"):
         shutil.copy(ROOT / name, folder / "sources")
     options = ("--no-deps", "--no-build-isolation", "--no-index", "--quiet", "--wheel-dir")
-    run(sys.executable, "-m", "pip", "wheel", *options, folder, "sources", cwd=folder)
+    run(sys.executable, "-m", "pip", "wheel", *options, folder, folder / "sources", cwd=folder)
     (built,) = folder.glob("*.whl")
     return built
 
