@@ -34,7 +34,8 @@ def test_masks(results: tuple[dict[str, Any], dict[str, Any]], command: str) -> 
 def test_scores_and_losses(results: tuple[dict[str, Any], dict[str, Any]]) -> None:
     before, now = results
     for name, value in before["scores"].items():
-        assert now["scores"][name] == pytest.approx(value, abs=0.02), name
+        # T is no share: on objects this small a pixel moves it, and so does optical flow of OpenCV 4 instead of 5, by 5 %
+        assert now["scores"][name] == pytest.approx(value, abs=0.1 if name == "T_all" else 0.02), name
     for name, losses in before["losses"].items():
         assert now["losses"][name][0] == pytest.approx(losses[0], rel=1e-3), name
         assert now["losses"][name] == pytest.approx(losses, rel=0.05), name
