@@ -8,11 +8,11 @@ import sys
 import torch
 
 import mug
+from mug.frames import to_tensor
 
 frame = mug.open_video(sys.argv[1])[0]  # HWC uint8 RGB
-image = torch.from_numpy(frame).permute(2, 0, 1)[None] / 255
 phi = mug.load().phi  # or mug.load("phi.safetensors")
 with torch.inference_mode():
-    features = phi(image)
+    features = phi(to_tensor(frame))
 print("to compare frames by", tuple(features.match.shape))
 print("similarity of the first two cells", float(features.match[0, :, 0, 0] @ features.match[0, :, 0, 1]))

@@ -24,6 +24,7 @@ from downstream.one_shot.motion import Motion
 from downstream.one_shot.protocols import PRESETS, PropagationConfig
 from mug.affinity.windowed import topk_attend
 from mug.errors import InputError
+from mug.frames import to_tensor
 from mug.media.masks import VOID
 from mug.media.refine import refine
 
@@ -149,7 +150,7 @@ class Propagator:
         return np.where(merged == VOID, 0, merged).astype(np.uint8)
 
     def _features(self, frame: np.ndarray) -> Tensor:
-        frame_b3hw = torch.from_numpy(np.ascontiguousarray(frame)).to(self._device).permute(2, 0, 1)[None].float() / 255
+        frame_b3hw = to_tensor(frame, device=self._device)
         features = self._extract(frame_b3hw)
         if features.ndim != 4 or len(features) != 1:
             raise InputError(
