@@ -76,7 +76,7 @@ class AGNNTraining(nn.Module):
         else:
             v_bnchw = network.embed(frames.flatten(0, 1)).unflatten(0, frames.shape[:2])
             graphs = int(np.random.default_rng([self._options.seed, step, 0]).integers(self._options.carry + 1))
-            own_b1chw = carry(network, v_bnchw, graphs)
+            own_b1chw = carry(network, v_bnchw, graphs) if graphs else v_bnchw[:, :1]
             state_bnchw = torch.cat([own_b1chw, v_bnchw[:, 1:]], 1)
             logits = network.read(network.propagate(v_bnchw, state_bnchw), v_bnchw).flatten(0, 1)
         target = grid_target(masks_bnhw.flatten(0, 1), (logits.shape[-2], logits.shape[-1]))

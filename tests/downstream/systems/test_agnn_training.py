@@ -108,3 +108,8 @@ def test_the_trunk_is_that_of_the_weights_unless_the_options_say_which(tmp_path:
             weights=tmp_path / "phi.safetensors",
             model=AGNNConfig(EmbeddingConfig(backbone=BackboneConfig(stages=3))),
         )
+
+
+def test_a_trunk_of_deeplab_needs_its_weights() -> None:
+    with pytest.raises(InputError, match="give torchvision's DeepLabV3"):
+        trainable(scratch=False, model=AGNNConfig(EmbeddingConfig(kind="deeplab", depth=50), channels=8, iterations=1))
