@@ -73,7 +73,7 @@ def load_phi(model: AGNN, path: Path | None) -> None:
     if not isinstance(phi, Phi):
         raise InputError(f"embedding.kind: {model.config.embedding.kind} takes no weights of phi; use phi")
     loaded, _ = mug.checkpoint.load_weights(path)
-    theirs, ours = asdict(loaded.config.backbone), asdict(model.config.embedding.backbone)
+    theirs, ours = asdict(loaded.config.backbone), asdict(phi.config)
     for name, value in theirs.items():
         if value != ours[name]:
             raise InputError(f"{path or 'packaged weights'}: its phi has {name} {value}, not {ours[name]}; set it so")
@@ -126,7 +126,8 @@ def _config(path: Path, metadata: Mapping[str, str]) -> AGNNConfig:
     try:
         fields = json.loads(metadata["config"])
         embedding = fields["embedding"]
-        made = {"backbone": BackboneConfig(**embedding["backbone"]), "rates": tuple(embedding["rates"])}
+        backbone = embedding["backbone"] and BackboneConfig(**embedding["backbone"])
+        made = {"backbone": backbone, "rates": tuple(embedding["rates"])}
         return AGNNConfig(**fields | {"embedding": EmbeddingConfig(**embedding | made)})
     except (TypeError, KeyError, ValueError) as error:
         version = metadata.get("version", "unknown")

@@ -10,6 +10,7 @@ from agnn_head.options import EmbeddingConfig
 from mug.backbone import IMAGENET_MEAN, IMAGENET_STD, TRUNK_CHANNELS, Phi
 from mug.errors import InputError
 from mug.norm import BatchNorm
+from mug.options import BackboneConfig
 
 RESNET_CHANNELS = 2048
 
@@ -31,7 +32,7 @@ class Embedding(nn.Module):
             raise InputError(f"embedding.kind: {config.kind!r} is unknown; use phi or deeplab")
         self.trunk: Phi | DeepLabTrunk
         if config.kind == "phi":
-            self.trunk, trunk_channels = Phi(config.backbone), TRUNK_CHANNELS
+            self.trunk, trunk_channels = Phi(config.backbone or BackboneConfig()), TRUNK_CHANNELS
             for head in (self.trunk.match_head, self.trunk.value_head):
                 head.requires_grad_(False)  # nothing here reads them: distributed training must not wait for them
         else:

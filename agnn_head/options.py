@@ -14,8 +14,8 @@ class EmbeddingConfig:
 
     kind: Literal["phi", "deeplab"] = "phi"
     """The trunk: MuG's phi, or the residual network of torchvision's DeepLabV3."""
-    backbone: BackboneConfig = field(default_factory=BackboneConfig)
-    """Which phi; read for kind `phi` alone."""
+    backbone: BackboneConfig | None = None
+    """Which phi, for kind `phi` alone; when not given, that of the weights which training starts from."""
     depth: int = 101
     """Layers of DeepLabV3's ResNet, 50 or 101; read for kind `deeplab` alone."""
     rates: tuple[int, int, int] = (6, 12, 18)

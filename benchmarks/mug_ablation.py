@@ -87,6 +87,12 @@ ROWS: Mapping[str, Row] = {
     "w/o long term": Row(("--weights.long", "0"), after="one round"),
     "w/o video term": Row(("--weights.video", "0"), after="one round"),
     "w/o known warps after the warm-up": Row(("--weights.warp", "0"), after="one round"),
+    **{
+        f"w/o known warps after the warm-up, w/o {term} term": Row(
+            ("--weights.warp", "0", f"--weights.{term}", "0"), after="one round"
+        )
+        for term in ("short", "long", "video")
+    },
     "w/o known warps, no warm-up": Row(("--weights.warp", "0", "--warmup.steps", "0")),
     "two rounds": Row(rounds=2, after="one round"),
     "three rounds": Row(rounds=3, after="two rounds"),

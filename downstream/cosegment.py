@@ -18,6 +18,7 @@ from downstream.options import CosegmentOptions
 from downstream.systems.agnn.inference import is_calibrated, trained_side
 from downstream.zero_shot.cut import expected_cut
 from mug.errors import InputError
+from mug.frames import to_tensor
 from mug.media.results import Results
 from mug.run.progress import track
 
@@ -77,7 +78,7 @@ def embed_group(
         sizes.append((image.shape[0], image.shape[1]))
         shrinks = max(sizes[-1]) > size
         square = cv2.resize(image, (size, size), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
-        frame_bchw = torch.from_numpy(square).permute(2, 0, 1)[None].to(device).float() / 255
+        frame_bchw = to_tensor(square, device=device)
         v_chw = model.embed(frame_bchw)[0]
         if index == 0:
             _check_memory(group, 2 * v_chw.numel() * len(group), memory)

@@ -15,8 +15,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import torch
-
 from downstream.backbones.features import untrained_phi
 from downstream.options import DemoOptions
 from downstream.pages.demo import COMPETITORS, Folders, write_demo_page
@@ -24,6 +22,7 @@ from downstream.report import read_json
 from mug.checkpoint import load_weights, save_weights
 from mug.cli import main
 from mug.errors import InputError
+from mug.frames import to_tensor
 from mug.media.files import atomic_path, prepare_output
 from mug.media.video import find_videos
 
@@ -230,9 +229,7 @@ def write_untrained(at: Folders) -> None:
     """
     model, _ = load_weights(at.trained)
     frames = [video[len(video) // 2] for video in find_videos(at.train)]
-    model.phi = untrained_phi(
-        model.config.backbone, (torch.from_numpy(frame).permute(2, 0, 1)[None].float() / 255 for frame in frames)
-    )
+    model.phi = untrained_phi(model.config.backbone, map(to_tensor, frames))
     save_weights(at.untrained, model, {"training": "none"})
 
 

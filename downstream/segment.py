@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -22,15 +23,8 @@ from mug.run.progress import track
 
 def segment(options: SegmentOptions) -> None:
     """Segments the main object of each video, or with `--instances` its objects (Z-VOS)."""
-    device = choose_device(options.device)
-    if options.refine == "crf":
-        require_crf()
     videos = open_videos(options.videos, options.dataset, options.split)
-    system: ZeroShot = open_part("zero_shot", options.system, options, device)
-    split = None
-    if options.instances:
-        carry = carrier_by(system.matching, device) if options.instance.propagate else None
-        split = Instances(options.instance, device, carry)
+    masks_of = open_segmenter(options)
     results = Results(
         options.out,
         [video.name for video in videos],
@@ -39,8 +33,36 @@ def segment(options: SegmentOptions) -> None:
         overwrite=options.overwrite,
     )
     for video in videos:
+        results.write_video(video, masks_of(video, results))
+
+
+class Segmenter(Protocol):
+    """A video -> the mask (H, W) uint8 of each frame, in order."""
+
+    def __call__(self, video: Video, results: Results | None = None) -> Iterator[np.ndarray]:
+        """What else is kept of the maps goes to `results` on the way."""
+
+
+def open_segmenter(options: SegmentOptions) -> Segmenter:
+    """The system with its refinement, and what tells objects apart where that is asked for.
+
+    Raises:
+        InputError: weights or settings that cannot be used.
+    """
+    device = choose_device(options.device)
+    if options.refine == "crf":
+        require_crf()
+    system: ZeroShot = open_part("zero_shot", options.system, options, device)
+    split = None
+    if options.instances:
+        carry = carrier_by(system.matching, device) if options.instance.propagate else None
+        split = Instances(options.instance, device, carry)
+
+    def masks_of(video: Video, results: Results | None = None) -> Iterator[np.ndarray]:
         maps = _refined(video, system.find(video), options, results)
-        results.write_video(video, split(video, maps) if split else map(_mask, maps))
+        return split(video, maps) if split else map(_mask, maps)
+
+    return masks_of
 
 
 def carrier_by(matching: Matching, device: torch.device) -> Carrier:
@@ -54,15 +76,15 @@ def carrier_by(matching: Matching, device: torch.device) -> Carrier:
 
 
 def _refined(
-    video: Video, found: Iterator[np.ndarray], options: SegmentOptions, results: Results
+    video: Video, found: Iterator[np.ndarray], options: SegmentOptions, results: Results | None
 ) -> Iterator[np.ndarray]:
     """The refined object-level maps; what else of them is kept is written on the way."""
     maps = track(found, video.name, len(video))
     for name, frame, map_hw in zip(video.frame_names, video, maps, strict=True):
         refined = refine(frame, map_hw, options.refine)
-        if options.raw:
+        if results is not None and options.raw:
             results.write_raw(video.name, name, _mask(map_hw))
-        if options.soft:
+        if results is not None and options.soft:
             results.write_soft(video.name, name, refined)
         yield refined
 

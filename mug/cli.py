@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import difflib
 import errno
-import importlib
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -12,6 +11,7 @@ from typing import Any, NamedTuple
 
 from mug import __version__
 from mug.errors import InputError, RunError
+from mug.lazy import resolve
 
 
 class Command(NamedTuple):
@@ -188,26 +188,20 @@ def run(command: Command, arguments: Sequence[str]) -> None:
     """
     if not arguments and not command.options:
         with _explained(command):
-            load(command.target)()  # so that `mug doctor` runs where every package is missing
+            resolve(command.target)()  # so that `mug doctor` runs where every package is missing
         return
     with _explained(command):
         from mug.command.options import parse  # brings jsonargparse, which `mug --help` does not wait for
         from mug.command.preflight import preflight
 
-        options_type = load(command.options) if command.options else None
+        options_type = resolve(command.options) if command.options else None
         if options_type is not None and not isinstance(options_type, type):
             options_type = options_type(arguments)
     options = parse(f"mug {command.name}", options_type, command.positional, arguments, command.help)
     with _explained(command):
-        function: Callable[..., Any] = load(command.target)
+        function: Callable[..., Any] = resolve(command.target)
     preflight(options)
     function(options)
-
-
-def load(target: str) -> Any:
-    """What `module:name` names."""
-    module, _, name = target.partition(":")
-    return getattr(importlib.import_module(module), name)
 
 
 @contextmanager

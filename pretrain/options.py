@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -16,6 +17,7 @@ Kind = Literal["motion", "saliency", "manifold-ranking", "cam", "motion-cam"]
 
 CLASSIFIED = ("cam", "motion-cam")
 """Kinds that ask a classifier: weakly supervised."""
+_OF_CLASSIFIED = f"maps of {' and '.join(CLASSIFIED)} alone ask a classifier"
 
 
 @dataclass
@@ -118,6 +120,17 @@ class PretrainOptions:
         if self.labels is None and self.bootstrap.prior in CLASSIFIED:
             require_classifier(self.bootstrap.classifier, self.bootstrap.classifier_weights)
 
+    def unused(self) -> Mapping[str, str]:
+        """See `mug.command.options.parse`."""
+        unused: dict[str, str] = {}
+        if self.bootstrap.prior not in CLASSIFIED:
+            unused |= dict.fromkeys(("bootstrap.classifier", "bootstrap.classifier_weights"), _OF_CLASSIFIED)
+        if not self.warmup.steps:
+            unused["warmup.weights"] = "there are no --warmup.steps"
+        if isinstance(self.rounds, list):
+            unused["steps"] = "--rounds lists the steps of each round"
+        return unused
+
     def round_steps(self) -> list[int]:
         """The steps of each round."""
         return [self.steps] * self.rounds if isinstance(self.rounds, int) else list(self.rounds)
@@ -156,3 +169,7 @@ class PriorOptions:
     """Compute maps anew that lie there already."""
     workers: int | None = None
     """Processes; one for each core when not given."""
+
+    def unused(self) -> Mapping[str, str]:
+        """See `mug.command.options.parse`."""
+        return {} if self.kind in CLASSIFIED else dict.fromkeys(("classifier", "weights"), _OF_CLASSIFIED)

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
 import numpy as np
 
 from downstream.backbones.names import OURS
-from mug.cli import load
 from mug.errors import InputError
+from mug.lazy import resolve
 from mug.media.video import Video
 
 if TYPE_CHECKING:
@@ -112,7 +112,7 @@ def part_of(name: str, task: Task) -> Part:
     Raises:
         InputError: there is no such system, or it has another task.
     """
-    able = {known: brought for known in SYSTEMS if (brought := getattr(load(SYSTEMS[known]), task)) is not None}
+    able = {known: brought for known in SYSTEMS if (brought := getattr(resolve(SYSTEMS[known]), task)) is not None}
     if name not in able:
         raise InputError(f"system {name}: is none that {TASKS[task]}; give {', '.join(able)}")
     part: Part = able[name]
@@ -121,4 +121,4 @@ def part_of(name: str, task: Task) -> Part:
 
 def open_part(task: Task, name: str, *arguments: Any) -> Any:
     """Opens what a system brings to a task; arguments and result are those of `Part.open`."""
-    return load(part_of(name, task).open)(*arguments)
+    return resolve(part_of(name, task).open)(*arguments)

@@ -227,7 +227,7 @@ def test_frozen_batch_norm_stays_and_the_rest_of_the_trunk_learns(
         (("--carry", "-1"), "carry: -1 is negative"),
         (("--sample.videos", "3", "--engine.devices", "2"), "sample.videos: 3 cannot be shared"),
         (("--model.embedding.backbone.depth", "34"), "its phi has depth 18, not 34"),
-        (("--model.embedding.kind", "deeplab"), "give torchvision's DeepLabV3"),
+        (("--model.embedding.kind", "deeplab"), "--model.embedding.backbone.stages: has no effect here: is not of"),
         (("--stills", "[nowhere]"), "nowhere: holds no images with masks"),
     ],
 )

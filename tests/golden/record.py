@@ -113,6 +113,7 @@ def measure(place: Path) -> dict[str, Any]:
         "pretrain": column(place / "pretrained", "total"),
         "finetune": column(place / "finetuned", "video"),
     }
+    found["gradients"] = {name: column(place / name, "grad_norm")[0] for name in ("pretrained", "finetuned")}
     return found
 
 

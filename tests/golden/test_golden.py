@@ -17,7 +17,7 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Any], d
     return json.loads(FILE.read_text()), measure(tmp_path_factory.mktemp("golden"))
 
 
-COMMANDS = [name for name in json.loads(FILE.read_text()) if name not in ("scores", "losses")]
+COMMANDS = [name for name in json.loads(FILE.read_text()) if name not in ("scores", "losses", "gradients")]
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -34,8 +34,10 @@ def test_masks(results: tuple[dict[str, Any], dict[str, Any]], command: str) -> 
 def test_scores_and_losses(results: tuple[dict[str, Any], dict[str, Any]]) -> None:
     before, now = results
     for name, value in before["scores"].items():
-        # T is no share: on objects this small a pixel moves it, and so does optical flow of OpenCV 4 instead of 5, by 5 %
+        # T is no share: a pixel of objects this small moves it; OpenCV 4 instead of 5 by 5 %
         assert now["scores"][name] == pytest.approx(value, abs=0.1 if name == "T_all" else 0.02), name
     for name, losses in before["losses"].items():
         assert now["losses"][name][0] == pytest.approx(losses[0], rel=1e-3), name
         assert now["losses"][name] == pytest.approx(losses, rel=0.05), name
+    # the later losses are compared loosely, for rounding grows; that all that should learn does is seen here
+    assert now["gradients"] == pytest.approx(before["gradients"], rel=5e-3)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -72,6 +73,17 @@ class AGNNFinetuneOptions(FinetuneOptions):
     """Whether the readout's bias is moved in the end, so that maps are probabilities: the loss alone takes every object
     for half of its frame. The maps of a video are then cut where the mask is expected to overlap the object best;
     without, as in the paper, at 0.5."""
+
+    def unused(self) -> Mapping[str, str]:
+        """See `mug.command.options.parse`."""
+        unused = dict(super().unused())
+        if self.scratch:
+            unused["freeze_norm"] = "a trunk that begins at random (--scratch) learns its batch norm"
+        if self.scratch and self.labels == "annotations":
+            unused["weights"] = "--scratch begins at random"
+        other = "depth" if self.model.embedding.kind == "phi" else "backbone"
+        unused[f"model.embedding.{other}"] = f"is not of --model.embedding.kind {self.model.embedding.kind}"
+        return unused
 
     @property
     def teacher(self) -> Path | None:

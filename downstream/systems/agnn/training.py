@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,10 +15,11 @@ from agnn_head.calibration import to_probabilities
 from agnn_head.checkpoint import load_deeplab, load_phi, save_weights
 from agnn_head.loss import weighted_bce
 from agnn_head.model import AGNN
+from agnn_head.options import AGNNConfig
 from downstream.systems.agnn import AGNNFinetuneOptions
 from downstream.training.annotated import Annotated, foreground_shares
 from downstream.training.samples import grid_target
-from mug.checkpoint import packaged_weights
+from mug.checkpoint import load_weights
 from mug.errors import InputError
 from mug.norm import BatchNorm
 
@@ -38,7 +40,7 @@ class AGNNTraining(nn.Module):
             if getattr(options, name) < 0:
                 raise InputError(f"{name}: {getattr(options, name)} is negative; give 0 or more")
         self._options = options
-        self.network = AGNN(options.model)
+        self.network = AGNN(complete(options))
         self.stills = options.stills
         trunk = self.network.embedding.trunk
         if not options.scratch:
@@ -74,7 +76,7 @@ class AGNNTraining(nn.Module):
         else:
             v_bnchw = network.embed(frames.flatten(0, 1)).unflatten(0, frames.shape[:2])
             graphs = int(np.random.default_rng([self._options.seed, step, 0]).integers(self._options.carry + 1))
-            own_b1chw = carry(network, v_bnchw, graphs)
+            own_b1chw = carry(network, v_bnchw, graphs) if graphs else v_bnchw[:, :1]
             state_bnchw = torch.cat([own_b1chw, v_bnchw[:, 1:]], 1)
             logits = network.read(network.propagate(v_bnchw, state_bnchw), v_bnchw).flatten(0, 1)
         target = grid_target(masks_bnhw.flatten(0, 1), (logits.shape[-2], logits.shape[-1]))
@@ -98,10 +100,19 @@ class AGNNTraining(nn.Module):
         save_weights(path, network, dict(metadata))
 
 
+def complete(options: AGNNFinetuneOptions) -> AGNNConfig:
+    """The network, its phi that of the weights it starts from where the options leave it open."""
+    embedding = options.model.embedding
+    if options.scratch or embedding.kind != "phi" or embedding.backbone is not None:
+        return options.model
+    backbone = load_weights(options.weights)[0].config.backbone
+    return replace(options.model, embedding=replace(embedding, backbone=backbone))
+
+
 def start(network: AGNN, options: AGNNFinetuneOptions) -> None:
     """Loads what the embedding starts from."""
     if options.model.embedding.kind == "phi":
-        load_phi(network, options.weights or packaged_weights())
+        load_phi(network, options.weights)
     elif options.weights is None:
         raise InputError("--weights: give torchvision's DeepLabV3 as a file, or --scratch")
     else:

@@ -13,6 +13,7 @@ from agnn_head.options import AGNNConfig, EmbeddingConfig
 from downstream.systems.agnn import AGNNFinetuneOptions
 from downstream.systems.agnn.training import AGNNTraining, carry, overlap
 from mug.checkpoint import save_weights
+from mug.errors import InputError
 from mug.model import MuG
 from mug.options import BackboneConfig, ModelConfig
 
@@ -89,3 +90,26 @@ def test_it_learns() -> None:
             optimiser.step()
             losses.append(out["total"].item())
         assert losses[-1] < 0.5 * losses[0], still
+
+
+def test_the_trunk_is_that_of_the_weights_unless_the_options_say_which(tmp_path: Path) -> None:
+    """Also those that come with the package, whatever they are."""
+    backbone = BackboneConfig(depth=18, stages=2, stride=8, hypercolumn=True)
+    save_weights(tmp_path / "phi.safetensors", MuG(ModelConfig(backbone=backbone)).eval(), {})
+    open_ended = AGNNConfig(EmbeddingConfig(rates=(1, 2, 3)), channels=8, iterations=1)
+    made = trainable(scratch=False, weights=tmp_path / "phi.safetensors", model=open_ended)
+    assert made.network.embedding.trunk.config == backbone
+    assert open_ended.embedding.backbone is None  # a run that goes on compares what it was told
+    assert trainable(model=open_ended).network.embedding.trunk.config == BackboneConfig()
+    trainable(scratch=False, weights=None, model=open_ended)
+    with pytest.raises(InputError, match="stages"):
+        trainable(
+            scratch=False,
+            weights=tmp_path / "phi.safetensors",
+            model=AGNNConfig(EmbeddingConfig(backbone=BackboneConfig(stages=3))),
+        )
+
+
+def test_a_trunk_of_deeplab_needs_its_weights() -> None:
+    with pytest.raises(InputError, match="give torchvision's DeepLabV3"):
+        trainable(scratch=False, model=AGNNConfig(EmbeddingConfig(kind="deeplab", depth=50), channels=8, iterations=1))
