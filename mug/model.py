@@ -13,10 +13,10 @@ from torch import Tensor, nn
 from mug.backbone import Features, Phi
 from mug.granularity.frame import FrameHead, frame_loss
 from mug.granularity.long_term import Kappa, known_warp_loss, long_term_loss
+from mug.granularity.shares import gradient_shares
 from mug.granularity.short_term import Response, short_term_loss
 from mug.granularity.video import Readout, aggregate, instance_loss
 from mug.options import LossWeights, ModelConfig
-from mug.shares import gradient_shares
 
 CLIP_FRAMES = 3
 

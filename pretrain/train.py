@@ -13,6 +13,7 @@ from torch import Tensor
 
 from mug.checkpoint import load_torchvision, save_weights
 from mug.command.preflight import preflight
+from mug.granularity.shares import FAINT
 from mug.model import Batch, MuG
 from mug.options import LossWeights
 from mug.retrieval import retrieval
@@ -21,7 +22,6 @@ from mug.run.folder import RunFolder, claim
 from mug.run.log import Log
 from mug.run.loop import Training, is_finished, provenance
 from mug.run.optimise import boundaries, build_optimiser, learning_rate
-from mug.shares import FAINT
 from pretrain import pictures
 from pretrain.bootstrap import Relabelling, label_weights, relabel, require_labels
 from pretrain.dataset import RawBatch, TrainingSamples, collate

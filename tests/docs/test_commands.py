@@ -14,6 +14,7 @@ from mug import cli
 from mug.command import preflight
 from mug.command.options import _leaves
 from mug.errors import InputError
+from mug.lazy import resolve
 from tests.docs.documents import DOCUMENTS, ROOT, blocks, current, spans
 
 INCOMPLETE = re.compile("^missing |expected one argument|: '[A-Z]+' will not do")
@@ -51,7 +52,7 @@ def refusal(line: str) -> str:
 
 def option_names(command: cli.Command, system: str) -> set[str]:
     """What may be spelt after `--` of a command, where it runs that system."""
-    options = cli.load(command.options) if command.options else None
+    options = resolve(command.options) if command.options else None
     if options is not None and not isinstance(options, type):
         options = options([system, "--system", system])
     return {name for name, _ in _leaves(options)} if options else set()
