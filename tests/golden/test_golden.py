@@ -5,10 +5,15 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 
 from tests.golden.record import FILE, measure
+
+pytestmark = pytest.mark.skipif(
+    cv2.__version__.startswith("4."), reason="recorded with OpenCV 5: optical flow and resizing of 4 differ slightly"
+)
 
 
 @pytest.fixture(scope="module")
@@ -34,8 +39,7 @@ def test_masks(results: tuple[dict[str, Any], dict[str, Any]], command: str) -> 
 def test_scores_and_losses(results: tuple[dict[str, Any], dict[str, Any]]) -> None:
     before, now = results
     for name, value in before["scores"].items():
-        # T is no share: a pixel of objects this small moves it; OpenCV 4 instead of 5 by 5 %
-        assert now["scores"][name] == pytest.approx(value, abs=0.1 if name == "T_all" else 0.02), name
+        assert now["scores"][name] == pytest.approx(value, abs=0.02), name
     for name, losses in before["losses"].items():
         assert now["losses"][name][0] == pytest.approx(losses[0], rel=1e-3), name
         assert now["losses"][name] == pytest.approx(losses, rel=0.05), name
