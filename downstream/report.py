@@ -14,12 +14,12 @@ import numpy as np
 import yaml
 from PIL import Image
 
-from downstream.data.dataset import frame_files, sequence_folders
 from downstream.pages.compare import comparison_parts, is_comparison
 from downstream.pages.html import charts, check_page, curve, heading, paragraph, picture, strip, table, write_page
 from downstream.pages.labels import label_parts
 from downstream.pages.mask_pictures import draw, videos_by_name
 from mug.errors import InputError
+from mug.media.listing import files_of, mask_files, own_name, sequence_folders
 from mug.media.video import Video
 
 SEQUENCES = 12
@@ -56,7 +56,7 @@ def report(options: ReportOptions) -> None:
     parts = run_parts(source) if is_run else results_parts(source, options.videos)
     if not parts:
         raise InputError(f"{source}: holds no metrics.csv, score file or mask; give a run, results or a score file")
-    write_page(out, f"mug: {source.resolve().name}", parts)
+    write_page(out, f"mug: {own_name(source)}", parts)
     print(f"{out}: written")
 
 
@@ -235,7 +235,7 @@ def results_parts(source: Path, videos: Path | None) -> list[str]:
         parts += [heading("Scores"), score_table(scores), heading("Sequences", 3), sequence_table(scores)]
     folders = {name: Path(entry["pred"]) for name, entry in scores.items()}
     if not folders and source.is_dir() and sequence_folders(source):
-        folders = {source.resolve().name: source}
+        folders = {own_name(source): source}
     there = {name: folder for name, folder in folders.items() if folder.is_dir()}
     if there:
         shown = list(overlays(there, scores, videos_by_name(videos, next(iter(scores.values()), {}))))
@@ -251,7 +251,7 @@ def read_contents(source: Path) -> dict[str, Any]:
     Raises:
         InputError: a file that is no JSON.
     """
-    files = sorted(source.glob("*.json")) if source.is_dir() else [source]
+    files = sorted(files_of(source, (".json",))) if source.is_dir() else [source]
     return {file.stem: read_json(file) for file in files}
 
 
@@ -326,7 +326,7 @@ def overlays(folders: Mapping[str, Path], scores: Mapping[str, Scores], videos: 
     for sequence in sequences[:SEQUENCES]:
         yield heading(sequence, 3)
         for name, folder in folders.items():
-            files = frame_files(folder / sequence) if (folder / sequence).is_dir() else {}
+            files = mask_files(folder / sequence)
             if not files:
                 continue
             threshold = scores[name].get("threshold") if name in scores else None

@@ -15,8 +15,8 @@ from mug.backbone import Features
 from mug.errors import InputError
 from mug.grid import enlarge
 from mug.media.masks import read_soft, write_soft
+from mug.media.pictures import read_frame
 from mug.media.refine import Refinement, recut, refine
-from mug.media.video import read_frame
 from mug.model import MuG
 from mug.run.progress import track
 from pretrain.options import LabelOptions

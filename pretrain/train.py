@@ -13,6 +13,7 @@ from torch import Tensor
 
 from mug.checkpoint import load_torchvision, save_weights
 from mug.command.preflight import preflight
+from mug.media.listing import own_name
 from mug.model import Batch, LossWeights, MuG
 from mug.retrieval import retrieval
 from mug.run.engine import launch
@@ -268,7 +269,7 @@ def write_weights(run: Run, number: int) -> None:
     """Writes `phi.safetensors` and what it was trained on, from the first process."""
     if not run.fabric.is_global_zero:
         return
-    clips = ", ".join(path.resolve().name for path in roots_of(run.options.videos))
+    clips = ", ".join(own_name(path) for path in roots_of(run.options.videos))
     metadata = {
         "training": f"{len(run.index)} videos, {run.index.frames} frames without labels ({clips})",
         **provenance(run.options, PLACES, run.step),

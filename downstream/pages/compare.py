@@ -6,13 +6,13 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from downstream.data.dataset import frame_files
 from downstream.data.kinds import open_dataset
 from downstream.pages.html import heading, paragraph, strip, table
 from downstream.pages.mask_pictures import draw, over_frame, videos_by_name
 from downstream.scoring.compare import comparison_table
 from downstream.scoring.result_masks import per_cent
 from downstream.scoring.tables import rows_in_words
+from mug.media.listing import mask_files
 
 
 def is_comparison(content: Any) -> bool:
@@ -44,7 +44,7 @@ def comparison_parts(content: Mapping[str, Any], videos: Path | None) -> Iterato
             yield paragraph("Nowhere.", "soft")
         for place in entry["frames"]:
             sequence, frame = place["sequence"], place["frame"]
-            paths = [frame_files(Path(results[name]["pred"]) / sequence)[frame] for name in (baseline, other)]
+            paths = [mask_files(Path(results[name]["pred"]) / sequence)[frame] for name in (baseline, other)]
             truth = dataset.frames(sequence)[frame]
             images = [over_frame(truth.read(), truth.path, frame, films.get(sequence))]
             images += [draw(path, frame, films.get(sequence), content["threshold"]) for path in paths]

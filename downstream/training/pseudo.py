@@ -19,7 +19,8 @@ from mug.checkpoint import load_weights
 from mug.errors import InputError
 from mug.media.files import atomic_path
 from mug.media.masks import VOID, write_mask
-from mug.media.video import FrameFolder, Video, fit_size
+from mug.media.pictures import fit_size
+from mug.media.video import FrameFolder, Video
 from mug.run.progress import track
 
 SHORTER = 480

@@ -12,7 +12,8 @@ from torch import Tensor
 from downstream.backbones.features import Extractor
 from downstream.backbones.lattice import Cells, Lattice, cells_of
 from mug.backbone import Features
-from mug.media.video import Video, fit_size
+from mug.media.pictures import fit_size
+from mug.media.video import Video
 from mug.model import MuG
 
 
