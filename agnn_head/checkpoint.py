@@ -15,8 +15,9 @@ import mug.checkpoint
 from agnn_head.embedding import DeepLabTrunk, EmbeddingConfig
 from agnn_head.model import AGNN, AGNNConfig
 from mug.backbone import BackboneConfig, Phi
-from mug.checkpoint import check_same, read_pth, read_safetensors, write_tensors
+from mug.checkpoint import check_same, write_tensors
 from mug.errors import InputError
+from mug.networks.tensors import read_safetensors, read_tensors, without_prefix
 
 ARCHITECTURE = "agnn"
 PYRAMID_RATES = (12, 24, 36)
@@ -91,7 +92,7 @@ def load_deeplab(model: AGNN, path: Path) -> None:
     path, embedding = Path(path), model.embedding
     if not isinstance(embedding.trunk, DeepLabTrunk):
         raise InputError(f"embedding.kind: {model.config.embedding.kind} takes no weights of DeepLabV3; use deeplab")
-    file = read_safetensors(path)[0] if path.suffix == ".safetensors" else read_pth(path)
+    file = without_prefix(read_tensors(path), ["backbone.conv1.weight"])
     tensors = _under("backbone.", file, "trunk.resnet.")
     parts: tuple[str, ...] = ("trunk.",)
     if tuple(model.config.embedding.rates) == PYRAMID_RATES:

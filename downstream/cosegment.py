@@ -22,6 +22,7 @@ from mug.errors import InputError
 from mug.media.files import prepare_output
 from mug.media.masks import write_mask
 from mug.run.progress import track
+from mug.run.several import Several
 
 
 class GraphNetwork(Protocol):
@@ -80,13 +81,16 @@ def cosegment(options: CosegmentOptions) -> None:
             raise InputError(f"{folder}: holds the images; choose another folder for --out")
         prepare_output(folder, options.overwrite)
     model = model.to(device).eval()
+    several = Several(len(groups), "groups")
     for group, folder in zip(groups, folders, strict=True):
-        v_nchw, sizes = embed_group(group, model, side, device, options.memory)
-        found = cosegment_group(v_nchw, model, options.nodes, options.batch, device)
-        logits_nhw = torch.stack(list(track(found, group.name, len(group)))).cpu()
-        cut = expected_cut(logits_nhw.sigmoid().numpy()) if is_calibrated(metadata) else 0.5
-        for path, size, logits_hw in zip(group.images, sizes, logits_nhw - math.log(cut / (1 - cut)), strict=True):
-            write_mask(folder / f"{path.stem}.png", to_mask(logits_hw, size))
+        with several.attempt(group.name):
+            v_nchw, sizes = embed_group(group, model, side, device, options.memory)
+            found = cosegment_group(v_nchw, model, options.nodes, options.batch, device)
+            logits_nhw = torch.stack(list(track(found, group.name, len(group)))).cpu()
+            cut = expected_cut(logits_nhw.sigmoid().numpy()) if is_calibrated(metadata) else 0.5
+            for path, size, logits_hw in zip(group.images, sizes, logits_nhw - math.log(cut / (1 - cut)), strict=True):
+                write_mask(folder / f"{path.stem}.png", to_mask(logits_hw, size))
+    several.finish()
 
 
 @torch.inference_mode()

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import os
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -19,10 +20,12 @@ from downstream.one_shot.propagator import Propagator
 from downstream.one_shot.protocols import LEFT_TO_THE_WEIGHTS, PRESETS, Preset, Witnesses, check_temperature
 from mug.errors import InputError
 from mug.media.files import prepare_output
+from mug.media.listing import mask_files
 from mug.media.masks import VOID, read_mask, write_mask
 from mug.media.overlay import OverlayWriter
 from mug.media.video import Video
 from mug.run.progress import track
+from mug.run.several import Several
 
 
 @dataclass
@@ -84,7 +87,9 @@ def propagate(options: PropagateOptions) -> None:
     if options.size is not None and options.size < 32:
         raise InputError(f"--size {options.size}: must be at least 32 pixels")
     device = choose_device(options.device)
-    jobs = _jobs(options)
+    jobs, several = _jobs(options)
+    if not jobs:
+        several.finish()
     config = PRESETS[options.preset]
     backbone = open_backbone(options.backbone, options.weights, device, config.stride)
     config = replace(
@@ -96,8 +101,10 @@ def propagate(options: PropagateOptions) -> None:
     for job in jobs:  # every folder is looked at before the first is written to
         prepare_output(job.folder, options.overwrite)
     for job in jobs:
-        motion = None if options.causal else whole_video(job.video, job.start)
-        _run(job, Propagator(backbone.extract, config, device, motion), options.overlay)
+        with several.attempt(job.video.name):
+            motion = None if options.causal else whole_video(job.video, job.start)
+            _run(job, Propagator(backbone.extract, config, device, motion), options.overlay)
+    several.finish()
 
 
 def preset_temperature(preset: Preset, backbone: Backbone) -> float:
@@ -107,42 +114,55 @@ def preset_temperature(preset: Preset, backbone: Backbone) -> float:
     return PRESETS[preset].temperature
 
 
-def _jobs(options: PropagateOptions) -> list[_Job]:
+def _jobs(options: PropagateOptions) -> tuple[list[_Job], Several]:
+    """What there is to do, and what keeps count of the videos that cannot be done."""
     if options.mask is None and find_dataset(options.videos, options.dataset) is not None:
-        return list(_dataset_jobs(open_dataset(options.videos, options.dataset), options))
-    videos = open_videos(options.videos, options.dataset, options.split)
-    if options.mask is not None and len(videos) > 1:
-        raise InputError(f"{options.videos}: holds {len(videos)} videos; --mask goes with a single one")
-    masks = [first_mask(video, options.mask or annotation(video)) for video in videos]
-    return [
-        _Job(video, {video.frame_names[0]: mask}, options.out / video.name)
-        for video, mask in zip(videos, masks, strict=True)
-    ]
+        dataset = open_dataset(options.videos, options.dataset)
+        names = dataset.sequences(options.split)
+        make = [partial(_dataset_job, dataset, name, options) for name in names]
+    else:
+        videos = open_videos(options.videos, options.dataset, options.split)
+        if options.mask is not None and len(videos) > 1:
+            raise InputError(f"{options.videos}: holds {len(videos)} videos; --mask goes with a single one")
+        names = [video.name for video in videos]
+        make = [partial(_video_job, video, options) for video in videos]
+    several, jobs = Several(len(names)), []
+    for name, job in zip(names, make, strict=True):
+        with several.attempt(name):
+            jobs.append(job())
+    return jobs, several
 
 
-def _dataset_jobs(dataset: Dataset, options: PropagateOptions) -> Iterator[_Job]:
-    """The sequences of a dataset with the masks that it gives."""
-    for name in dataset.sequences(options.split):
-        video, annotations = dataset.video(name), dataset.frames(name)
-        given = {frame: check_mask(video, mask, annotations[frame].path) for frame, mask in dataset.given(name).items()}
-        yield _Job(video, given, options.out / name)
+def _video_job(video: Video, options: PropagateOptions) -> _Job:
+    first = video.frame_names[0]
+    return _Job(video, {first: first_mask(video, options.mask or annotation(video))}, options.out / video.name)
+
+
+def _dataset_job(dataset: Dataset, name: str, options: PropagateOptions) -> _Job:
+    """A sequence of a dataset with the masks that it gives."""
+    video, annotations = dataset.video(name), dataset.frames(name)
+    given = {frame: check_mask(video, mask, annotations[frame].path) for frame, mask in dataset.given(name).items()}
+    return _Job(video, given, options.out / name)
 
 
 def annotation(video: Video) -> Path:
-    """The first frame's annotation of a sequence that lies in a DAVIS layout.
+    """The first frame's annotation of a sequence that lies in a DAVIS layout, or that a link leads to.
 
     Raises:
         InputError: the video lies elsewhere, or the file is missing.
     """
-    parts = list(video.path.resolve().parts)
-    if "JPEGImages" not in parts:
-        raise InputError(f"{video.path}: has no annotation beside it; give the first frame's mask with --mask")
-    at = len(parts) - 1 - parts[::-1].index("JPEGImages")
-    parts[at] = "Annotations"
-    path = Path(*parts) / f"{video.frame_names[0]}.png"
-    if not path.is_file():
-        raise InputError(f"{path}: no such mask; O-VOS needs the first frame's annotation")
-    return path
+    missing = None
+    for place in (Path(os.path.abspath(video.path)), video.path.resolve()):  # as the user sees it, first
+        parts = list(place.parts)
+        if "JPEGImages" in parts:
+            at = len(parts) - 1 - parts[::-1].index("JPEGImages")
+            parts[at] = "Annotations"
+            if found := mask_files(Path(*parts)).get(video.frame_names[0]):
+                return found
+            missing = missing or Path(*parts) / f"{video.frame_names[0]}.png"
+    if missing is not None:
+        raise InputError(f"{missing}: no such mask; O-VOS needs the first frame's annotation")
+    raise InputError(f"{video.path}: has no annotation beside it; give the first frame's mask with --mask")
 
 
 def first_mask(video: Video, path: Path) -> np.ndarray:

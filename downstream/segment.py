@@ -29,6 +29,7 @@ from mug.media.overlay import OverlayWriter
 from mug.media.refine import Refinement, refine, require_crf
 from mug.media.video import Video
 from mug.run.progress import track
+from mug.run.several import Several
 
 ASIDE = ("raw", "soft")
 """Folders of OUT that hold what else is kept, sequence by sequence; no video may be called so."""
@@ -88,10 +89,13 @@ def segment(options: SegmentOptions) -> None:
     _check_overlays(videos, options)
     for folder in _folders(videos, options):  # every folder is looked at before the first is written to
         prepare_output(folder, options.overwrite)
+    several = Several(len(videos))
     for video in videos:
-        maps = _refined(video, finder(video), options)
-        masks = split(video, maps) if split else (_mask(map_hw) for map_hw in maps)
-        _write(video, masks, options)
+        with several.attempt(video.name):
+            maps = _refined(video, finder(video), options)
+            masks = split(video, maps) if split else (_mask(map_hw) for map_hw in maps)
+            _write(video, masks, options)
+    several.finish()
 
 
 def find_by(options: SegmentOptions, device: torch.device) -> Callable[[Video], Iterator[np.ndarray]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_left
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from functools import cached_property
 from itertools import pairwise
@@ -16,7 +17,11 @@ from mug.media.files import url_of
 from mug.media.sequence import FOLDER_FPS, Video
 
 _SLOW_SEEK = 8
-"""So many frames ahead, decoding on is quicker than seeking."""
+"""Fewer frames ahead than this, decoding on is quicker than seeking."""
+_STAMPED = {"mp4", "matroska", "flv", "mpegts", "gif", "ogg"}
+"""Containers that write the time of every frame; in others it is counted from where reading began."""
+_LOOKED_AT = 1000
+"""Packets in which a stream that is the video has shown a second frame."""
 
 
 class _Found(NamedTuple):
@@ -25,7 +30,7 @@ class _Found(NamedTuple):
     frames: int
     """Those that decode."""
     stamps: list[int]
-    """Their time stamps, rising; empty where stamps do not tell them apart."""
+    """Their time stamps, rising; empty where these cannot be relied upon."""
 
 
 class VideoFile(Video):
@@ -43,7 +48,7 @@ class VideoFile(Video):
     def __init__(self, path: Path, name: str | None = None) -> None:
         self.path = Path(path)
         self.name = name or self.path.stem
-        first, self.fps = self._open()
+        self._index, first, self.fps = self._open()
         self.size = _to_rgb(first).shape[:2]
         self._cursor: Iterator[tuple[int, Any]] = iter(())
         self._next: int | None = None  # no frame lies ahead of an empty cursor
@@ -87,18 +92,20 @@ class VideoFile(Video):
     def _undecodable(self, index: int) -> InputError:
         return InputError(f"{self.path}: frame {index} cannot be decoded; re-encode or cut the video")
 
-    def _open(self) -> tuple[Any, float]:
-        """First decodable frame and frames a second."""
+    def _open(self) -> tuple[int, Any, float]:
+        """Which stream is the video, its first decodable frame and frames a second."""
         import av
 
         try:
             with av.open(url_of(self.path)) as container:
-                stream = _video_stream(container)
-                if stream is None:
+                index = _moving_stream(container)
+                if index is None:
                     still = " but a picture" if container.streams.video else ""
                     raise InputError(f"{self.path}: has no video stream{still}; give a video file")
+            with av.open(url_of(self.path)) as container:
+                stream = container.streams[index]
                 for frame in _Decoder(container, stream):
-                    return frame, float(stream.average_rate or stream.guessed_rate or FOLDER_FPS)
+                    return index, frame, float(stream.average_rate or stream.guessed_rate or FOLDER_FPS)
         except (av.FFmpegError, OSError) as error:
             raise InputError(f"{self.path}: cannot be read as a video; re-encode it, or fetch it again") from error
         raise InputError(f"{self.path}: has no decodable frame; re-encode it, or fetch it again")
@@ -109,17 +116,18 @@ class VideoFile(Video):
         import av
 
         with av.open(url_of(self.path)) as container:
-            stream = _video_stream(container)
+            stream = container.streams[self._index]
             decoder = _Decoder(container, stream)
             stamps = [frame.pts for frame in decoder]
             promised = _promised(container, stream, self.fps, decoder)
         count = len(stamps)
         if count < promised:
             warn(f"{self.path}: is cut off or damaged; {count} of {promised} frames can be decoded, and these are used")
-        elif decoder.damaged and promised == 0:
+        elif decoder.damaged and promised <= 0:
             warn(f"{self.path}: is cut off or damaged; the {count} frames that can be decoded are used")
         known = [stamp for stamp in stamps if stamp is not None]
         rising = len(known) == count and all(a < b for a, b in pairwise(known))
+        rising &= not _STAMPED.isdisjoint(container.format.name.split(","))
         return _Found(count, known if rising else [])
 
     def _decode(self, start: int, seek: bool = True) -> Iterator[tuple[int, Any]]:
@@ -128,7 +136,7 @@ class VideoFile(Video):
 
         stamps = self._found.stamps
         with av.open(url_of(self.path)) as container:
-            stream = _video_stream(container)
+            stream = container.streams[self._index]
             if seek and start > 0 and stamps:
                 try:
                     container.seek(stamps[start], stream=stream)
@@ -181,14 +189,21 @@ class _Decoder:
                 return
 
 
-def _video_stream(container: Any) -> Any:
-    """The stream that is the video: the first that moves; None where there is none."""
+def _moving_stream(container: Any) -> int | None:
+    """Which of a file's streams is the video: the first that has more than a picture; None where none is."""
     from av.stream import Disposition
 
     stills = Disposition.attached_pic | Disposition.timed_thumbnails | Disposition.still_image
-    moving = [stream for stream in container.streams.video if not stream.disposition & stills]
-    # a single picture may also be a stream like any other; zero is what many containers say
-    return next((stream for stream in moving if stream.frames != 1), moving[0] if moving else None)
+    streams = [stream for stream in container.streams.video if not stream.disposition & stills]
+    if len(streams) < 2:
+        return streams[0].index if streams else None
+    # not every container marks a thumbnail
+    seen = Counter[int]()
+    for packet in container.demux(streams):
+        seen[packet.stream_index] += packet.size > 0
+        if all(seen[stream.index] > 1 for stream in streams) or seen.total() > _LOOKED_AT:
+            break
+    return next((stream.index for stream in streams if seen[stream.index] > 1), streams[0].index)
 
 
 def _promised(container: Any, stream: Any, fps: float, decoder: _Decoder) -> int:
@@ -199,8 +214,8 @@ def _promised(container: Any, stream: Any, fps: float, decoder: _Decoder) -> int
     if stream.duration is None:  # the file ends as if nothing were missing, but tells how long it was
         told = stream.metadata.get("DURATION")
         lasts = _seconds(told) if told else (container.duration or 0) / 1e6 * (not container.streams.audio)
-        if lasts - float((decoder.end - (stream.start_time or 0)) * stream.time_base) > 1.5 / fps:
-            return round(lasts * fps)
+        if decoder.damaged or lasts - float(decoder.end * stream.time_base) > 1.5 / fps:
+            return round((lasts - float((stream.start_time or 0) * stream.time_base)) * fps)
     return 0
 
 

@@ -27,7 +27,8 @@ from downstream.backbones.layer import LayerFeatures
 from mug.cli import main
 from mug.errors import InputError
 from mug.networks.named import IMAGENET_PACKAGE
-from mug.networks.weights import load_into, read_tensors
+from mug.networks.tensors import read_tensors
+from mug.networks.weights import load_into
 
 RESNET = "torchvision:resnet18:layer2"
 NO_MEAN, NO_STD = (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)
@@ -230,6 +231,20 @@ FORMS: dict[str, Callable[[dict[str, Tensor]], object]] = {
     },
     "without what is not read": lambda s: {k: x for k, x in s.items() if not k.startswith(("layer3", "layer4", "fc"))},
     "older": lambda s: {k: x for k, x in s.items() if "num_batches" not in k},
+    "compiled": lambda s: {f"_orig_mod.{k}": x for k, x in s.items()},
+    "compiled on several GPUs": lambda s: {"model": {f"module._orig_mod.{k}": x for k, x in s.items()}},
+    "compiled in parts": lambda s: {k.replace("layer1.0.", "layer1.0._orig_mod."): x for k, x in s.items()},
+    "net.": lambda s: {"state_dict": {f"net.{k}": x for k, x in s.items()}},
+    "net": lambda s: {"net": s, "acc": 93.1, "epoch": 3},
+    "backbone": lambda s: {"backbone": s, "head": {"weight": torch.ones(2, 2)}, "epoch": 3},
+    "numbers of NumPy": lambda s: {
+        "state_dict": s,
+        "best": np.float64(0.7),
+        "steps": np.int64(3),
+        "losses": np.ones(3, np.float32),
+    },
+    "beside the state of training": lambda s: s | {"epoch": 3, "lr": 0.1},
+    "a prefix of their own": lambda s: {f"video.trunk.{k}": x for k, x in s.items()} | {"video.neck": torch.ones(1)},
 }
 
 
@@ -306,6 +321,22 @@ def test_bad_weights(
     assert "bad.pth" in str(error.value)
     assert "\n" not in str(error.value)
     assert "code ran" not in capsys.readouterr().out
+
+
+def test_numbers_pickled_by_an_older_numpy(tmp_path: Path, resnet_state: dict[str, Tensor]) -> None:
+    torch.save(
+        {"state_dict": resnet_state, "best": np.float64(0.7)}, tmp_path / "w.pth", _use_new_zipfile_serialization=False
+    )
+    data = (tmp_path / "w.pth").read_bytes()
+    assert b"cnumpy._core.multiarray\n" in data
+    (tmp_path / "w.pth").write_bytes(data.replace(b"cnumpy._core.multiarray\n", b"cnumpy.core.multiarray\n"))
+    assert torch.equal(read_tensors(tmp_path / "w.pth")["conv1.weight"], resnet_state["conv1.weight"])
+
+
+def test_nobody_knows_which_of_two_networks_is_meant(tmp_path: Path, resnet_state: dict[str, Tensor]) -> None:
+    torch.save({f"{eye}.{k}": x for k, x in resnet_state.items() for eye in ("left", "right")}, tmp_path / "two.pth")
+    with pytest.raises(InputError, match=r"two\.pth: does not fit .*unexpected left\.conv1\.weight"):
+        named_network(RESNET, tmp_path / "two.pth")
 
 
 def test_a_file_that_is_none(tmp_path: Path) -> None:
