@@ -84,7 +84,7 @@ def as_ids(mask: np.ndarray) -> np.ndarray:
     """The ids (HW uint8) of a mask that a caller gives as an array, taken as `read_mask` takes a grey file.
 
     Only, as the array may be what `read_mask` gave of an indexed file, any levels are ids that neither cluster at 0 and
-    255 nor are as many as a soft map has.
+    255 nor are as many as a soft map has; and nothing but 255 is void.
 
     Raises:
         InputError: not HW, not whole numbers from 0 to 255, or a soft map.
@@ -96,10 +96,10 @@ def as_ids(mask: np.ndarray) -> np.ndarray:
         raise InputError(f"the mask holds {mask.dtype} values: give ids from 0 to 255 as uint8")
     levels = np.ascontiguousarray(mask, np.uint8)
     values = values_of(levels)
-    between = ((values > MAX_LEVELS) & (values < VOID)).any()
-    if len(values) > 2 * MAX_LEVELS or (between and _is_binary(levels)):
+    several = len(values) > 2 and ((values > MAX_LEVELS) & (values < VOID)).any()
+    if len(values) > 2 * MAX_LEVELS or (several and _is_binary(levels)):
         levels = _from_grey(levels, False, "the mask")
-    return _lone_void_shown(levels)
+    return np.array(levels) if (levels == VOID).all() else _lone_void_shown(levels)
 
 
 def read_binary(path: Path) -> np.ndarray:

@@ -275,6 +275,7 @@ def test_a_mask_is_turned_as_its_frame_is(tmp_path: Path) -> None:
 def test_arrays_are_taken_like_files(capsys: pytest.CaptureFixture[str]) -> None:
     np.testing.assert_array_equal(as_ids(disc()), disc())
     np.testing.assert_array_equal(as_ids(disc() * 255), disc())
+    np.testing.assert_array_equal(as_ids(disc() * np.uint8(254)), disc() * np.uint8(254))
     assert ((as_ids(np.array(soft_edged())) == 1) != disc()).mean() < 0.01
     assert "cut at one half" in capsys.readouterr().err
     ids = np.array([[0, 100, 230, 255], [1, 2, 3, 4]], np.uint8).repeat(9, 0).repeat(9, 1)
