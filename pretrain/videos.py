@@ -16,8 +16,8 @@ from typing import Any, overload
 from PIL import Image
 
 from mug.errors import InputError
-from mug.media.files import atomic_path, natural_key, require_free_disk
-from mug.media.listing import FILE_SUFFIXES, FRAME_SUFFIXES, OTHER_PICTURES, files_of, frame_files, is_hidden
+from mug.media.files import atomic_path, is_hidden, natural_key, require_free_disk
+from mug.media.listing import FILE_SUFFIXES, FRAME_SUFFIXES, OTHER_PICTURES, files_of, frame_files
 from mug.media.pictures import is_whole, picture_size
 from mug.media.video import FrameFolder, VideoFile
 from mug.run.progress import track

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from mug.errors import InputError
-from mug.media.listing import by_stem, frame_files, is_video, own_name, subfolders
+from mug.media.listing import by_stem, frame_files, is_video, mask_files, own_name, subfolders
 from mug.media.masks import VOID, read_mask
 from mug.media.pictures import read_frame
 from mug.run.progress import track
@@ -137,8 +137,9 @@ def _voc_groups(root: Path, split: str | None) -> list[Group]:
         given = "is not given" if split is None else f"{split} is none of PASCAL VOC"
         raise InputError(f"{root}: --split {given}; use {', '.join(VOC_SPLITS)}")
     names = _voc_names(root, split)
-    images = [root / "JPEGImages" / f"{name}.jpg" for name in names]
-    masks = [root / "SegmentationClass" / f"{name}.png" for name in names]
+    images_of, masks_of = by_stem(frame_files(root / "JPEGImages")), mask_files(root / "SegmentationClass")
+    images = [images_of.get(name, root / "JPEGImages" / f"{name}.jpg") for name in names]
+    masks = [masks_of.get(name, root / "SegmentationClass" / f"{name}.png") for name in names]
     for path in (path for pair in zip(images, masks, strict=True) for path in pair):
         if not path.is_file():
             raise InputError(f"{path}: is missing, though ImageSets/Segmentation names it; unpack VOC2012 anew")

@@ -48,7 +48,7 @@ def prepare_output(folder: Path, overwrite: bool) -> None:
         raise InputError(f"{folder}: cannot be made ({error.strerror}); choose another folder") from error
     if not os.access(folder, os.W_OK):
         raise InputError(f"{folder}: cannot be written to; choose another folder")
-    if not overwrite and any(not path.name.startswith(".") for path in folder.iterdir()):
+    if not overwrite and not all(map(is_hidden, folder.iterdir())):
         raise InputError(f"{folder}: already holds results; choose another folder or add --overwrite")
     require_free_disk(folder)
 
@@ -63,6 +63,11 @@ def require_free_disk(folder: Path, needed: int = MIN_FREE_BYTES) -> None:
 def url_of(path: Path) -> str:
     """A file as FFmpeg is told of it: without `file:`, what stands before a colon in its name would be a protocol."""
     return f"file:{path}"
+
+
+def is_hidden(path: Path) -> bool:
+    """Whether a file or folder is one that a system or an editor left behind."""
+    return path.name.startswith(".") or path.name == "__MACOSX"
 
 
 def natural_key(name: str) -> list[tuple[int, int, str]]:

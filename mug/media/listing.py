@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Collection, Iterable
 from pathlib import Path
 
-from mug.media.files import natural_key
+from mug.media.files import is_hidden, natural_key
 
 FRAME_SUFFIXES = frozenset(
     {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".pnm"}
@@ -44,11 +44,6 @@ def visible(folder: Path) -> list[Path]:
     if not folder.is_dir():
         return []
     return sorted((path for path in folder.iterdir() if not is_hidden(path)), key=lambda path: natural_key(path.name))
-
-
-def is_hidden(path: Path) -> bool:
-    """Whether a file or folder is one that a system or an editor left behind."""
-    return path.name.startswith(".") or path.name == "__MACOSX"
 
 
 def files_of(folder: Path, suffixes: Collection[str]) -> list[Path]:

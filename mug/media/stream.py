@@ -107,7 +107,8 @@ class VideoFile(Video):
                 for frame in _Decoder(container, stream):
                     return index, frame, float(stream.average_rate or stream.guessed_rate or FOLDER_FPS)
         except (av.FFmpegError, OSError) as error:
-            raise InputError(f"{self.path}: cannot be read as a video; re-encode it, or fetch it again") from error
+            cut = " (it is cut off: the index that belongs to its end is missing)" if _lacks_index(self.path) else ""
+            raise InputError(f"{self.path}: cannot be read as a video{cut}; re-encode it, or fetch it again") from error
         raise InputError(f"{self.path}: has no decodable frame; re-encode it, or fetch it again")
 
     @cached_property
@@ -217,6 +218,24 @@ def _promised(container: Any, stream: Any, fps: float, decoder: _Decoder) -> int
         if decoder.damaged or lasts - float(decoder.end * stream.time_base) > 1.5 / fps:
             return round((lasts - float((stream.start_time or 0) * stream.time_base)) * fps)
     return 0
+
+
+def _lacks_index(path: Path) -> bool:
+    """Whether a file is an MP4 without `moov`, the box that says where its frames lie and mostly comes last."""
+    try:
+        with path.open("rb") as file:
+            boxes = []
+            while len(head := file.read(16)) >= 8:
+                size, kind = int.from_bytes(head[:4], "big"), head[4:8]
+                if size == 1:  # a long box says its size behind its name
+                    size = int.from_bytes(head[8:], "big")
+                boxes.append(kind)
+                if size < 8:  # the box reaches to the end of the file
+                    break
+                file.seek(size - len(head), 1)
+    except OSError:
+        return False
+    return boxes[:1] == [b"ftyp"] and b"moov" not in boxes
 
 
 def _seconds(clock: str) -> float:

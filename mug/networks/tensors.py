@@ -84,7 +84,7 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
             content = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise InputError(
-            f"{path}: holds more than tensors and plain data, or is damaged; save its state dict alone"
+            f"{path}: is damaged or holds more than tensors and plain data; save its state dict alone"
         ) from error
     except (RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
         raise InputError(f"{path}: is damaged or no file of torch.save; fetch it again") from error

@@ -1,4 +1,4 @@
-"""Work on several videos or groups, of which one that cannot be read does not cost the others."""
+"""Work on several videos, of which one that cannot be read does not cost the others."""
 
 from __future__ import annotations
 
@@ -14,7 +14,6 @@ class Several:
 
     Args:
         count: How many there are; where it is one, its error is raised as it is.
-        what: What they are.
 
     Example:
         >>> several = Several(2)
@@ -27,8 +26,8 @@ class Several:
         mug.errors.InputError: 1 of 2 videos could not be done: bad; the others are done
     """
 
-    def __init__(self, count: int, what: str = "videos") -> None:
-        self._count, self._what = count, what
+    def __init__(self, count: int) -> None:
+        self._count = count
         self._failed: list[str] = []
 
     @contextmanager
@@ -52,4 +51,4 @@ class Several:
             return
         names = ", ".join(self._failed[:5]) + (", ..." if len(self._failed) > 5 else "")
         others = "; the others are done" if len(self._failed) < self._count else ""
-        raise InputError(f"{len(self._failed)} of {self._count} {self._what} could not be done: {names}{others}")
+        raise InputError(f"{len(self._failed)} of {self._count} videos could not be done: {names}{others}")
