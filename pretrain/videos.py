@@ -165,12 +165,14 @@ def _survey(root: Path, cache: Path) -> tuple[list[Path], list[Path]]:
     if root.is_file():
         return [], [root] if root.suffix.lower() in FILE_SUFFIXES else []
     folders, files = [], []
-    for at, below, _ in os.walk(root, followlinks=True):
+    for at, below, names in os.walk(root, followlinks=True):
         here = Path(at)
         below[:] = [n for n in below if _may_hold_frames(n, below) and (here / n).resolve() != cache.resolve()]
-        if files_of(here, FRAME_SUFFIXES | OTHER_PICTURES):
+        suffixes = {os.path.splitext(name)[1].lower() for name in names if not is_hidden(name)}
+        if suffixes & (FRAME_SUFFIXES | OTHER_PICTURES):
             folders.append(here)
-        files += files_of(here, FILE_SUFFIXES)
+        if suffixes & FILE_SUFFIXES:
+            files += files_of(here, FILE_SUFFIXES)
     return sorted(folders, key=_path_key), sorted(files, key=_path_key)
 
 
@@ -183,7 +185,7 @@ def _denser(folder: Path) -> set[Path]:
 def _may_hold_frames(name: str, siblings: list[str]) -> bool:
     """Not labels, not hidden, not the same videos in another size."""
     doubled = name in ("1080p", "Full-Resolution") and "480p" in siblings
-    return not (is_hidden(Path(name)) or NO_FRAMES.match(name) or doubled)
+    return not (is_hidden(name) or NO_FRAMES.match(name) or doubled)
 
 
 def _scan(places: _Places, cache: Path, shorter: int | None, min_frames: int) -> VideoIndex:

@@ -19,7 +19,7 @@ import numpy as np
 from downstream.data.dataset import Annotation, Dataset, open_frames
 from downstream.data.fbms_definition import Definition, read_definition
 from mug.errors import InputError
-from mug.media.listing import by_stem, files_of, frame_files, mask_files, sequence_folders, subfolders
+from mug.media.listing import by_stem, files_of, frame_files, holds, mask_files, sequence_folders, subfolders
 from mug.media.video import FrameFolder
 
 _TRAIN = """
@@ -67,7 +67,7 @@ class FBMS(Dataset):
         """See `Dataset`; groups of images have folders `GroundTruth` too, but no definition in them."""
         if {folder.name.lower() for folder in subfolders(root)} & {"trainingset", "testset"}:
             return True
-        if any(files_of(folder / GROUND_TRUTH, DEFINITION) for folder in subfolders(root)):
+        if any(holds(folder / GROUND_TRUTH, DEFINITION) for folder in subfolders(root)):
             return True
         names = {folder.name for folder in subfolders(root / "Annotations")}
         return bool(names) and names <= SETS["train"] | SETS["test"]

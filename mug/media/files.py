@@ -48,7 +48,7 @@ def prepare_output(folder: Path, overwrite: bool) -> None:
         raise InputError(f"{folder}: cannot be made ({error.strerror}); choose another folder") from error
     if not os.access(folder, os.W_OK):
         raise InputError(f"{folder}: cannot be written to; choose another folder")
-    if not overwrite and not all(map(is_hidden, folder.iterdir())):
+    if not overwrite and not all(map(is_hidden, os.listdir(folder))):
         raise InputError(f"{folder}: already holds results; choose another folder or add --overwrite")
     require_free_disk(folder)
 
@@ -65,9 +65,9 @@ def url_of(path: Path) -> str:
     return f"file:{path}"
 
 
-def is_hidden(path: Path) -> bool:
-    """Whether a file or folder is one that a system or an editor left behind."""
-    return path.name.startswith(".") or path.name == "__MACOSX"
+def is_hidden(name: str) -> bool:
+    """Whether a file or folder of that name is one that a system or an editor left behind."""
+    return name.startswith(".") or name == "__MACOSX"
 
 
 def natural_key(name: str) -> list[tuple[int, int, str]]:

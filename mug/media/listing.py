@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 
 from mug.media.files import is_hidden, natural_key
@@ -39,16 +39,19 @@ def own_name(path: Path) -> str:
     return Path(os.path.abspath(path)).name
 
 
-def visible(folder: Path) -> list[Path]:
-    """What lies in a folder, in natural order of the names; nothing where it is missing."""
-    if not folder.is_dir():
-        return []
-    return sorted((path for path in folder.iterdir() if not is_hidden(path)), key=lambda path: natural_key(path.name))
+def visible(folder: Path) -> Iterator[Path]:
+    """What lies in a folder, in any order; nothing where it is missing."""
+    return (path for path in folder.iterdir() if not is_hidden(path.name)) if folder.is_dir() else iter(())
+
+
+def holds(folder: Path, suffixes: Collection[str]) -> bool:
+    """Whether a folder has a file with one of the suffixes (in lower case)."""
+    return any(path.suffix.lower() in suffixes for path in visible(folder))
 
 
 def files_of(folder: Path, suffixes: Collection[str]) -> list[Path]:
     """The files of a folder that have one of the suffixes (in lower case), in natural order."""
-    return [path for path in visible(folder) if path.suffix.lower() in suffixes]
+    return _sorted(path for path in visible(folder) if path.suffix.lower() in suffixes)
 
 
 def files_below(folder: Path, suffixes: Collection[str]) -> list[Path]:
@@ -59,7 +62,7 @@ def files_below(folder: Path, suffixes: Collection[str]) -> list[Path]:
 
 def subfolders(folder: Path) -> list[Path]:
     """The folders in a folder, in natural order; none where it is missing."""
-    return [path for path in visible(folder) if path.is_dir()]
+    return _sorted(path for path in visible(folder) if path.is_dir())
 
 
 def frame_files(folder: Path) -> list[Path]:
@@ -79,7 +82,7 @@ def by_stem(files: Iterable[Path]) -> dict[str, Path]:
 
 def sequence_folders(folder: Path) -> list[str]:
     """Sorted names of the folders in `folder` that hold PNG files."""
-    return sorted(path.name for path in subfolders(folder) if files_of(path, MASK_SUFFIXES))
+    return sorted(path.name for path in subfolders(folder) if holds(path, MASK_SUFFIXES))
 
 
 def is_video(path: Path) -> bool:
@@ -87,10 +90,10 @@ def is_video(path: Path) -> bool:
 
     Pictures that are not read count too: what cannot be used is named when the video is opened.
     """
-    if is_hidden(path):
+    if is_hidden(path.name):
         return False
     if path.is_dir():
-        return bool(files_of(path, FRAME_SUFFIXES | OTHER_PICTURES))
+        return holds(path, FRAME_SUFFIXES | OTHER_PICTURES)
     return path.suffix.lower() in FILE_SUFFIXES
 
 
@@ -101,3 +104,7 @@ def left_out(folder: Path) -> str:
     """
     strange = Counter(path.suffix.lower() for path in files_of(folder, OTHER_PICTURES | FILE_SUFFIXES))
     return " and ".join(f"{count} {suffix}" for suffix, count in sorted(strange.items()))
+
+
+def _sorted(paths: Iterable[Path]) -> list[Path]:
+    return sorted(paths, key=lambda path: natural_key(path.name))

@@ -15,8 +15,8 @@ from mug.media.listing import (
     FILE_SUFFIXES,
     FRAME_SUFFIXES,
     OTHER_PICTURES,
-    files_of,
     frame_files,
+    holds,
     is_video,
     left_out,
     own_name,
@@ -106,7 +106,7 @@ def find_videos(path: Path) -> list[Video]:
         return [open_video(path)]
     entries = [entry for entry in visible(path) if is_video(entry)]
     if not entries:
-        strange = f" but {left_out(path)}, which is not read" if files_of(path, OTHER_PICTURES) else ""
+        strange = f" but {left_out(path)}, which is not read" if holds(path, OTHER_PICTURES) else ""
         raise InputError(f"{path}: holds no video{strange}; give a video, a folder of videos or a dataset root")
     stems = Counter(_video_name(entry) for entry in entries)
     found = {_video_name(e) if stems[_video_name(e)] == 1 else e.name: e for e in entries}

@@ -58,7 +58,7 @@ class RunFolder:
                     "give --out another folder, or the run's own settings to go on with it"
                 )
             return started
-        if self.path.exists() and not (self.path.is_dir() and all(map(is_hidden, self.path.iterdir()))):
+        if self.path.exists() and not (self.path.is_dir() and all(map(is_hidden, os.listdir(self.path)))):
             raise InputError(f"{self.path}: holds files and no config.yaml, so it is no run; give --out a new folder")
         self.path.mkdir(parents=True, exist_ok=True)
         write_text(self.config, yaml.safe_dump(dict(config), sort_keys=False))
