@@ -12,12 +12,14 @@ from torch import Tensor
 
 import mug
 import mug.checkpoint
-from agnn_head.embedding import DeepLabTrunk, EmbeddingConfig
-from agnn_head.model import AGNN, AGNNConfig
-from mug.backbone import BackboneConfig, Phi
+from agnn_head.embedding import DeepLabTrunk
+from agnn_head.model import AGNN
+from agnn_head.options import AGNNConfig, EmbeddingConfig
+from mug.backbone import Phi
 from mug.checkpoint import check_same, write_tensors
 from mug.errors import InputError
 from mug.networks.tensors import read_safetensors, read_tensors, without_prefix
+from mug.options import BackboneConfig
 
 ARCHITECTURE = "agnn"
 PYRAMID_RATES = (12, 24, 36)
@@ -72,7 +74,7 @@ def load_phi(model: AGNN, path: Path | None) -> None:
     if not isinstance(phi, Phi):
         raise InputError(f"embedding.kind: {model.config.embedding.kind} takes no weights of phi; use phi")
     loaded, _ = mug.checkpoint.load_weights(path)
-    theirs, ours = asdict(loaded.config.backbone), asdict(model.config.embedding.backbone)
+    theirs, ours = asdict(loaded.config.backbone), asdict(phi.config)
     for name, value in theirs.items():
         if value != ours[name]:
             raise InputError(f"{path or 'packaged weights'}: its phi has {name} {value}, not {ours[name]}; set it so")
@@ -125,7 +127,8 @@ def _config(path: Path, metadata: Mapping[str, str]) -> AGNNConfig:
     try:
         fields = json.loads(metadata["config"])
         embedding = fields["embedding"]
-        made = {"backbone": BackboneConfig(**embedding["backbone"]), "rates": tuple(embedding["rates"])}
+        backbone = embedding["backbone"] and BackboneConfig(**embedding["backbone"])
+        made = {"backbone": backbone, "rates": tuple(embedding["rates"])}
         return AGNNConfig(**fields | {"embedding": EmbeddingConfig(**embedding | made)})
     except (TypeError, KeyError, ValueError) as error:
         version = metadata.get("version", "unknown")

@@ -2,32 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import Literal
-
 import torch
 import torchvision
 from torch import Tensor, nn
 
-from mug.backbone import IMAGENET_MEAN, IMAGENET_STD, TRUNK_CHANNELS, BackboneConfig, Phi
+from agnn_head.options import EmbeddingConfig
+from mug.backbone import IMAGENET_MEAN, IMAGENET_STD, TRUNK_CHANNELS, Phi
 from mug.errors import InputError
 from mug.norm import BatchNorm
+from mug.options import BackboneConfig
 
 RESNET_CHANNELS = 2048
-
-
-@dataclass
-class EmbeddingConfig:
-    """What maps a frame to a node's feature map."""
-
-    kind: Literal["phi", "deeplab"] = "phi"
-    """The trunk: MuG's phi, or the residual network of torchvision's DeepLabV3."""
-    backbone: BackboneConfig = field(default_factory=BackboneConfig)
-    """Which phi; read for kind `phi` alone."""
-    depth: int = 101
-    """Layers of DeepLabV3's ResNet, 50 or 101; read for kind `deeplab` alone."""
-    rates: tuple[int, int, int] = (6, 12, 18)
-    """Dilations, in cells, of the pyramid's three 3x3 kernels. torchvision trained its own pyramid at 12, 24, 36."""
 
 
 class Embedding(nn.Module):
@@ -47,7 +32,7 @@ class Embedding(nn.Module):
             raise InputError(f"embedding.kind: {config.kind!r} is unknown; use phi or deeplab")
         self.trunk: Phi | DeepLabTrunk
         if config.kind == "phi":
-            self.trunk, trunk_channels = Phi(config.backbone), TRUNK_CHANNELS
+            self.trunk, trunk_channels = Phi(config.backbone or BackboneConfig()), TRUNK_CHANNELS
             for head in (self.trunk.match_head, self.trunk.value_head):
                 head.requires_grad_(False)  # nothing here reads them: distributed training must not wait for them
         else:

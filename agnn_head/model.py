@@ -3,34 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from agnn_head.conv_gru import ConvGRU
-from agnn_head.embedding import Embedding, EmbeddingConfig
+from agnn_head.embedding import Embedding
 from agnn_head.messages import Messages
+from agnn_head.options import AGNNConfig
 from agnn_head.readout import Readout
 from mug.errors import InputError
 from mug.precision import widen
-
-
-@dataclass
-class AGNNConfig:
-    """What AGNN is built from."""
-
-    embedding: EmbeddingConfig = field(default_factory=EmbeddingConfig)
-    """What maps a frame to its node."""
-    channels: int = 256
-    """C, of a node's state."""
-    graph: bool = True
-    """Without it the embedding's own output is the result, of each frame alone: the backbone (Table 6, "w/o AGNN")."""
-    iterations: int = 3
-    """K, rounds of messages. With 0 the readout of the graph sees each frame alone."""
-    gated: bool = True
-    """Whether messages pass the gate of Eq. 8; without it, Table 6, "w/o Gated Message"."""
 
 
 class AGNN(nn.Module):

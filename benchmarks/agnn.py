@@ -21,9 +21,9 @@ import torch
 from peak_memory import peak_memory
 from torch import Tensor
 
-from agnn_head.embedding import EmbeddingConfig
-from agnn_head.model import AGNN, AGNNConfig
-from mug.backbone import BackboneConfig
+from agnn_head.model import AGNN
+from agnn_head.options import AGNNConfig, EmbeddingConfig
+from mug.options import BackboneConfig
 
 ROUNDS = (1, 3)
 

@@ -21,10 +21,12 @@ import numpy as np
 
 from agnn_head.checkpoint import load_weights
 from downstream.data.kinds import open_dataset
-from downstream.finetune import FinetuneOptions, finetune
+from downstream.finetune import finetune
 from downstream.metrics.boundary import f_measure
 from downstream.metrics.region import jaccard
-from downstream.systems.agnn import GraphConfig, as_trained, segment_by_graph
+from downstream.options import FinetuneOptions
+from downstream.systems.agnn import GraphConfig
+from downstream.systems.agnn.inference import as_trained, segment_by_graph
 from downstream.training.annotated import hold_out
 from downstream.training.pseudo import pseudo_annotations
 from mug.command.options import parse

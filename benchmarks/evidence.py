@@ -21,7 +21,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from downstream.backbones.by_name import OURS, open_backbone
+from downstream.backbones.by_name import open_backbone
+from downstream.backbones.names import OURS
 from downstream.calibrate import Recorder
 from downstream.metrics.region import jaccard
 from downstream.one_shot.motion import whole_video

@@ -32,7 +32,7 @@ from downstream.data.kinds import open_dataset
 from downstream.metrics.region import jaccard
 from downstream.one_shot.propagator import Propagator
 from downstream.one_shot.protocols import PRESETS
-from downstream.zero_shot.main_object import ZeroShotConfig
+from downstream.zero_shot.options import ZeroShotConfig
 from downstream.zero_shot.sight import MugSight
 from mug.checkpoint import load_weights
 from mug.command.options import parse
@@ -41,14 +41,14 @@ from mug.media.masks import VOID
 from mug.media.refine import Refinement, refine
 from mug.media.video import Video, find_videos
 from mug.networks.classifier import open_classifier
-from mug.networks.named import IMAGENET
+from mug.networks.names import IMAGENET
 from mug.priors import PRIORS
 from mug.priors.cam import cam_prior
 from mug.run.bfloat16 import has_units
 from mug.run.folder import RunFolder, claim
 from mug.run.progress import track
-from pretrain.options import FREE_KEYS, PretrainOptions
-from pretrain.prior_cache import Kind, cache_priors
+from pretrain.options import FREE_KEYS, Kind, PretrainOptions
+from pretrain.prior_cache import cache_priors
 from pretrain.train import pretrain
 from pretrain.videos import VideoIndex
 
@@ -87,6 +87,12 @@ ROWS: Mapping[str, Row] = {
     "w/o long term": Row(("--weights.long", "0"), after="one round"),
     "w/o video term": Row(("--weights.video", "0"), after="one round"),
     "w/o known warps after the warm-up": Row(("--weights.warp", "0"), after="one round"),
+    **{
+        f"w/o known warps after the warm-up, w/o {term} term": Row(
+            ("--weights.warp", "0", f"--weights.{term}", "0"), after="one round"
+        )
+        for term in ("short", "long", "video")
+    },
     "w/o known warps, no warm-up": Row(("--weights.warp", "0", "--warmup.steps", "0")),
     "two rounds": Row(rounds=2, after="one round"),
     "three rounds": Row(rounds=3, after="two rounds"),

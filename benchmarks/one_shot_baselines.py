@@ -25,10 +25,11 @@ from downstream.metrics.region import jaccard
 from downstream.one_shot.propagator import Propagator
 from downstream.one_shot.protocols import PRESETS
 from downstream.propagate import annotation, first_mask
-from mug.backbone import BackboneConfig
 from mug.checkpoint import load_weights
+from mug.frames import to_tensor
 from mug.media.masks import VOID, read_mask
 from mug.media.video import Video, find_videos
+from mug.options import BackboneConfig
 from mug.run.progress import track
 
 Scores = dict[str, tuple[float, float]]
@@ -72,7 +73,7 @@ def competitors(weights: list[Path], videos: list[Video], device: torch.device) 
 
     def untrained() -> Extractor:
         # batch-norm statistics from the test frames themselves: the most that can be done for it without training
-        frames = (torch.from_numpy(video[0]).permute(2, 0, 1)[None].float() / 255 for video in videos)
+        frames = (to_tensor(video[0]) for video in videos)
         return PhiFeatures(untrained_phi(architecture, frames).to(device))
 
     made: dict[str, Callable[[], Extractor]] = {"Lab patches": lambda: lab_features, "untrained phi": untrained}

@@ -20,7 +20,8 @@ from downstream.data.dataset import Annotation
 from downstream.data.kinds import open_dataset
 from downstream.metrics.boundary import f_measure
 from downstream.metrics.region import jaccard
-from downstream.zero_shot.main_object import ZeroShotConfig, segment_video
+from downstream.zero_shot.main_object import segment_video
+from downstream.zero_shot.options import ZeroShotConfig
 from mug.checkpoint import load_weights
 from mug.media.masks import VOID
 from mug.media.refine import refine

@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from pathlib import Path
+from dataclasses import replace
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from downstream.backbones.by_name import OURS, TEMPERATURE_KEY, open_backbone
+from downstream.backbones.by_name import TEMPERATURE_KEY, open_backbone
 from downstream.backbones.device import choose_device
 from downstream.backbones.features import Extractor, PhiFeatures
 from downstream.backbones.lattice import cells_of
+from downstream.backbones.names import OURS
 from downstream.metrics.region import jaccard
 from downstream.one_shot.propagator import Propagator
-from downstream.one_shot.protocols import PRESETS, Preset, PropagationConfig
+from downstream.one_shot.protocols import PRESETS, PropagationConfig
+from downstream.options import CalibrateOptions
 from mug.checkpoint import load_weights, save_weights
 from mug.errors import InputError
 from mug.media.masks import VOID
@@ -34,20 +35,6 @@ MARGIN = 0.005
 
 Clip = tuple[np.ndarray, np.ndarray]
 """Frames (T, H, W, 3) uint8 RGB and their masks (T, H, W) uint8."""
-
-
-@dataclass
-class CalibrateOptions:
-    """What `mug calibrate` is asked to do."""
-
-    weights: Path
-    """Weights of MuG (.safetensors), into whose metadata the temperature is written; or of another backbone."""
-    backbone: str = OURS
-    """What the weights are of, as `mug propagate` takes it; for others than `mug` the temperature is only printed."""
-    preset: Preset = "mug"
-    """The protocol that the temperature is for; what is written into weights is always that of `mug`."""
-    device: str = "auto"
-    """`cpu`, `cuda` or `auto`: a GPU where there is one."""
 
 
 def calibrate(options: CalibrateOptions) -> None:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Protocol
 
 import cv2
@@ -16,11 +14,12 @@ from torch import Tensor
 
 from downstream.backbones.device import choose_device
 from downstream.data.groups import Group, find_groups
-from downstream.systems.agnn import is_calibrated, trained_side
+from downstream.options import CosegmentOptions
+from downstream.systems.agnn.inference import is_calibrated, trained_side
 from downstream.zero_shot.cut import expected_cut
 from mug.errors import InputError
-from mug.media.files import prepare_output
-from mug.media.masks import write_mask
+from mug.frames import to_tensor
+from mug.media.results import Results
 from mug.run.progress import track
 
 
@@ -37,34 +36,6 @@ class GraphNetwork(Protocol):
         """States and embeddings -> logits (B, N, 1, h, w)."""
 
 
-@dataclass
-class CosegmentOptions:
-    """What `mug cosegment` is asked to do."""
-
-    images: Path
-    """A folder of images, a folder of such folders, one to a class, or PASCAL VOC 2012; no mask is used but those of
-    PASCAL VOC, which say which images show a class."""
-    weights: Path
-    """Weights of AGNN (.safetensors)."""
-    out: Path
-    """Folder for the results: OUT/<class>/<image>.png."""
-    split: str | None = None
-    """Of PASCAL VOC: `train`, `val` or `test`."""
-    nodes: int = 3
-    """N', images to a graph; 1 segments each image by itself."""
-    size: int | None = None
-    """Side of the square that every image is resized to for the network, in pixels; the one it was trained at when not
-    given."""
-    batch: int = 4
-    """Graphs at a time; more are faster on a GPU and need more memory."""
-    memory: float = 4.0
-    """GiB that the embeddings of a group may take; an image of 473 pixels needs about 1.8 MB."""
-    overwrite: bool = False
-    """Replace results that are there already."""
-    device: str = "auto"
-    """`cpu`, `cuda` or `auto`: a GPU where there is one."""
-
-
 def cosegment(options: CosegmentOptions) -> None:
     """Segments what the images of each group have in common."""
     _check(options)
@@ -74,19 +45,18 @@ def cosegment(options: CosegmentOptions) -> None:
 
     model, metadata = load_weights(options.weights)
     side = options.size or trained_side(metadata)
-    folders = [options.out / group.name for group in groups]
-    for group, folder in zip(groups, folders, strict=True):  # all are looked at before the first is written to
-        if folder.resolve() == group.images[0].parent.resolve():
-            raise InputError(f"{folder}: holds the images; choose another folder for --out")
-        prepare_output(folder, options.overwrite)
+    for group in groups:
+        if (options.out / group.name).resolve() == group.images[0].parent.resolve():
+            raise InputError(f"{options.out / group.name}: holds the images; choose another folder for --out")
+    results = Results(options.out, [group.name for group in groups], overwrite=options.overwrite)
     model = model.to(device).eval()
-    for group, folder in zip(groups, folders, strict=True):
+    for group in groups:
         v_nchw, sizes = embed_group(group, model, side, device, options.memory)
         found = cosegment_group(v_nchw, model, options.nodes, options.batch, device)
         logits_nhw = torch.stack(list(track(found, group.name, len(group)))).cpu()
         cut = expected_cut(logits_nhw.sigmoid().numpy()) if is_calibrated(metadata) else 0.5
         for path, size, logits_hw in zip(group.images, sizes, logits_nhw - math.log(cut / (1 - cut)), strict=True):
-            write_mask(folder / f"{path.stem}.png", to_mask(logits_hw, size))
+            results.write_mask(group.name, path.stem, to_mask(logits_hw, size))
 
 
 @torch.inference_mode()
@@ -108,7 +78,7 @@ def embed_group(
         sizes.append((image.shape[0], image.shape[1]))
         shrinks = max(sizes[-1]) > size
         square = cv2.resize(image, (size, size), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
-        frame_bchw = torch.from_numpy(square).permute(2, 0, 1)[None].to(device).float() / 255
+        frame_bchw = to_tensor(square, device=device)
         v_chw = model.embed(frame_bchw)[0]
         if index == 0:
             _check_memory(group, 2 * v_chw.numel() * len(group), memory)

@@ -15,14 +15,14 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import torch
-
 from downstream.backbones.features import untrained_phi
+from downstream.options import DemoOptions
 from downstream.pages.demo import COMPETITORS, Folders, write_demo_page
 from downstream.report import read_json
 from mug.checkpoint import load_weights, save_weights
 from mug.cli import main
 from mug.errors import InputError
+from mug.frames import to_tensor
 from mug.media.files import atomic_path, prepare_output
 from mug.media.video import find_videos
 
@@ -37,16 +37,6 @@ PRELOADED = (
     "mug.command.options",
 )
 """Modules that are imported once for all commands; with what they import they take seconds."""
-
-
-@dataclass
-class DemoOptions:
-    """What `mug demo` is asked to do."""
-
-    out: Path = Path("runs/demo")
-    """Folder for everything; a demo that was stopped there goes on where it was."""
-    quick: bool = False
-    """A miniature that only shows that everything runs: its scores mean nothing."""
 
 
 class Step(NamedTuple):
@@ -241,9 +231,7 @@ def write_untrained(at: Folders) -> None:
     """
     model, _ = load_weights(at.trained)
     frames = [video[len(video) // 2] for video in find_videos(at.train)]
-    model.phi = untrained_phi(
-        model.config.backbone, (torch.from_numpy(frame).permute(2, 0, 1)[None].float() / 255 for frame in frames)
-    )
+    model.phi = untrained_phi(model.config.backbone, map(to_tensor, frames))
     save_weights(at.untrained, model, {"training": "none"})
 
 

@@ -6,6 +6,7 @@ import json
 import math
 import os
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -59,6 +60,16 @@ class EvaluateOptions:
     """Processes to score with; one per core when not given."""
     overwrite: bool = False
     """Replace `out` if it is there already."""
+
+    def unused(self) -> Mapping[str, str]:
+        """See `mug.command.options.parse`."""
+        if self.task in WEIGHTS_TASKS:
+            names = ("threshold", "protocol", "only_existing", "stability", "workers")
+            return dict.fromkeys(names, f"scores results, and --task {self.task} measures weights")
+        if self.task in ("zero-shot", "one-shot") and self.protocol == "davis":
+            return {}
+        unused = dict.fromkeys(("stability", "workers"), "is for --task zero-shot and one-shot of --protocol davis")
+        return unused | ({"dataset": "is for videos"} if self.task == "cosegmentation" else {})
 
 
 def evaluate(options: EvaluateOptions) -> None:

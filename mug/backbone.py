@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from copy import deepcopy
-from dataclasses import dataclass
 from typing import Any, NamedTuple, cast
 
 import torch
@@ -14,6 +13,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from mug.errors import InputError
 from mug.norm import BatchNorm
+from mug.options import BackboneConfig
 from mug.precision import widen
 
 TRUNK_CHANNELS = 512
@@ -22,29 +22,6 @@ VALUE_CHANNELS = 128
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
-
-
-@dataclass
-class BackboneConfig:
-    """Which residual network phi is built from."""
-
-    depth: int = 18
-    """Layers of the torchvision ResNet: 18, 34, 50 or 101."""
-    stages: int = 4
-    """How many of its residual groups are kept, 1 to 4. A last group of other than 512 channels is mapped to 512."""
-    stride: int = 8
-    """Pixels of the frame to a cell of the feature map: 4, 8 or 16."""
-    dilated: bool = False
-    """Whether groups that lose their stride are dilated instead, which keeps their receptive field."""
-    hypercolumn: bool = False
-    """Whether the trunk reads the output of every kept group, not of the last alone: fine colour and edges reach the
-    matching head without waiting for deep layers to pass them on, which short training needs."""
-
-
-PRESETS: dict[str, BackboneConfig] = {
-    "paper": BackboneConfig(depth=50, stages=2, stride=4, dilated=True),
-    "resnet18": BackboneConfig(depth=18, stages=4, stride=8, dilated=False),
-}
 
 
 class Features(NamedTuple):

@@ -12,11 +12,12 @@ import safetensors.torch
 from torch import Tensor, nn
 
 import mug
-from mug.backbone import BackboneConfig, Phi
+from mug.backbone import Phi
 from mug.errors import InputError
 from mug.media.files import atomic_path
-from mug.model import ModelConfig, MuG
+from mug.model import MuG
 from mug.networks.tensors import read_safetensors, read_tensors, without_prefix
+from mug.options import BackboneConfig, ModelConfig
 
 PACKAGED = Path(__file__).parent / "weights"
 

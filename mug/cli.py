@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import difflib
 import errno
-import importlib
-import inspect
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -13,6 +11,7 @@ from typing import Any, NamedTuple
 
 from mug import __version__
 from mug.errors import InputError, RunError
+from mug.lazy import resolve
 
 
 class Command(NamedTuple):
@@ -21,30 +20,97 @@ class Command(NamedTuple):
     name: str
     target: str
     """`module:function`; the function takes one dataclass of options, or nothing."""
+    options: str
+    """`module:class` of that dataclass, in a module that loads no large library: options are read and refused before
+    the function is imported. Or `module:function` that is given the arguments and tells the class. Empty for none."""
     help: str
     positional: tuple[str, ...] = ()
     """Options that are given by place instead of by name."""
 
 
 COMMANDS = (
-    Command("demo", "downstream.demo:demo", "the whole way on synthetic videos, ending in one HTML page"),
-    Command("synth", "mug.synth.videos:synth", "write synthetic videos with masks in DAVIS layout", ("out",)),
+    Command(
+        "demo",
+        "downstream.demo:demo",
+        "downstream.options:DemoOptions",
+        "the whole way on synthetic videos, ending in one HTML page",
+    ),
+    Command(
+        "synth",
+        "mug.synth.videos:synth",
+        "mug.synth.videos:SynthOptions",
+        "write synthetic videos with masks in DAVIS layout",
+        ("out",),
+    ),
     Command(
         "synth-groups",
         "mug.synth.groups:synth_groups",
+        "mug.synth.groups:SynthGroupsOptions",
         "write groups of images that share an object",
         ("out",),
     ),
-    Command("prior", "pretrain.prior_cache:prior", "initial foreground maps of unlabeled videos", ("videos",)),
-    Command("pretrain", "pretrain.train:pretrain", "learn phi from unlabeled videos; resumes by itself"),
-    Command("calibrate", "downstream.calibrate:calibrate", "choose the matching temperature of weights", ("weights",)),
-    Command("finetune", "downstream.finetune:finetune", "train a head on annotated or on unlabeled video", ("system",)),
-    Command("propagate", "downstream.propagate:propagate", "O-VOS: carry the first mask through a video", ("videos",)),
-    Command("segment", "downstream.segment:segment", "Z-VOS: masks of the main object, none given", ("videos",)),
-    Command("cosegment", "downstream.cosegment:cosegment", "masks of what the images of a group share", ("images",)),
-    Command("evaluate", "downstream.evaluate:evaluate", "J, F, T, recall and decay of result masks"),
-    Command("report", "downstream.report:report", "one self-contained HTML page of a run or of results", ("run",)),
-    Command("doctor", "mug.command.doctor:doctor", "say what is wrong with the installation"),
+    Command(
+        "prior",
+        "pretrain.prior_cache:prior",
+        "pretrain.options:PriorOptions",
+        "initial foreground maps of unlabeled videos",
+        ("videos",),
+    ),
+    Command(
+        "pretrain",
+        "pretrain.train:pretrain",
+        "pretrain.options:PretrainOptions",
+        "learn phi from unlabeled videos; resumes by itself",
+    ),
+    Command(
+        "calibrate",
+        "downstream.calibrate:calibrate",
+        "downstream.options:CalibrateOptions",
+        "choose the matching temperature of weights",
+        ("weights",),
+    ),
+    Command(
+        "finetune",
+        "downstream.finetune:finetune",
+        "downstream.systems.choice:finetune_options",
+        "train a system on annotated or on unlabeled video; resumes by itself",
+        ("system",),
+    ),
+    Command(
+        "propagate",
+        "downstream.propagate:propagate",
+        "downstream.systems.choice:propagate_options",
+        "O-VOS: carry the first mask through a video",
+        ("videos",),
+    ),
+    Command(
+        "segment",
+        "downstream.segment:segment",
+        "downstream.systems.choice:segment_options",
+        "Z-VOS: masks of the main object, or of the objects, none given",
+        ("videos",),
+    ),
+    Command(
+        "cosegment",
+        "downstream.cosegment:cosegment",
+        "downstream.options:CosegmentOptions",
+        "masks of what the images of a group share",
+        ("images",),
+    ),
+    Command(
+        "evaluate",
+        "downstream.evaluate:evaluate",
+        "downstream.evaluate:EvaluateOptions",
+        "J, F, T, recall and decay of result masks",
+    ),
+    Command(
+        "report",
+        "downstream.report:report",
+        "downstream.report:ReportOptions",
+        "one self-contained HTML page of a run or of results",
+        ("run",),
+    ),
+    Command("doctor", "mug.command.doctor:doctor", "", "say what is wrong with the installation"),
 )
 
 
@@ -115,21 +181,25 @@ def find(name: str) -> Command:
 
 
 def run(command: Command, arguments: Sequence[str]) -> None:
-    """Imports the command's function and calls it with the options that `arguments` spell.
+    """Reads the options that `arguments` spell, then imports the command's function and calls it with them.
 
     Raises:
         InputError: options that cannot be used, or an installation that lacks what the command needs.
     """
-    with _explained(command):
-        module, _, attribute = command.target.partition(":")
-        function: Callable[..., Any] = getattr(importlib.import_module(module), attribute)
-    if not arguments and not inspect.signature(function).parameters:
-        function()  # so that `mug doctor` runs where every package is missing
+    if not arguments and not command.options:
+        with _explained(command):
+            resolve(command.target)()  # so that `mug doctor` runs where every package is missing
         return
     with _explained(command):
-        from mug.command.options import options_type, parse  # brings jsonargparse, which `mug --help` does not wait for
+        from mug.command.options import parse  # brings jsonargparse, which `mug --help` does not wait for
         from mug.command.preflight import preflight
-    options = parse(f"mug {command.name}", options_type(function), command.positional, arguments, function.__doc__)
+
+        options_type = resolve(command.options) if command.options else None
+        if options_type is not None and not isinstance(options_type, type):
+            options_type = options_type(arguments)
+    options = parse(f"mug {command.name}", options_type, command.positional, arguments, command.help)
+    with _explained(command):
+        function: Callable[..., Any] = resolve(command.target)
     preflight(options)
     function(options)
 

@@ -10,11 +10,12 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 
-from mug.backbone import BackboneConfig, Features, Phi
+from mug.backbone import Features, Phi
 from mug.granularity.frame import FrameHead, frame_loss
 from mug.granularity.long_term import Kappa, known_warp_loss, long_term_loss
 from mug.granularity.short_term import Response, short_term_loss
 from mug.granularity.video import Readout, aggregate, instance_loss
+from mug.options import LossWeights, ModelConfig
 from mug.shares import gradient_shares
 
 CLIP_FRAMES = 3
@@ -25,34 +26,6 @@ frame, where nothing is known."""
 
 TEMPERATURE = (0.05, 0.2)
 """Bounds of the learned temperature of the matching features: far below, training fits pixel detail."""
-
-
-@dataclass
-class ModelConfig:
-    """What MuG is built from."""
-
-    backbone: BackboneConfig = field(default_factory=BackboneConfig)
-    """The network phi."""
-    temperature: float = 0.07
-    """Of the affinity between matching features, 0.05 to 0.2, to begin with; known warps teach a better one."""
-
-
-@dataclass
-class LossWeights:
-    """The weight of each term (MuG Eq. 16); a term of weight 0 is not computed."""
-
-    frame: float = 1.0
-    """Foreground from a single frame, Eq. 2 and 15: every frame of a step that has a map."""
-    readout: float = 1.0
-    """Foreground from the globally augmented frame; the paper trains it but leaves it out of Eq. 16."""
-    short: float = 0.1
-    """Forward-backward tracking, Eq. 5."""
-    long: float = 0.02
-    """Semantic matching of distant frames, Eq. 8."""
-    video: float = 0.5
-    """Discrimination of videos, Eq. 14."""
-    warp: float = 0.0
-    """Matching under a known warp; beyond the paper."""
 
 
 @dataclass

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from mug.backbone import Features
 from mug.errors import InputError
+from mug.frames import to_tensor
 from mug.media.pictures import fit_size
 from mug.media.video import Video
 from mug.model import MuG
@@ -115,4 +116,4 @@ def _augmented(model: MuG, seen: Features) -> Tensor:
 def _tensor(frame: np.ndarray, size: int) -> Tensor:
     height, width = fit_size((frame.shape[0], frame.shape[1]), size)
     small = cv2.resize(frame, (width, height), interpolation=cv2.INTER_AREA)
-    return torch.from_numpy(small).permute(2, 0, 1)[None].float() / 255
+    return to_tensor(small)

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 import torch.nn.functional as F
+from kornia.filters import gaussian_blur2d
 from torch import Tensor
 
 from mug.granularity.short_term import patch_size
@@ -140,15 +141,8 @@ def _recolour(pixels_fchw: Tensor, colour: Tensor, contrast: Tensor) -> Tensor:
 
 def _blur(pixels_fchw: Tensor, sigma: Tensor) -> Tensor:
     """Gaussian blur, a standard deviation for each frame; frames with 0 stay as they are."""
-    radius = max(1, pixels_fchw.shape[-1] // 32)
-    offsets = torch.arange(-radius, radius + 1, device=sigma.device)
-    kernel = torch.exp(-0.5 * (offsets / sigma.clamp_min(1e-3)[:, None]).square())
-    kernel = (kernel / kernel.sum(1, keepdim=True)).repeat_interleave(3, 0)[:, None, None]
-    groups = len(kernel)
-    x = pixels_fchw.flatten(0, 1)[None]
-    x = F.conv2d(F.pad(x, (radius, radius, 0, 0), "replicate"), kernel, groups=groups)
-    x = F.conv2d(F.pad(x, (0, 0, radius, radius), "replicate"), kernel.transpose(2, 3), groups=groups)
-    return x.view_as(pixels_fchw)
+    side = 2 * max(1, pixels_fchw.shape[-1] // 32) + 1
+    return gaussian_blur2d(pixels_fchw, side, sigma.clamp_min(1e-3)[:, None].expand(-1, 2), "replicate")
 
 
 def _draw_crop(size: tuple[int, int], flip: float, options: SampleOptions, rng: np.random.Generator) -> np.ndarray:

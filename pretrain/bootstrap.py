@@ -13,6 +13,7 @@ from torch import Tensor
 
 from mug.backbone import Features
 from mug.errors import InputError
+from mug.frames import to_tensor
 from mug.grid import enlarge
 from mug.media.masks import read_soft, write_soft
 from mug.media.pictures import read_frame
@@ -152,7 +153,7 @@ def _tensor(frames: Sequence[np.ndarray], how: Relabelling, device: torch.device
     """(B, 3, H, W) in [0, 1], at the size at which the model sees them."""
     height, width = _seen_size(frames[0], how)
     small = [cv2.resize(frame, (width, height), interpolation=cv2.INTER_AREA) for frame in frames]
-    return torch.from_numpy(np.stack(small)).to(device).permute(0, 3, 1, 2).float() / 255
+    return to_tensor(*small, device=device)
 
 
 def _seen_size(frame: np.ndarray, how: Relabelling) -> tuple[int, int]:

@@ -1,22 +1,23 @@
-"""Every choice of a pretraining run; a configuration file is these, written down."""
+"""Every choice of `mug prior` and `mug pretrain`: a configuration file is these, written down. Loads no library."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from mug.backbone import Phi
-from mug.checkpoint import load_torchvision
-from mug.errors import InputError
-from mug.granularity.short_term import patch_size
 from mug.media.refine import Refinement
-from mug.model import LossWeights, ModelConfig
-from mug.networks.named import IMAGENET
-from mug.run.engine import Engine
-from mug.run.optimise import OptimiserOptions, ScheduleOptions
-from pretrain.prior_cache import CLASSIFIED, Kind, require_binary, require_classifier
+from mug.networks.names import IMAGENET
+from mug.options import LossWeights, ModelConfig
+from mug.run.options import Engine, OptimiserOptions, ScheduleOptions
 from pretrain.sampling import SampleOptions
+
+Kind = Literal["motion", "saliency", "manifold-ranking", "cam", "motion-cam"]
+
+CLASSIFIED = ("cam", "motion-cam")
+"""Kinds that ask a classifier: weakly supervised."""
+_OF_CLASSIFIED = f"maps of {' and '.join(CLASSIFIED)} alone ask a classifier"
 
 
 @dataclass
@@ -108,12 +109,27 @@ class PretrainOptions:
 
     def require(self) -> None:
         """Asks for weights to start from, for initial maps as they should be, or else for their classifier."""
+        from mug.backbone import Phi
+        from mug.checkpoint import load_torchvision
+        from pretrain.prior_cache import require_binary, require_classifier
+
         if self.initial:
             load_torchvision(Phi(self.model.backbone), self.initial)
         if self.labels and self.bootstrap.binary_prior:
             require_binary(self.labels)
         if self.labels is None and self.bootstrap.prior in CLASSIFIED:
             require_classifier(self.bootstrap.classifier, self.bootstrap.classifier_weights)
+
+    def unused(self) -> Mapping[str, str]:
+        """See `mug.command.options.parse`."""
+        unused: dict[str, str] = {}
+        if self.bootstrap.prior not in CLASSIFIED:
+            unused |= dict.fromkeys(("bootstrap.classifier", "bootstrap.classifier_weights"), _OF_CLASSIFIED)
+        if not self.warmup.steps:
+            unused["warmup.weights"] = "there are no --warmup.steps"
+        if isinstance(self.rounds, list):
+            unused["steps"] = "--rounds lists the steps of each round"
+        return unused
 
     def round_steps(self) -> list[int]:
         """The steps of each round."""
@@ -127,48 +143,33 @@ FREE_KEYS = (
 """What may change when a run goes on: nothing here moves a loss."""
 
 
-def check(options: PretrainOptions) -> None:
-    """Refuses numbers that cannot be trained with.
+@dataclass
+class PriorOptions:
+    """What `mug prior` is told."""
 
-    Raises:
-        InputError: naming the option and what would do.
-    """
-    steps = options.round_steps()
-    if not steps or min(steps) < 1:
-        raise InputError(f"rounds: {options.rounds} of {options.steps} steps train nothing; give 1 or more of each")
-    parts = options.accumulate * options.engine.devices * options.engine.nodes
-    if options.accumulate < 1 or options.batch < 1 or options.batch % parts:
-        raise InputError(
-            f"batch: {options.batch} videos cannot be shared evenly by {parts} parts (accumulate x devices x nodes); "
-            f"give a multiple of {max(parts, 1)}"
-        )
-    if options.sample.size % options.model.backbone.stride:
-        raise InputError(
-            f"sample.size: {options.sample.size} px are no whole number of cells of {options.model.backbone.stride}; "
-            "give a multiple of model.backbone.stride"
-        )
-    # the patch that the short term tracks is a quarter of the frame, and batch norm needs two values to a channel
-    cells = -(-patch_size(options.sample.size) // options.model.backbone.stride)
-    together = options.batch // options.accumulate
-    if together * cells**2 < 2 and (options.weights.short or (options.warmup.steps and options.warmup.weights.short)):
-        raise InputError(
-            f"batch: one sample at a time of {options.sample.size} px tracks a patch of one single cell, which batch "
-            f"norm cannot normalise; give --batch {2 * options.accumulate} or more, or "
-            f"--sample.size {5 * options.model.backbone.stride} or more"
-        )
-    for name, value in (
-        ("save_every", options.save_every), ("bootstrap.stride", options.bootstrap.stride),
-    ):  # fmt: skip
-        if value < 1:
-            raise InputError(f"{name}: {value} is too few; give 1 or more")
-    for name, value in (
-        ("picture_every", options.picture_every), ("share_every", options.share_every),
-        ("retrieval_every", options.retrieval_every), ("num_workers", options.num_workers),
-        ("schedule.warmup", options.schedule.warmup), ("warmup.steps", options.warmup.steps),
-    ):  # fmt: skip
-        if value < 0:
-            raise InputError(f"{name}: {value} is negative; give 0 or more")
-    if options.optimiser.lr <= 0:
-        raise InputError(f"optimiser.lr: {options.optimiser.lr} moves nothing; give a positive rate")
-    if not 0 <= options.bootstrap.alpha <= 1:
-        raise InputError(f"bootstrap.alpha: {options.bootstrap.alpha} is no share; give 0 to 1")
+    videos: list[Path] | Path
+    """A video, a folder of videos, a data set in its own layout, or several of these: whatever `mug pretrain` reads."""
+    out: Path
+    """Folder for the maps, OUT/VIDEO/FRAME.png; maps that lie there already are kept."""
+    kind: Kind = "motion"
+    """All but cam and motion-cam, which ask a classifier, need no label; the paper has manifold-ranking and cam."""
+    stride: int = 1
+    """Every so many frames of a video get a map."""
+    classifier: str = IMAGENET
+    """Of cam and motion-cam: `imagenet` (the extra of this name brings it), torchvision:NAME or timm:NAME."""
+    weights: Path | None = None
+    """State dict of that classifier, where it does not bring its own."""
+    refine: Refinement = "none"
+    """Sharpens each map by its frame: `guided` (fast), `crf` (extra `crf`) or `none`."""
+    binary: bool = False
+    """Cut the maps at one half, after refinement: the paper's Q in {0, 1}."""
+    index_cache: Path | None = None
+    """Folder where frames of video files are unpacked to, for several uses; OUT/.videos when not given."""
+    overwrite: bool = False
+    """Compute maps anew that lie there already."""
+    workers: int | None = None
+    """Processes; one for each core when not given."""
+
+    def unused(self) -> Mapping[str, str]:
+        """See `mug.command.options.parse`."""
+        return {} if self.kind in CLASSIFIED else dict.fromkeys(("classifier", "weights"), _OF_CLASSIFIED)

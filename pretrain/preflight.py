@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from mug.errors import InputError
+from mug.granularity.short_term import patch_size
 from mug.media.files import require_free_disk
 from mug.model import Batch, MuG
 from mug.run.engine import free_memory
@@ -78,3 +79,50 @@ def check_step(options: PretrainOptions, network: MuG, batch: Batch, samples: in
             f"{free / 2**30:.1f} are free on {device}; give a larger --accumulate, or a smaller --batch"
         )
     return f"a step keeps about {needed / 2**30:.2f} of {free / 2**30:.1f} GiB free on {device}"
+
+
+def check(options: PretrainOptions) -> None:
+    """Refuses numbers that cannot be trained with.
+
+    Raises:
+        InputError: naming the option and what would do.
+    """
+    steps = options.round_steps()
+    if not steps or min(steps) < 1:
+        raise InputError(f"rounds: {options.rounds} of {options.steps} steps train nothing; give 1 or more of each")
+    parts = options.accumulate * options.engine.devices * options.engine.nodes
+    if options.accumulate < 1 or options.batch < 1 or options.batch % parts:
+        raise InputError(
+            f"batch: {options.batch} videos cannot be shared evenly by {parts} parts (accumulate x devices x nodes); "
+            f"give a multiple of {max(parts, 1)}"
+        )
+    if options.sample.size % options.model.backbone.stride:
+        raise InputError(
+            f"sample.size: {options.sample.size} px are no whole number of cells of {options.model.backbone.stride}; "
+            "give a multiple of model.backbone.stride"
+        )
+    # the patch that the short term tracks is a quarter of the frame, and batch norm needs two values to a channel
+    cells = -(-patch_size(options.sample.size) // options.model.backbone.stride)
+    together = options.batch // options.accumulate
+    if together * cells**2 < 2 and (options.weights.short or (options.warmup.steps and options.warmup.weights.short)):
+        raise InputError(
+            f"batch: one sample at a time of {options.sample.size} px tracks a patch of one single cell, which batch "
+            f"norm cannot normalise; give --batch {2 * options.accumulate} or more, or "
+            f"--sample.size {5 * options.model.backbone.stride} or more"
+        )
+    for name, value in (
+        ("save_every", options.save_every), ("bootstrap.stride", options.bootstrap.stride),
+    ):  # fmt: skip
+        if value < 1:
+            raise InputError(f"{name}: {value} is too few; give 1 or more")
+    for name, value in (
+        ("picture_every", options.picture_every), ("share_every", options.share_every),
+        ("retrieval_every", options.retrieval_every), ("num_workers", options.num_workers),
+        ("schedule.warmup", options.schedule.warmup), ("warmup.steps", options.warmup.steps),
+    ):  # fmt: skip
+        if value < 0:
+            raise InputError(f"{name}: {value} is negative; give 0 or more")
+    if options.optimiser.lr <= 0:
+        raise InputError(f"optimiser.lr: {options.optimiser.lr} moves nothing; give a positive rate")
+    if not 0 <= options.bootstrap.alpha <= 1:
+        raise InputError(f"bootstrap.alpha: {options.bootstrap.alpha} is no share; give 0 to 1")

@@ -7,11 +7,10 @@ import os
 import sys
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from dataclasses import dataclass
 from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, get_args
 
 import numpy as np
 
@@ -20,46 +19,14 @@ from mug.media.files import atomic_path, require_free_disk
 from mug.media.masks import write_soft
 from mug.media.refine import Refinement, refine
 from mug.media.video import Video
-from mug.networks.named import IMAGENET
+from mug.networks.names import IMAGENET
 from mug.priors import PRIORS, Prior
 from mug.run.progress import track
+from pretrain.options import CLASSIFIED, Kind, PriorOptions
 from pretrain.videos import VideoIndex, in_words
-
-Kind = Literal["motion", "saliency", "manifold-ranking", "cam", "motion-cam"]
-
-CLASSIFIED = ("cam", "motion-cam")
-"""Kinds that ask a classifier: weakly supervised."""
 
 SETTINGS = "prior.json"
 """File beside the maps that says what they are, so that two kinds never mix in one folder."""
-
-
-@dataclass
-class PriorOptions:
-    """What `mug prior` is told."""
-
-    videos: list[Path] | Path
-    """A video, a folder of videos, a data set in its own layout, or several of these: whatever `mug pretrain` reads."""
-    out: Path
-    """Folder for the maps, OUT/VIDEO/FRAME.png; maps that lie there already are kept."""
-    kind: Kind = "motion"
-    """All but cam and motion-cam, which ask a classifier, need no label; the paper has manifold-ranking and cam."""
-    stride: int = 1
-    """Every so many frames of a video get a map."""
-    classifier: str = IMAGENET
-    """Of cam and motion-cam: `imagenet` (the extra of this name brings it), torchvision:NAME or timm:NAME."""
-    weights: Path | None = None
-    """State dict of that classifier, where it does not bring its own."""
-    refine: Refinement = "none"
-    """Sharpens each map by its frame: `guided` (fast), `crf` (extra `crf`) or `none`."""
-    binary: bool = False
-    """Cut the maps at one half, after refinement: the paper's Q in {0, 1}."""
-    index_cache: Path | None = None
-    """Folder where frames of video files are unpacked to, for several uses; OUT/.videos when not given."""
-    overwrite: bool = False
-    """Compute maps anew that lie there already."""
-    workers: int | None = None
-    """Processes; one for each core when not given."""
 
 
 def prior(options: PriorOptions) -> None:

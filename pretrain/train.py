@@ -14,7 +14,8 @@ from torch import Tensor
 from mug.checkpoint import load_torchvision, save_weights
 from mug.command.preflight import preflight
 from mug.media.listing import own_name
-from mug.model import Batch, LossWeights, MuG
+from mug.model import Batch, MuG
+from mug.options import LossWeights
 from mug.retrieval import retrieval
 from mug.run.engine import launch
 from mug.run.folder import RunFolder, claim
@@ -25,8 +26,8 @@ from mug.shares import FAINT
 from pretrain import pictures
 from pretrain.bootstrap import Relabelling, label_weights, relabel, require_labels
 from pretrain.dataset import RawBatch, TrainingSamples, collate
-from pretrain.options import FREE_KEYS, PretrainOptions, check
-from pretrain.preflight import check_step, check_videos
+from pretrain.options import FREE_KEYS, PretrainOptions
+from pretrain.preflight import check, check_step, check_videos
 from pretrain.prior_cache import cache_priors
 from pretrain.videos import VideoIndex, in_words, roots_of
 

@@ -13,13 +13,14 @@ from torch import Tensor, nn
 
 from downstream.backbones.features import Extractor, PhiFeatures
 from downstream.backbones.layer import LayerFeatures
+from downstream.backbones.names import OURS
 from mug.checkpoint import load_weights
 from mug.errors import InputError
 from mug.model import MuG
-from mug.networks.named import IMAGENET, build_network
+from mug.networks.named import build_network
+from mug.networks.names import IMAGENET
 from mug.networks.weights import load_into
 
-OURS = "mug"
 FORMS = f"{OURS}, {IMAGENET}, torchvision:NAME[:LAYER], timm:NAME[:LAYER] or your_module:your_function"
 LIBRARIES = ("torchvision", "timm")
 

@@ -12,7 +12,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from downstream.backbones.lattice import Cells
-from mug.backbone import BackboneConfig, Phi, for_inference
+from mug.backbone import Phi, for_inference
+from mug.options import BackboneConfig
 
 Extractor = Callable[[Tensor], Tensor]
 """A frame (1, 3, H, W), RGB in [0, 1] -> what of it is compared: (1, C, h, w). It may say where its cells lie

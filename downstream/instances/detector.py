@@ -13,6 +13,7 @@ from downstream.instances.flow import FlowMethod
 from downstream.instances.proposals import Proposal, filtered, overlap
 from mug.checkpoint import check_same
 from mug.errors import InputError
+from mug.frames import to_tensor
 from mug.networks.tensors import read_tensors, without_prefix
 
 LEAST_SCORE = 0.1
@@ -42,8 +43,7 @@ def load_detector(
     def propose(
         frame: np.ndarray, others: Sequence[np.ndarray], foreground: np.ndarray, flow: FlowMethod
     ) -> list[Proposal]:
-        x = torch.from_numpy(frame).to(device).permute(2, 0, 1).float() / 255
-        return filtered(class_agnostic(network([x])[0]), foreground)
+        return filtered(class_agnostic(network(list(to_tensor(frame, device=device)))[0]), foreground)
 
     return propose
 

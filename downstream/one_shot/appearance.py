@@ -34,9 +34,10 @@ class Appearance:
     """
 
     def __init__(self, seed: int = 0) -> None:
-        rng = np.random.default_rng(seed)
-        self._frequency = rng.standard_normal((9, RANDOM_FEATURES)).astype(np.float32) / BANDWIDTH
-        self._phase = rng.uniform(0, 2 * np.pi, RANDOM_FEATURES).astype(np.float32)
+        from sklearn.kernel_approximation import RBFSampler
+
+        kernel = RBFSampler(gamma=1 / (2 * BANDWIDTH**2), n_components=RANDOM_FEATURES, random_state=seed)
+        self._kernel = kernel.fit(np.zeros((1, 9), np.float32))  # of which only the shape and the type count
         nothing = _Moments(np.zeros((1, 1), np.float32), np.zeros((1, 0), np.float32))
         self._given, self._found = nothing, nothing
         self._weights: np.ndarray | None = None
@@ -48,7 +49,7 @@ class Appearance:
         """
         colour = sampled(colours(small).transpose(2, 0, 1), STRIDE).transpose(1, 2, 0)
         rows, columns = colour.shape[:2]
-        kernel = np.cos(colour @ self._frequency + self._phase) * np.float32((2 / RANDOM_FEATURES) ** 0.5)
+        kernel = self._kernel.transform(colour.reshape(-1, colour.shape[-1])).reshape(rows, columns, -1)
         features = over.enlarge(features_chw[None].float().cpu(), (rows, columns))[0].permute(1, 2, 0).numpy()
         return np.concatenate([kernel, features, np.ones((rows, columns, 1), np.float32)], -1)
 

@@ -15,13 +15,16 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
+from downstream.backbones.by_name import open_backbone
 from downstream.backbones.features import Extractor
 from downstream.backbones.lattice import EVEN, Lattice, cells_of
+from downstream.backbones.names import OURS
 from downstream.one_shot.evidence import Seen, gather
 from downstream.one_shot.motion import Motion
-from downstream.one_shot.protocols import PropagationConfig
+from downstream.one_shot.protocols import PRESETS, PropagationConfig
 from mug.affinity.windowed import topk_attend
 from mug.errors import InputError
+from mug.frames import to_tensor
 from mug.media.masks import VOID, as_ids
 from mug.media.refine import refine
 
@@ -34,9 +37,8 @@ class Propagator:
             features, or at working size where evidence joined them. `likely` gives them at any size.
 
     Example:
-        >>> from downstream.backbones.features import lab_features
-        >>> from downstream.one_shot.protocols import PRESETS
-        >>> propagator = Propagator(lab_features, PRESETS["mug"])
+        >>> import mug
+        >>> propagator = mug.Propagator()
         >>> frame = np.zeros((32, 48, 3), np.uint8)
         >>> mask = np.zeros((32, 48), np.uint8)
         >>> frame[8:24, 8:24], mask[8:24, 8:24] = 200, 3
@@ -45,19 +47,24 @@ class Propagator:
         [0, 3]
 
     Args:
-        extract: Maps a frame to the features that are compared, on `device`.
-        config: How labels travel.
+        extract: Maps a frame to the features that are compared, on `device`; when not given, the matching head of the
+            weights that come with the package.
+        config: How labels travel; when not given, preset `mug` at the temperature that suits these weights.
         device: Where features and labels live.
         motion: What tells which parts of each frame move, where `config` asks for it: the past of the video by default.
     """
 
     def __init__(
         self,
-        extract: Extractor,
-        config: PropagationConfig,
+        extract: Extractor | None = None,
+        config: PropagationConfig | None = None,
         device: torch.device | str = "cpu",
         motion: Motion | None = None,
     ) -> None:
+        if extract is None:
+            extract, suited = open_backbone(OURS, None, device)
+            config = config or replace(PRESETS["mug"], temperature=suited or PRESETS["mug"].temperature)
+        config = config or PRESETS["mug"]
         self._extract = extract
         said = cells_of(extract)
         self._where = said if config.cells == "backbone" else None
@@ -157,7 +164,7 @@ class Propagator:
         return np.where(merged == VOID, 0, merged).astype(np.uint8)
 
     def _features(self, frame: np.ndarray) -> Tensor:
-        frame_b3hw = torch.from_numpy(np.ascontiguousarray(frame)).to(self._device).permute(2, 0, 1)[None].float() / 255
+        frame_b3hw = to_tensor(frame, device=self._device)
         features = self._extract(frame_b3hw)
         if features.ndim != 4 or len(features) != 1:
             raise InputError(

@@ -20,6 +20,7 @@ from downstream.pages.html import heading, image_tag, paragraph, strip, table, t
 from downstream.pages.mask_pictures import draw
 from downstream.report import Scores, curves, percent, picture_parts, read_json, score_table, sequence_j, spread
 from mug.checkpoint import load_weights
+from mug.frames import to_tensor
 from mug.media.masks import read_mask, read_soft
 from mug.media.video import Video, find_videos
 from mug.model import MuG
@@ -296,7 +297,7 @@ def affinity(model: MuG, metadata: dict[str, str], query: np.ndarray, source: np
 
 
 def _match(model: MuG, frame: np.ndarray) -> Tensor:
-    return model.phi(torch.from_numpy(frame).permute(2, 0, 1)[None].float() / 255).match[0]
+    return model.phi(to_tensor(frame)).match[0]
 
 
 def middle_cell(mask: np.ndarray, grid: tuple[int, int]) -> tuple[int, int]:

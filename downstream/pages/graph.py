@@ -10,7 +10,8 @@ from agnn_head.checkpoint import load_weights
 from downstream.data.kinds import find_dataset, open_videos
 from downstream.pages.graph_picture import graph_picture
 from downstream.pages.html import heading, paragraph, picture
-from downstream.systems.agnn import GraphConfig, as_trained
+from downstream.systems.agnn import GraphConfig
+from downstream.systems.agnn.inference import as_trained
 
 VIDEOS = 3
 NODES = 4

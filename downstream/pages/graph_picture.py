@@ -11,7 +11,8 @@ import torch
 from PIL import Image, ImageDraw, ImageFont
 
 from agnn_head.model import AGNN
-from downstream.systems.agnn import PAPER_SIDE, GraphConfig, square
+from downstream.systems.agnn import GraphConfig
+from downstream.systems.agnn.inference import PAPER_SIDE, square
 from downstream.zero_shot.cut import expected_cut
 from mug.errors import InputError
 from mug.media.overlay import blend

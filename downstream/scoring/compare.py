@@ -53,7 +53,7 @@ def _differences(first: Scores, second: Scores) -> dict[str, Any]:
     before, after = (np.array([_sums(scores["sequences"][name]) for name in names]) for scores in (first, second))
     counts = np.array([len(objects_of(first["sequences"][name])) for name in names])
     change = after - before
-    low, high = bootstrap(change, counts)
+    low, high = interval(change, counts)
     total = change.sum(axis=0) / counts.sum()
     per_sequence = change / counts[:, None]
     return {
@@ -75,7 +75,7 @@ def _sums(sequence: Scores) -> list[float]:
     return [j, f, (j + f) / 2]
 
 
-def bootstrap(
+def interval(
     differences: np.ndarray, counts: np.ndarray, resamples: int = RESAMPLES, seed: int = SEED, level: float = LEVEL
 ) -> tuple[np.ndarray, np.ndarray]:
     """Paired bootstrap over sequences (Efron 1979): how far a mean difference could be chance in what was filmed.
@@ -96,11 +96,22 @@ def bootstrap(
     sequences = len(counts)
     if sequences < 2:
         return np.full(differences.shape[1], np.nan), np.full(differences.shape[1], np.nan)
-    # how often each sequence is drawn says all about a resample
-    drawn = np.random.default_rng(seed).multinomial(sequences, np.full(sequences, 1 / sequences), size=resamples)
-    means = (drawn @ differences) / (drawn @ counts)[:, None]
-    low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2], axis=0)
-    return low, high
+    from scipy.stats import bootstrap
+
+    def mean_over_objects(drawn: np.ndarray, axis: int = -1) -> np.ndarray:
+        """Sequences (..., N) -> (measures, ...)."""
+        return differences.T[:, drawn].sum(axis) / counts[drawn].sum(axis)
+
+    found = bootstrap(
+        (np.arange(sequences),),
+        mean_over_objects,
+        n_resamples=resamples,
+        vectorized=True,
+        confidence_level=level,
+        method="percentile",
+        rng=np.random.default_rng(seed),
+    ).confidence_interval
+    return found.low, found.high
 
 
 def _frames(first: Scores, second: Scores) -> list[dict[str, Any]]:

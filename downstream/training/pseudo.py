@@ -14,7 +14,8 @@ import torch
 from PIL import Image
 
 from downstream.data.kinds import open_videos
-from downstream.zero_shot.main_object import ZeroShotConfig, segment_video
+from downstream.zero_shot.main_object import segment_video
+from downstream.zero_shot.options import ZeroShotConfig
 from mug.checkpoint import load_weights
 from mug.errors import InputError, warn
 from mug.media.files import atomic_path

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
-from typing import Literal
+from dataclasses import replace
 
 import cv2
 import numpy as np
@@ -15,28 +14,13 @@ from downstream.one_shot.propagator import fit_frame
 from downstream.one_shot.protocols import PRESETS
 from downstream.one_shot.surest import carry_surest
 from downstream.zero_shot.adapt import adapt
+from downstream.zero_shot.options import ZeroShotConfig
 from downstream.zero_shot.sight import BackboneSight, MugSight, Sight
-from mug.errors import InputError
 from mug.media.video import Video
 from mug.model import MuG
 
 ENLARGED = 2
 """How many times larger than they are frames are carried through at most: the cells of small ones are too coarse."""
-
-
-@dataclass
-class ZeroShotConfig:
-    """How the main object is looked for."""
-
-    mode: Literal["adapted", "paper"] = "adapted"
-    """`paper`: the readout as trained. `adapted`: the video's own motion joins it as evidence and it is refined on this
-    very video for a few rounds, without a label."""
-    size: int = 240
-    """Pixels of the frame's shorter side as phi sees it."""
-    references: int = 8
-    """From how many frames, spread over the whole video, each frame is augmented."""
-    carry: bool = True
-    """In the adapted mode, carry the mask of the surest frame to all others by matching; off: half the time."""
 
 
 def segment_video(
@@ -59,7 +43,7 @@ def segment_video(
         InputError: a frame that cannot be read, or settings out of range.
     """
     config = config or ZeroShotConfig()
-    check_config(config)
+    config.check()
     sight = MugSight(video, model, config.size, config.references)
     if config.mode == "paper":
         maps = paper_maps(sight)
@@ -91,7 +75,7 @@ def segment_video_by(
     Raises:
         InputError: a frame that cannot be read, or settings out of range.
     """
-    check_config(config)
+    config.check()
     sight = BackboneSight(video, extract, config.size, device)
     yield from _at_full_size(adapted_maps(sight, extract, temperature, device, config.carry), video)
 
@@ -123,14 +107,6 @@ def _at_full_size(maps: Iterator[np.ndarray], video: Video) -> Iterator[np.ndarr
     height, width = video.size
     for map_hw in maps:
         yield np.clip(cv2.resize(map_hw, (width, height), interpolation=cv2.INTER_LINEAR), 0, 1)
-
-
-def check_config(config: ZeroShotConfig) -> None:
-    """Raises `InputError` where a setting is out of range."""
-    if config.size < 32:
-        raise InputError(f"--size {config.size}: must be at least 32 pixels")
-    if config.references < 1:
-        raise InputError(f"--references {config.references}: must be at least 1")
 
 
 def paper_maps(sight: MugSight) -> Iterator[np.ndarray]:

@@ -12,6 +12,7 @@ from torch import Tensor
 from downstream.backbones.features import Extractor
 from downstream.backbones.lattice import Cells, Lattice, cells_of
 from mug.backbone import Features
+from mug.frames import to_tensor
 from mug.media.pictures import fit_size
 from mug.media.video import Video
 from mug.model import MuG
@@ -50,7 +51,7 @@ class Sight(ABC):
 
     def _tensor(self, frame: np.ndarray, device: torch.device) -> Tensor:
         """(1, 3, H, W) in [0, 1]."""
-        return torch.from_numpy(self.shrink(frame)).to(device).permute(2, 0, 1)[None].float() / 255
+        return to_tensor(self.shrink(frame), device=device)
 
 
 class MugSight(Sight):

@@ -16,6 +16,8 @@ PACKAGES = {
     "PIL": "pillow",
     "sklearn": "scikit-learn",
     "faiss": "faiss-cpu",
+    "kornia": "kornia",
+    "scipy": "scipy",
     "lightning": "lightning",
     "jsonargparse": "jsonargparse[signatures]",
     "docstring_parser": "jsonargparse[signatures]",

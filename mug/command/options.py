@@ -9,7 +9,7 @@ import json
 import re
 import types
 import typing
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import MISSING, fields, is_dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -23,15 +23,30 @@ from mug.errors import InputError
 BOOLEAN_WORDS = ("true", "false", "yes", "no")
 
 
-def options_type(function: Callable[..., Any]) -> type | None:
-    """The dataclass that annotates the function's only parameter; None if it takes nothing."""
-    parameters = list(inspect.signature(function).parameters)
-    if not parameters:
-        return None
-    annotation = typing.get_type_hints(function)[parameters[0]]
-    assert isinstance(annotation, type)
-    assert is_dataclass(annotation)
-    return annotation
+def spelt(option: str, arguments: Sequence[str], place: int | None = None) -> str | None:
+    """The value of an option, before it is known which others there are; the command line goes before files.
+
+    Args:
+        option: Its name.
+        arguments: What followed the command.
+        place: Where it stands if it is given by place, counted among the words before the first option.
+    """
+    files: list[str] = []
+    found: str | None = None
+    words = _values(arguments)
+    if place is not None and place < len(words):
+        found = words[place]
+    for argument, following in itertools.zip_longest(arguments, arguments[1:]):
+        name, equals, value = argument.partition("=")
+        value = value if equals else following
+        if value is not None and name == f"--{option}":
+            found = value
+        elif value is not None and name == "--config":
+            files.append(value)
+    for file in files if found is None else ():
+        content = _read_config(Path(file))
+        found = str(content[option]) if option in content else found
+    return found
 
 
 def parse(
@@ -50,23 +65,38 @@ def parse(
         arguments: What followed the command.
         summary: What the command does; the first paragraph heads its help.
 
+    An instance may have a method `unused()`: names of options, or beginnings of dotted ones, that the others leave
+    without effect, with the reason. Those are refused where they are typed, or given another value than the default in
+    a file.
+
     Raises:
-        InputError: unknown or missing options, values of a wrong type, a config file that cannot be read.
+        InputError: unknown, unused or missing options, values of a wrong type, a config file that cannot be read.
     """
     known = dict(_leaves(options)) if options else {}
     parser = _parser(command, options, positional, known, summary)
     configs, rest = _split(command, positional, list(arguments), known)
-    for config in configs:
-        _check_config(config, known)
-    spelt = [f"--config={config}" for config in configs] + rest
+    in_files = [key for config in configs for key in _checked_keys(config, known)]
+    words = [f"--config={config}" for config in configs] + rest
     try:
-        values = parser.parse_args(spelt)
+        values = parser.parse_args(words)
     except ArgumentError as error:
         raise InputError(_explain(str(error), command, positional, known, configs, rest)) from None
     if options is None:
         return None
+    defaults = parser.get_defaults()
+    changed = {key for key in in_files if values.get(key) != defaults.get(key)}
     values = parser.instantiate(values)
-    return options(**{field.name: values[field.name] for field in fields(options)})
+    made = options(**{field.name: values[field.name] for field in fields(options)})
+    _refuse_unused(made, {word[2:].partition("=")[0].removesuffix("+") for word in rest} | changed)
+    return made
+
+
+def _refuse_unused(options: Any, given: set[str]) -> None:
+    unused: Mapping[str, str] = options.unused() if hasattr(options, "unused") else {}
+    for name, reason in unused.items():
+        for key in sorted(given):
+            if key == name or key.startswith(f"{name}."):
+                raise InputError(f"--{key}: has no effect here: {reason}")
 
 
 class _Help(DefaultHelpFormatter):
@@ -109,7 +139,9 @@ def _parser(
 
 
 def _attribute_doc(options: type, name: str) -> str:
-    source = inspect.getsource(options)
+    """What the class that has the field says below it."""
+    owner = next(kind for kind in options.__mro__ if name in inspect.get_annotations(kind))
+    source = inspect.getsource(owner)
     match = re.search(rf'^    {name}\s*:[^\n]*\n    """(.*?)"""', source, re.DOTALL | re.MULTILINE)
     return " ".join(match[1].split()) if match else ""
 
@@ -177,7 +209,7 @@ def _values(arguments: Sequence[str]) -> list[str]:
     return list(itertools.takewhile(lambda argument: not argument.startswith("--"), arguments))
 
 
-def _check_config(path: Path, known: dict[str, Any]) -> None:
+def _read_config(path: Path) -> dict[Any, Any]:
     try:
         content = yaml.safe_load(path.read_text())
     except (OSError, UnicodeDecodeError) as error:
@@ -189,9 +221,16 @@ def _check_config(path: Path, known: dict[str, Any]) -> None:
         raise InputError(f"{path}: this config file is no valid YAML{where}") from None
     if not isinstance(content, dict):
         raise InputError(f"{path}: a config file holds `option: value` lines, and this one does not")
-    for key in _keys(content, known):
+    return content
+
+
+def _checked_keys(path: Path, known: dict[str, Any]) -> list[str]:
+    """The options that a config file sets, by their dotted names."""
+    keys = list(_keys(_read_config(path), known))
+    for key in keys:
         if key not in known:
             raise InputError(f"{path}: {key!r} is no option{_nearest(key, known)}")
+    return keys
 
 
 def _keys(content: dict[Any, Any], known: dict[str, Any], prefix: str = "") -> Iterator[str]:

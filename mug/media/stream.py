@@ -69,7 +69,8 @@ class VideoFile(Video):
             raise self._undecodable(expected)
 
     def _frame(self, index: int) -> np.ndarray:
-        if self._next is None or not 0 <= index - self._next < _SLOW_SEEK:
+        near = _SLOW_SEEK if self._found.stamps else len(self)
+        if self._next is None or not 0 <= index - self._next < near:
             self._cursor = self._decode(index)
         # a container that seeks badly may land behind the frame: then from the beginning
         for cursor in (self._cursor, self._decode(index, seek=False)):

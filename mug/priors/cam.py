@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from mug.frames import to_tensor
 from mug.media.video import Video
 from mug.networks.classifier import Classifier
 from mug.priors.consensus import unit_range
@@ -55,7 +56,7 @@ def cam_prior(
 
 def as_image(frame: np.ndarray, side: int) -> Tensor:
     """(H, W, 3) uint8 -> (1, 3, h, w) in [0, 1] with a shorter side of `side` pixels."""
-    image = torch.from_numpy(np.array(frame)).permute(2, 0, 1)[None].float() / 255
+    image = to_tensor(frame)
     size = [round(n * side / min(frame.shape[:2])) for n in frame.shape[:2]]
     return F.interpolate(image, size, mode="bilinear", antialias=True, align_corners=False)
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import sys
-from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,33 +12,13 @@ import torch
 
 from mug.errors import InputError
 from mug.run.bfloat16 import describe, has_units
+from mug.run.options import AUTO, Engine
 
 if TYPE_CHECKING:
     from lightning.fabric import Fabric
 
-AUTO = "auto"
 PRECISIONS = (AUTO, "32-true", "64-true", "bf16-mixed", "bf16-true")
 STRATEGIES = ("auto", "ddp")
-
-
-@dataclass
-class Engine:
-    """Where and how a run computes; all of it is handed to Lightning Fabric."""
-
-    accelerator: str = "auto"
-    """`cpu`, `cuda` or `auto`: a GPU where there is one."""
-    devices: int = 1
-    """Processes on each node, one for each device."""
-    nodes: int = 1
-    """Machines that train together."""
-    precision: str = AUTO
-    """`32-true`, `bf16-mixed`, `bf16-true`, `64-true` or `auto`: bf16-mixed where the device has bfloat16 units,
-    32-true elsewhere. A run resumes in the precision it began with. Runs with different numbers of processes agree
-    only in `64-true`: rounding differences grow during training."""
-    strategy: str = "auto"
-    """`auto` (one process, or `ddp` when there are several) or `ddp`."""
-    threads: int | None = None
-    """CPU threads a process computes with; all cores when not given. Another count may change the last bits."""
 
 
 def launch(engine: Engine) -> Fabric:

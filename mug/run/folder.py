@@ -12,7 +12,8 @@ from typing import Any
 
 from mug.errors import InputError
 from mug.media.files import atomic_path, is_hidden
-from mug.run.engine import AUTO, resolve_precision
+from mug.run.engine import resolve_precision
+from mug.run.options import AUTO
 
 
 class RunFolder:

@@ -5,46 +5,15 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import torch
 from torch import nn
 from torch.utils.data import Sampler
 
+from mug.run.options import OptimiserOptions, ScheduleOptions
+
 Key = tuple[int, int, int]
 """(round, step, i): all that the randomness of a sample depends on, besides the seed."""
-
-
-@dataclass
-class OptimiserOptions:
-    """How the weights are moved."""
-
-    kind: Literal["sgd", "adamw"] = "sgd"
-    """`sgd` with Nesterov-free momentum, or `adamw`."""
-    lr: float = 0.03
-    """Highest learning rate."""
-    weight_decay: float = 5e-4
-    """Decay of matrices and filters; norms, biases and temperatures do not decay."""
-    momentum: float = 0.9
-    """Momentum of `sgd`; first beta of `adamw`."""
-    clip: float | None = 10.0
-    """Largest norm of the gradient; null does not clip."""
-
-
-@dataclass
-class ScheduleOptions:
-    """How the learning rate changes over the run."""
-
-    kind: Literal["cosine", "poly", "constant"] = "cosine"
-    """What the rate does after its warm-up."""
-    warmup: int = 0
-    """Steps over which the rate rises from zero."""
-    power: float = 0.9
-    """Exponent of `poly`."""
-    floor: float = 0.0
-    """Share of the highest rate that `cosine` and `poly` end at."""
-    each_round: bool = False
-    """Whether every round has a schedule of its own, or one spans the run."""
 
 
 def build_optimiser(

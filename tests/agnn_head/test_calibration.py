@@ -7,10 +7,10 @@ import pytest
 import torch
 
 from agnn_head.calibration import raised_odds, to_probabilities
-from agnn_head.embedding import EmbeddingConfig
 from agnn_head.loss import weighted_bce
-from agnn_head.model import AGNN, AGNNConfig
-from mug.backbone import BackboneConfig
+from agnn_head.model import AGNN
+from agnn_head.options import AGNNConfig, EmbeddingConfig
+from mug.options import BackboneConfig
 
 CELLS = 1000
 

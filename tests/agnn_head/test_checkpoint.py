@@ -15,11 +15,11 @@ import torchvision
 import mug
 import mug.checkpoint
 from agnn_head.checkpoint import load_deeplab, load_phi, load_weights, save_weights
-from agnn_head.embedding import EmbeddingConfig
-from agnn_head.model import AGNN, AGNNConfig
-from mug.backbone import BackboneConfig
+from agnn_head.model import AGNN
+from agnn_head.options import AGNNConfig, EmbeddingConfig
 from mug.errors import InputError
-from mug.model import ModelConfig, MuG
+from mug.model import MuG
+from mug.options import BackboneConfig, ModelConfig
 
 BACKBONE = BackboneConfig(depth=18, stages=2, stride=8)
 CONFIG = AGNNConfig(EmbeddingConfig(backbone=BACKBONE, rates=(1, 2, 3)), channels=16, iterations=2)

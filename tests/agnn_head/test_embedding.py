@@ -6,10 +6,11 @@ import pytest
 import torch
 from torch import nn
 
-from agnn_head.embedding import ASPP, DeepLabTrunk, Embedding, EmbeddingConfig
-from mug.backbone import BackboneConfig
+from agnn_head.embedding import ASPP, DeepLabTrunk, Embedding
+from agnn_head.options import EmbeddingConfig
 from mug.errors import InputError
 from mug.norm import BatchNorm
+from mug.options import BackboneConfig
 
 PHI = EmbeddingConfig(backbone=BackboneConfig(depth=18, stages=2, stride=8))
 DEEPLAB = EmbeddingConfig("deeplab", depth=50)

@@ -8,12 +8,12 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from agnn_head.embedding import EmbeddingConfig
 from agnn_head.loss import weighted_bce
-from agnn_head.model import AGNN, AGNNConfig
+from agnn_head.model import AGNN
+from agnn_head.options import AGNNConfig, EmbeddingConfig
 from mug.affinity import chunked as chunked_attention
-from mug.backbone import BackboneConfig
 from mug.errors import InputError
+from mug.options import BackboneConfig
 
 SMALL = EmbeddingConfig(backbone=BackboneConfig(depth=18, stages=2, stride=8))
 

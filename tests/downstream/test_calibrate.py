@@ -15,10 +15,10 @@ import downstream.calibrate
 from downstream.backbones.features import lab_features
 from downstream.calibrate import Recorder, best_temperature, calibration_clip, score_temperatures
 from downstream.one_shot.protocols import PRESETS
-from mug.backbone import BackboneConfig
 from mug.checkpoint import load_weights, save_weights
 from mug.cli import main
-from mug.model import ModelConfig, MuG
+from mug.model import MuG
+from mug.options import BackboneConfig, ModelConfig
 
 MEMORY = replace(PRESETS["mug"], size=None, evidence="none")
 

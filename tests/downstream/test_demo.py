@@ -16,13 +16,14 @@ import torch
 from downstream import calibrate as calibration
 from downstream import demo as module
 from downstream.backbones.features import PhiFeatures
-from downstream.demo import QUICK, DemoOptions, demo, perform, script, take_up
+from downstream.demo import QUICK, demo, perform, script, take_up
+from downstream.options import DemoOptions
 from downstream.pages.demo import COMPETITORS, Folders, affinity, middle_cell
-from mug.backbone import BackboneConfig
 from mug.checkpoint import load_weights
 from mug.cli import main
 from mug.errors import InputError
-from mug.model import ModelConfig, MuG
+from mug.model import MuG
+from mug.options import BackboneConfig, ModelConfig
 
 
 @pytest.fixture(scope="module")

@@ -18,17 +18,16 @@ from safetensors.torch import load_file
 
 from agnn_head.calibration import raised_odds
 from agnn_head.checkpoint import load_weights
-from agnn_head.embedding import EmbeddingConfig
-from agnn_head.model import AGNN, AGNNConfig
+from agnn_head.model import AGNN
 from downstream import finetune as command
-from downstream.finetune import Trainee, carry, overlap
+from downstream.systems.agnn import AGNNFinetuneOptions
 from downstream.training.annotated import foreground_shares, hold_out, open_annotated
-from mug.backbone import BackboneConfig
 from mug.checkpoint import load_weights as load_mug
 from mug.checkpoint import save_weights as save_mug
 from mug.cli import main
 from mug.command.options import parse
-from mug.model import ModelConfig, MuG
+from mug.model import MuG
+from mug.options import BackboneConfig, ModelConfig
 
 Squares = Callable[..., Path]
 CONFIGS = sorted(
@@ -145,12 +144,6 @@ def test_a_trunk_without_a_rate_stays_unless_it_begins_at_random(
     assert not torch.equal(trained["embedding.aspp.pooled.weight"], random["embedding.aspp.pooled.weight"].half())
 
 
-def test_overlap_leaves_void_out_and_counts_empty_frames_as_right() -> None:
-    logits = torch.tensor([[1.0, 1.0, -1.0, 1.0], [-1.0, -1.0, -1.0, -1.0]]).view(2, 1, 2, 2)
-    target = torch.tensor([[1.0, 0.0, 1.0, torch.nan], [0.0, 0.0, 0.0, 0.0]]).view(2, 2, 2)
-    assert overlap(logits[:, 0] > 0, target) == pytest.approx((1 / 3 + 1) / 2)
-
-
 def test_two_processes_train_to_the_losses_of_one(moving_squares: Squares, phi: Path, tmp_path: Path) -> None:
     words = ["--data", str(moving_squares(videos=4, frames=4)), "--weights", str(phi), "--steps", "4"]
     words += [*SMALL, "--engine.precision", "64-true"]
@@ -185,7 +178,7 @@ def test_still_images_train_the_embedding_every_other_step(
     step = command.train_step
 
     def watched(run: command.Run, *rest: object) -> object:
-        graph = [run.network.readout, run.network.update, run.network.messages]
+        graph = [getattr(run.trainable.network, part) for part in ("readout", "update", "messages")]
         before = [p.clone() for part in graph for p in part.parameters()]
         done = step(run, *rest)  # type: ignore[arg-type]
         untouched.append(all(map(torch.equal, before, (p for part in graph for p in part.parameters()))))
@@ -223,59 +216,6 @@ def test_frozen_batch_norm_stays_and_the_rest_of_the_trunk_learns(
     assert torch.equal(before.bn1.running_mean, after.bn1.running_mean)
     assert torch.equal(before.bn1.weight, after.bn1.weight)
     assert not torch.equal(before.layer1[0].conv1.weight, after.layer1[0].conv1.weight)
-    assert not Trainee(trained, freeze_norm=True).train().network.embedding.trunk.resnet.bn1.training
-
-
-@pytest.mark.parametrize("graphs", [0, 1, 2])
-def test_a_carried_state_has_come_through_graphs_of_its_own(graphs: int) -> None:
-    torch.manual_seed(0)
-    network = AGNN(AGNNConfig(EmbeddingConfig(backbone=BACKBONE, rates=(1, 2, 3)), channels=8, iterations=2)).eval()
-    v = torch.rand(2, 3, 8, 4, 4, requires_grad=True)
-    own = v[:, 0]
-    for _ in range(graphs):
-        own = network.propagate(torch.stack([v[:, 0], v[:, 1], v[:, 2]], 1), torch.stack([own, v[:, 1], v[:, 2]], 1))[
-            :, 0
-        ]
-    carried = carry(network, v, graphs)
-    assert torch.equal(carried[:, 0], own)
-    assert carried.shape == (2, 1, 8, 4, 4)
-    assert graphs == 0 or not carried.requires_grad
-
-
-def test_what_is_carried_is_learned_from() -> None:
-    """The first node's logits go on from its carried state; all nodes' embeddings still have a gradient."""
-    torch.manual_seed(0)
-    network = AGNN(AGNNConfig(EmbeddingConfig(backbone=BACKBONE, rates=(1, 2, 3)), channels=8, iterations=1)).eval()
-    trainee = Trainee(network, freeze_norm=False).eval()
-    frames = torch.randint(0, 255, (1, 3, 3, 32, 32), dtype=torch.uint8)
-    masks = torch.randint(0, 2, (1, 3, 32, 32), dtype=torch.uint8)
-    v = network.embed(frames[0].float() / 255)[None]
-    once = network.propagate(v)
-    again = network.propagate(v, torch.cat([once[:, :1], v[:, 1:]], 1))
-    out = trainee(frames, masks, False, carried=1)
-    torch.testing.assert_close(out["logits"], network.read(again, v)[0], atol=1e-5, rtol=1e-5)
-    assert not torch.allclose(out["logits"], network(frames.float() / 255)[0], atol=1e-5)
-    out["total"].backward()
-    assert network.embedding.aspp.project[0].weight.grad.abs().sum() > 0
-
-
-def test_it_learns() -> None:
-    torch.manual_seed(0)
-    network = AGNN(AGNNConfig(EmbeddingConfig(backbone=BACKBONE, rates=(1, 2, 3)), channels=8, iterations=1))
-    trainee = Trainee(network, freeze_norm=False).train()
-    masks = torch.zeros(1, 2, 64, 64, dtype=torch.uint8)
-    masks[..., 16:48, 16:48] = 1
-    frames = (60 + 150 * masks[:, :, None]).expand(1, 2, 3, 64, 64)
-    optimiser = torch.optim.AdamW(trainee.parameters(), 1e-2)
-    for still in (False, True):
-        losses = []
-        for _ in range(12):
-            out = trainee(frames, masks, still)
-            optimiser.zero_grad()
-            out["total"].backward()
-            optimiser.step()
-            losses.append(out["total"].item())
-        assert losses[-1] < 0.5 * losses[0], still
 
 
 @pytest.mark.parametrize(
@@ -287,7 +227,7 @@ def test_it_learns() -> None:
         (("--carry", "-1"), "carry: -1 is negative"),
         (("--sample.videos", "3", "--engine.devices", "2"), "sample.videos: 3 cannot be shared"),
         (("--model.embedding.backbone.depth", "34"), "its phi has depth 18, not 34"),
-        (("--model.embedding.kind", "deeplab"), "give torchvision's DeepLabV3"),
+        (("--model.embedding.kind", "deeplab"), "--model.embedding.backbone.stages: has no effect here: is not of"),
         (("--stills", "[nowhere]"), "nowhere: holds no images with masks"),
     ],
 )
@@ -308,6 +248,6 @@ def test_what_cannot_be_trained_is_refused(
 @pytest.mark.parametrize("config", CONFIGS, ids=lambda path: path.stem)
 def test_every_configuration_parses_and_the_papers_stay_in_float32(config: Path) -> None:
     words = ["agnn", "--config", str(config), "--data", "DAVIS", "--out", "run"]
-    options = parse("mug finetune", command.FinetuneOptions, ("system",), words)
+    options = parse("mug finetune", AGNNFinetuneOptions, ("system",), words)
     command.check(options)
     assert options.engine.precision == ("auto" if config.stem.endswith("_cpu") else "32-true")

@@ -12,11 +12,11 @@ import torch
 from PIL import Image, ImageFilter
 
 from downstream.scoring.compare import names_of
-from mug.backbone import BackboneConfig
 from mug.checkpoint import save_weights
 from mug.cli import main
 from mug.media.masks import read_mask
-from mug.model import ModelConfig, MuG
+from mug.model import MuG
+from mug.options import BackboneConfig, ModelConfig
 from tests.mug.media.test_video import write_clip
 
 FRAMES, LABELS = Path("JPEGImages/480p"), Path("Annotations/480p")

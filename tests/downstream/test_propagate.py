@@ -18,13 +18,13 @@ from downstream.backbones.by_name import open_backbone, suited_temperature
 from downstream.one_shot.motion import PAST
 from downstream.one_shot.propagator import Propagator
 from downstream.one_shot.protocols import PRESETS
-from mug.backbone import BackboneConfig
 from mug.checkpoint import save_weights
 from mug.cli import main
 from mug.media.masks import write_mask
 from mug.media.overlay import OverlayWriter
 from mug.media.video import open_video
-from mug.model import ModelConfig, MuG
+from mug.model import MuG
+from mug.options import BackboneConfig, ModelConfig
 from mug.priors.consensus import CHUNK
 
 FRAMES = Path("JPEGImages") / "480p"

@@ -14,12 +14,13 @@ import torchvision
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
-from downstream import segment as command
-from mug.backbone import BackboneConfig
+from downstream.systems.mug import main_object
 from mug.checkpoint import save_weights
 from mug.cli import main
+from mug.command import preflight
 from mug.errors import InputError
-from mug.model import ModelConfig, MuG
+from mug.model import MuG
+from mug.options import BackboneConfig, ModelConfig
 
 FRAMES = Path("JPEGImages") / "480p"
 Squares = Callable[..., Path]
@@ -91,8 +92,8 @@ def test_a_video_file_with_an_overlay(moving_squares: Squares, weights: Path, mo
             movie.mux(stream.encode(av.VideoFrame.from_ndarray(read(path), format="rgb24")))
         movie.mux(stream.encode())
     packaged: list[Path | None] = []
-    load = command.load_weights
-    monkeypatch.setattr(command, "load_weights", lambda path: (packaged.append(path), load(path or weights))[1])
+    load = main_object.load_weights
+    monkeypatch.setattr(main_object, "load_weights", lambda path: (packaged.append(path), load(path or weights))[1])
     out = root.parent / "out"
     assert segment(clip, "--out", out, "--overlay") == 0
     assert packaged == [None]
@@ -255,10 +256,10 @@ def test_cuda_where_there_is_none(
 def test_a_missing_crf_is_said_before_the_work(
     moving_squares: Squares, weights: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def missing() -> None:
+    def missing(_: str) -> None:
         raise InputError('run: pip install "mug-vos[crf]"')
 
-    monkeypatch.setattr(command, "require_crf", missing)
+    monkeypatch.setattr(preflight, "require_crf", missing)
     root = moving_squares(videos=1, frames=2)
     out = root.parent / "out"
     assert segment(root, "--weights", weights, "--out", out, "--refine", "crf") == 2
@@ -277,14 +278,24 @@ def test_the_adapted_mode_reads_any_backbone(moving_squares: Squares, tmp_path: 
 
 @pytest.mark.parametrize(
     ("words", "expected"),
-    [(("--system", "agnn"), "goes with --system mug"), (("--mode", "paper"), "goes with --mode adapted")],
+    [
+        (
+            ("--mode", "paper", "--backbone", "torchvision:resnet18"),
+            "--backbone: has no effect here: belongs to",
+        ),
+        (("--mode", "paper", "--no-carry"), "--carry: has no effect here"),
+        (("--mode", "adapted", "--no-carry", "--temperature", "0.1"), "--temperature: has no effect here"),
+        (("--instance.tracks", "3"), "--instance.tracks: has no effect here: says how objects are told apart; add"),
+        (("--system", "agnn", "--references", "-5"), "--references is no option of `mug segment`"),
+        (("--system", "agnn"), "--mode is no option of `mug segment`"),
+        (("--system", "agn"), "system agn: is none that finds objects; give mug, agnn"),
+        (("--graph.nodes", "3"), "--graph.nodes is no option of `mug segment`"),
+    ],
 )
-def test_another_backbone_has_no_head_of_its_own(
-    words: tuple[str, str], expected: str, moving_squares: Squares, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+def test_an_option_that_nothing_would_read_is_refused_by_name(
+    words: tuple[str, ...], expected: str, moving_squares: Squares, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    torch.save(torchvision.models.resnet18().state_dict(), tmp_path / "resnet18.pth")
     video = moving_squares(videos=1, frames=3) / FRAMES / "square0"
-    backbone = ("--backbone", "torchvision:resnet18:layer1", "--weights", tmp_path / "resnet18.pth")
-    assert segment(video, *backbone, *words, "--out", tmp_path / "out") == 2
+    assert segment(video, *words, "--out", tmp_path / "out") == 2
     assert expected in complaint(capsys)
     assert not (tmp_path / "out").exists()

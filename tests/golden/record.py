@@ -24,11 +24,12 @@ import torch
 from PIL import Image
 
 from agnn_head.checkpoint import save_weights as save_agnn
-from agnn_head.model import AGNN, AGNNConfig
-from mug.backbone import BackboneConfig
+from agnn_head.model import AGNN
+from agnn_head.options import AGNNConfig
 from mug.checkpoint import save_weights
 from mug.cli import main
-from mug.model import ModelConfig, MuG
+from mug.model import MuG
+from mug.options import BackboneConfig, ModelConfig
 
 FILE = Path(__file__).with_name("golden.json")
 GRID = (8, 12)
@@ -112,6 +113,7 @@ def measure(place: Path) -> dict[str, Any]:
         "pretrain": column(place / "pretrained", "total"),
         "finetune": column(place / "finetuned", "video"),
     }
+    found["gradients"] = {name: column(place / name, "grad_norm")[0] for name in ("pretrained", "finetuned")}
     return found
 
 

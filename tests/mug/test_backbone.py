@@ -8,9 +8,10 @@ import pytest
 import torch
 import torchvision
 
-from mug.backbone import PRESETS, BackboneConfig, Phi, for_inference
+from mug.backbone import Phi, for_inference
 from mug.checkpoint import export_torchvision, load_phi_into_torchvision, load_torchvision
 from mug.errors import InputError
+from mug.options import PRESETS, BackboneConfig
 
 
 @pytest.mark.parametrize("name", sorted(PRESETS))

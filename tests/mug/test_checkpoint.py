@@ -14,10 +14,11 @@ import torchvision
 
 import mug
 from mug import checkpoint
-from mug.backbone import BackboneConfig, Phi
+from mug.backbone import Phi
 from mug.checkpoint import export_torchvision, load_torchvision, load_weights, save_weights
 from mug.errors import InputError
-from mug.model import ModelConfig, MuG
+from mug.model import MuG
+from mug.options import BackboneConfig, ModelConfig
 
 CONFIG = ModelConfig(BackboneConfig(depth=18, stages=2, stride=8), temperature=0.05)
 

@@ -11,6 +11,7 @@ import pytest
 from mug import cli
 from mug.cli import COMMANDS, Command, main
 
+OPTIONS = "commands_under_test:Options"
 MODULE = '''
 from __future__ import annotations
 
@@ -108,11 +109,11 @@ def calls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[object]:
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.delitem(sys.modules, "commands_under_test", raising=False)
     rows = [
-        Command("work", "commands_under_test:work", "work", ("videos",)),
-        *(Command(n, f"commands_under_test:{n}", n) for n in ("plain", "interrupt", "diverge", "full", "broken")),
-        Command("refuse", "commands_under_test:refuse", "refuse", ("videos",)),
-        Command("mismatch", "bad_build:run", "built wrongly"),
-        Command("needy", "needy:run", "needs more"),
+        Command("work", "commands_under_test:work", OPTIONS, "work", ("videos",)),
+        *(Command(n, f"commands_under_test:{n}", "", n) for n in ("plain", "interrupt", "diverge", "full", "broken")),
+        Command("refuse", "commands_under_test:refuse", OPTIONS, "refuse", ("videos",)),
+        Command("mismatch", "bad_build:run", "", "built wrongly"),
+        Command("needy", "needy:run", "", "needs more"),
     ]
     monkeypatch.setattr(cli, "COMMANDS", tuple(rows))
     import commands_under_test  # type: ignore[import-not-found]
@@ -269,7 +270,7 @@ def test_help_of_a_command_tells_every_option(calls: list, capsys: pytest.Captur
     text = " ".join(capsys.readouterr().out.split())
     assert text.startswith("usage: mug work VIDEOS [--config FILE.yaml]")
     for part in (
-        "Works on videos.",
+        "VIDEOS [--config FILE.yaml] [--option VALUE ...] work",
         "A video or a folder of videos.",
         "Where the results go. (required)",
         "Clips to a step. (default: 4)",

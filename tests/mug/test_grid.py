@@ -7,9 +7,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mug.backbone import PRESETS, BackboneConfig, Phi
+from mug.backbone import Phi
 from mug.grid import cells_to_frame, enlarge, frame_to_cells, warp_cells
 from mug.norm import BatchNorm
+from mug.options import PRESETS, BackboneConfig
 from pretrain.augment import render
 
 CONFIGS = [

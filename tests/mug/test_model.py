@@ -8,10 +8,11 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from mug.backbone import BackboneConfig, Features
+from mug.backbone import Features
 from mug.granularity.frame import frame_loss
 from mug.granularity.video import instance_loss
-from mug.model import Batch, LossWeights, ModelConfig, MuG
+from mug.model import Batch, MuG
+from mug.options import BackboneConfig, LossWeights, ModelConfig
 
 OFF = LossWeights(frame=0, readout=0, short=0, long=0, video=0, warp=0)
 TERMS = list(vars(OFF))

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 import torch
 
-from mug.backbone import BackboneConfig
 from mug.errors import InputError
 from mug.media.video import FrameFolder, Video
-from mug.model import ModelConfig, MuG
+from mug.model import MuG
+from mug.options import BackboneConfig, ModelConfig
 from mug.retrieval import CLIPS, describe, retrieval, retrieve
 
 

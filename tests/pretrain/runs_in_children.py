@@ -19,10 +19,8 @@ import numpy as np
 import torch
 from PIL import Image
 
-from mug.backbone import BackboneConfig
-from mug.model import LossWeights, ModelConfig
-from mug.run.engine import Engine
-from mug.run.optimise import OptimiserOptions
+from mug.options import BackboneConfig, LossWeights, ModelConfig
+from mug.run.options import Engine, OptimiserOptions
 from pretrain import bootstrap, prior_cache, train
 from pretrain.options import LabelOptions, PretrainOptions, WarmupOptions
 from pretrain.sampling import SampleOptions

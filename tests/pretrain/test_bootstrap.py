@@ -10,11 +10,12 @@ import numpy as np
 import pytest
 import torch
 
-from mug.backbone import BackboneConfig, Features
+from mug.backbone import Features
 from mug.errors import InputError
 from mug.granularity.frame import bootstrap_target
 from mug.media.masks import read_soft, write_soft
-from mug.model import ModelConfig, MuG
+from mug.model import MuG
+from mug.options import BackboneConfig, ModelConfig
 from pretrain import bootstrap
 from pretrain.bootstrap import Relabelling, label_frames, label_path, label_weights, relabel, require_labels
 from pretrain.dataset import TrainingSamples, collate

@@ -14,7 +14,8 @@ from mug.media.masks import read_soft, write_soft
 from mug.media.refine import refine
 from mug.media.video import find_videos
 from pretrain.bootstrap import require_labels
-from pretrain.prior_cache import PriorOptions, cache_priors, prior
+from pretrain.options import PriorOptions
+from pretrain.prior_cache import cache_priors, prior
 from pretrain.videos import VideoIndex
 
 sys.path.insert(0, str(Path(__file__).parent))

@@ -20,22 +20,23 @@ import torch
 import yaml
 from torch import Tensor
 
-from mug.backbone import PRESETS
 from mug.checkpoint import load_weights
 from mug.command.options import parse
 from mug.command.preflight import preflight
 from mug.errors import InputError, RunError
 from mug.media.masks import read_soft
-from mug.model import Batch, LossWeights, ModelConfig, MuG
+from mug.model import Batch, MuG
+from mug.options import PRESETS, LossWeights, ModelConfig
 from mug.run import bfloat16
 from mug.run import engine as runtime
 from mug.run.checkpoints import Checkpoints
 from mug.run.folder import claim
-from mug.run.optimise import OptimiserOptions
+from mug.run.options import OptimiserOptions
 from pretrain import preflight as step_preflight
 from pretrain import train
 from pretrain.augment import draw_changes
-from pretrain.options import FREE_KEYS, PretrainOptions, check
+from pretrain.options import FREE_KEYS, PretrainOptions
+from pretrain.preflight import check
 from pretrain.train import pretrain
 
 sys.path.insert(0, str(Path(__file__).parent))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from downstream.backbones.features import LAB_SAMPLES, PhiFeatures, lab_features, untrained_phi
-from mug.backbone import BackboneConfig
+from mug.options import BackboneConfig
 
 
 def test_lab_products_rank_patches_by_their_distance() -> None:

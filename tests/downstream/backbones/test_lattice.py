@@ -11,7 +11,8 @@ from downstream.backbones.by_name import named_network
 from downstream.backbones.features import PhiFeatures, lab_features
 from downstream.backbones.lattice import EVEN, Cells, Lattice, cells_of
 from downstream.calibrate import Recorder
-from mug.backbone import BackboneConfig, Phi
+from mug.backbone import Phi
+from mug.options import BackboneConfig
 
 
 @pytest.mark.parametrize(

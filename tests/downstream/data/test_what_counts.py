@@ -13,12 +13,12 @@ from PIL import Image
 
 from downstream.data.kinds import open_dataset, open_videos
 from downstream.scoring.davis import score
-from mug.backbone import BackboneConfig
 from mug.checkpoint import save_weights
 from mug.cli import main
 from mug.errors import InputError
 from mug.media.masks import VOID, read_mask, write_mask
-from mug.model import ModelConfig, MuG
+from mug.model import MuG
+from mug.options import BackboneConfig, ModelConfig
 from tests.downstream.data import miniatures
 from tests.downstream.data.miniatures import FRAMES, truth
 

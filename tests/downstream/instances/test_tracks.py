@@ -10,16 +10,17 @@ import pytest
 import torch
 
 from downstream.instances import tracks as instances
+from downstream.instances.options import InstanceConfig
 from downstream.instances.proposals import Proposal
-from downstream.instances.tracks import InstanceConfig, Instances, enlarged, ranking, renamed, scores_of
+from downstream.instances.tracks import Instances, enlarged, ranking, renamed, scores_of
 from downstream.scoring.unsupervised import score_unsupervised
-from mug.backbone import BackboneConfig
 from mug.checkpoint import save_weights
 from mug.cli import main
 from mug.errors import InputError
 from mug.media.masks import read_mask, write_mask
 from mug.media.video import Video, find_videos
-from mug.model import ModelConfig, MuG
+from mug.model import MuG
+from mug.options import BackboneConfig, ModelConfig
 from mug.synth.videos import SynthOptions, synth
 
 CPU = torch.device("cpu")

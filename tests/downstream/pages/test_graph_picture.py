@@ -15,14 +15,15 @@ import torch
 from PIL import Image
 
 from agnn_head.checkpoint import save_weights
-from agnn_head.embedding import EmbeddingConfig
-from agnn_head.model import AGNN, AGNNConfig
+from agnn_head.model import AGNN
+from agnn_head.options import AGNNConfig, EmbeddingConfig
 from downstream.pages.graph_picture import GraphView, draw, graph_picture, heat, inner_point, outlined, view
 from downstream.report import ReportOptions, report
-from downstream.systems.agnn import GraphConfig, foreground, square
-from mug.backbone import BackboneConfig
+from downstream.systems.agnn import GraphConfig
+from downstream.systems.agnn.inference import foreground, square
 from mug.errors import InputError
 from mug.media.video import Video, find_videos
+from mug.options import BackboneConfig
 
 Squares = Callable[..., Path]
 SMALL = EmbeddingConfig(backbone=BackboneConfig(depth=18, stages=2, stride=8))

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from downstream.report import ReportOptions, report
-from downstream.scoring.compare import bootstrap, compare, names_of
+from downstream.scoring.compare import compare, interval, names_of
 from downstream.scoring.davis import score_results
 from mug.cli import main
 from mug.errors import InputError
@@ -72,10 +72,9 @@ def test_bootstrap_is_the_plain_loop() -> None:
     means = []
     for _ in range(400):
         total, objects = np.zeros(2), 0
-        for sequence, times in enumerate(draws.multinomial(7, [1 / 7] * 7)):
-            for _ in range(times):
-                total += differences[sequence]
-                objects += counts[sequence]
+        for sequence in draws.integers(0, 7, 7):
+            total += differences[sequence]
+            objects += counts[sequence]
         means.append(total / objects)
     ordered = np.sort(means, axis=0)
 
@@ -84,24 +83,24 @@ def test_bootstrap_is_the_plain_loop() -> None:
         below = math.floor(place)
         return ordered[below] + (place - below) * (ordered[below + 1] - ordered[below])
 
-    low, high = bootstrap(differences, counts, resamples=400, seed=11)
+    low, high = interval(differences, counts, resamples=400, seed=11)
     np.testing.assert_allclose(low, quantile(0.025), atol=1e-12)
     np.testing.assert_allclose(high, quantile(0.975), atol=1e-12)
 
 
 def test_bootstrap_finds_the_spread_of_the_mean() -> None:
     differences = np.random.default_rng(0).normal(0.3, 1.0, (100, 1))
-    low, high = bootstrap(differences, np.ones(100))
+    low, high = interval(differences, np.ones(100))
     assert (high - low)[0] == pytest.approx(2 * 1.96 * differences.std() / 10, rel=0.05)
     assert (low + high)[0] / 2 == pytest.approx(differences.mean(), abs=0.02)
 
 
 def test_bootstrap_repeats_itself_and_says_nothing_of_one_sequence() -> None:
     differences = np.random.default_rng(0).random((5, 3))
-    assert [end.tolist() for end in bootstrap(differences, np.ones(5))] == [
-        end.tolist() for end in bootstrap(differences, np.ones(5))
+    assert [end.tolist() for end in interval(differences, np.ones(5))] == [
+        end.tolist() for end in interval(differences, np.ones(5))
     ]
-    assert np.isnan(bootstrap(differences[:1], np.ones(1))).all()
+    assert np.isnan(interval(differences[:1], np.ones(1))).all()
 
 
 def test_results_are_compared_on_the_frames_that_all_have(truth: Path, results: list[Path]) -> None:
@@ -157,9 +156,27 @@ def test_lists_are_also_taken_in_brackets_and_one_result_stays_one(truth: Path, 
 
 
 def test_only_davis_scores_are_compared(truth: Path, results: list[Path], capsys: pytest.CaptureFixture[str]) -> None:
-    assert call("--task", "zero-shot", "--gt", truth, "--pred", *results, "--protocol", "report") == 2
+    assert (
+        main(
+            [
+                "evaluate",
+                "--task",
+                "zero-shot",
+                "--gt",
+                str(truth),
+                "--pred",
+                *map(str, results),
+                "--protocol",
+                "report",
+            ]
+        )
+        == 2
+    )
     assert "--pred: several results: is for --task zero-shot" in capsys.readouterr().err
-    assert call("--task", "cosegmentation", "--gt", truth, "--pred", results[0], "--only-existing") == 2
+    assert (
+        main(["evaluate", "--task", "cosegmentation", "--gt", str(truth), "--pred", str(results[0]), "--only-existing"])
+        == 2
+    )
     assert "--only-existing: is for --task zero-shot" in capsys.readouterr().err
 
 

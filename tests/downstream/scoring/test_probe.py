@@ -7,8 +7,9 @@ import pytest
 import torch
 
 from downstream.scoring.probe import linear_probe
-from mug.backbone import BackboneConfig, Phi
+from mug.backbone import Phi
 from mug.errors import InputError
+from mug.options import BackboneConfig
 
 
 class Drawn:

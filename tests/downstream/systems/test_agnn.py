@@ -14,17 +14,17 @@ from PIL import Image
 from torch import Tensor
 
 from agnn_head.checkpoint import save_weights
-from agnn_head.embedding import EmbeddingConfig
-from agnn_head.model import AGNN, AGNNConfig
-from downstream import segment
-from downstream.systems.agnn import GraphConfig, as_trained, foreground, segment_by_graph, subsets, trained_side
+from agnn_head.model import AGNN
+from agnn_head.options import AGNNConfig, EmbeddingConfig
+from downstream.systems.agnn import GraphConfig, inference
+from downstream.systems.agnn.inference import as_trained, foreground, segment_by_graph, subsets, trained_side
 from downstream.zero_shot.cut import expected_cut
-from mug.backbone import BackboneConfig
 from mug.cli import main
 from mug.errors import InputError
 from mug.media.overlay import OverlayWriter
 from mug.media.refine import recut
 from mug.media.video import Video, open_video
+from mug.options import BackboneConfig
 
 Squares = Callable[..., Path]
 
@@ -165,7 +165,7 @@ def test_frames_get_the_size_that_the_weights_were_trained_at(
         sides.append(config.side)
         return iter([np.zeros(video.size, np.float32)] * len(video))
 
-    monkeypatch.setattr(segment, "segment_by_graph", watched)
+    monkeypatch.setattr(inference, "segment_by_graph", watched)
     video = moving_squares(videos=1, frames=2) / "JPEGImages/480p/square0"
     words = ["segment", str(video), "--system", "agnn", "--weights", str(tmp_path / "agnn.safetensors"), "--overwrite"]
     for more in ([], ["--graph.side", "64"]):

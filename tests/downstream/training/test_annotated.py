@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from downstream.finetune import FinetuneOptions
+from downstream.options import FinetuneOptions
 from downstream.training.annotated import (
     annotated_videos,
     check_stills,

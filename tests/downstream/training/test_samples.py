@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from downstream.training.samples import SampleOptions, Samples, collate, draw_nodes, grid_target
+from downstream.training.options import SampleOptions
+from downstream.training.samples import Samples, collate, draw_nodes, grid_target
 from mug.errors import InputError
 from mug.media.masks import VOID
 

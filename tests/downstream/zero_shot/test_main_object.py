@@ -28,15 +28,17 @@ from downstream.zero_shot.adapt import (
     watch,
     without_clutter,
 )
-from downstream.zero_shot.main_object import ZeroShotConfig, segment_video, segment_video_by
+from downstream.zero_shot.main_object import segment_video, segment_video_by
+from downstream.zero_shot.options import ZeroShotConfig
 from downstream.zero_shot.sight import MugSight, reference_indices
-from mug.backbone import BackboneConfig, Features
+from mug.backbone import Features
 from mug.errors import InputError
 from mug.grid import enlarge
 from mug.media.masks import read_mask
 from mug.media.pictures import fit_size
 from mug.media.video import open_video
-from mug.model import ModelConfig, MuG
+from mug.model import MuG
+from mug.options import BackboneConfig, ModelConfig
 
 SMALL = ZeroShotConfig(size=48)
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from downstream.segment import SegmentOptions
+from downstream.options import SegmentOptions
 from mug.cli import main
 from mug.command.preflight import preflight
 from mug.errors import InputError

@@ -10,8 +10,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mug.backbone import BackboneConfig, Phi
+from mug.backbone import Phi
 from mug.granularity.short_term import Response, crop, patch_size, short_term_loss
+from mug.options import BackboneConfig
 
 
 class SmallPhi(nn.Module):

@@ -16,7 +16,8 @@ from mug.backbone import IMAGENET_MEAN, IMAGENET_STD
 from mug.errors import InputError
 from mug.networks import named as networks
 from mug.networks.classifier import open_classifier
-from mug.networks.named import IMAGENET, IMAGENET_PACKAGE, build_network
+from mug.networks.named import IMAGENET_PACKAGE, build_network
+from mug.networks.names import IMAGENET
 
 needs_imagenet = pytest.mark.skipif(
     find_spec(IMAGENET_PACKAGE) is None or find_spec("timm") is None, reason="needs the extra `imagenet`"

@@ -14,7 +14,8 @@ from torch import Tensor
 
 from mug.media.video import open_video
 from mug.networks.classifier import Classifier, open_classifier
-from mug.networks.named import IMAGENET, IMAGENET_PACKAGE
+from mug.networks.named import IMAGENET_PACKAGE
+from mug.networks.names import IMAGENET
 from mug.priors.cam import CLASSES, as_image, cam_prior, class_activation, class_shares
 
 

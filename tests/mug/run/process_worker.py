@@ -12,9 +12,9 @@ import torch.distributed as dist
 from torch import Tensor
 from torch.nn.parallel import DistributedDataParallel
 
-from mug.backbone import BackboneConfig
-from mug.model import Batch, LossWeights, ModelConfig, MuG
+from mug.model import Batch, MuG
 from mug.norm import BatchNorm
+from mug.options import BackboneConfig, LossWeights, ModelConfig
 from mug.run.processes import gather
 
 SAMPLES = 6

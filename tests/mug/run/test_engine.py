@@ -11,7 +11,8 @@ import torch
 
 from mug.errors import InputError
 from mug.run import bfloat16
-from mug.run.engine import Engine, launch, resolve_precision
+from mug.run.engine import launch, resolve_precision
+from mug.run.options import Engine
 
 
 @pytest.mark.parametrize(

@@ -12,8 +12,8 @@ import yaml
 
 from mug.errors import InputError
 from mug.run import bfloat16
-from mug.run.engine import Engine
 from mug.run.folder import RunFolder, claim, commit_of, first_difference, to_plain
+from mug.run.options import Engine
 
 
 @dataclass

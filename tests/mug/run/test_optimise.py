@@ -6,15 +6,8 @@ import pytest
 import torch
 from torch import nn
 
-from mug.run.optimise import (
-    KeyBatches,
-    OptimiserOptions,
-    ScheduleOptions,
-    boundaries,
-    build_optimiser,
-    learning_rate,
-    set_learning_rate,
-)
+from mug.run.optimise import KeyBatches, boundaries, build_optimiser, learning_rate, set_learning_rate
+from mug.run.options import OptimiserOptions, ScheduleOptions
 
 
 def test_norms_biases_and_scalars_do_not_decay() -> None:

@@ -7,7 +7,7 @@ import json
 import math
 import tempfile
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Literal
 
 import cv2
@@ -16,7 +16,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from agnn_head.checkpoint import load_weights
 from agnn_head.model import AGNN
+from downstream.systems.agnn import AGNNSegmentOptions, GraphConfig
+from downstream.systems.base import ZeroShot
 from downstream.zero_shot.cut import CUTS, best_of, expected_overlap
 from mug.errors import InputError
 from mug.media.refine import recut
@@ -26,34 +29,19 @@ PAPER_SIDE = 473
 """Pixels (AGNN Sec. 3.3)."""
 
 
-@dataclass
-class GraphConfig:
-    """How AGNN looks at a video."""
+def open_zero_shot(options: AGNNSegmentOptions, device: torch.device) -> ZeroShot:
+    """AGNN as `mug finetune agnn` trained it.
 
-    nodes: int = 5
-    """N', frames in a graph."""
-    side: int | None = None
-    """Side of the square that frames are brought to, in pixels; the one the head was trained at when not given."""
-    iterations: int | None = None
-    """K, rounds of messages; as in training when not given."""
-    scales: list[float] = field(default_factory=lambda: [1.0])
-    """The maps at these multiples of `side` are averaged."""
-    flip: bool = False
-    """Whether the mirrored frames are looked at too and the maps averaged."""
-    cut: Literal["expected", "half"] | None = None
-    """Where the maps of a video are cut: where the mask is `expected` to overlap the object best, if the maps are
-    probabilities, or at a `half`; the first where the head was calibrated, when not given."""
-
-    def check(self) -> None:
-        """Raises `InputError` where a setting is out of range."""
-        if self.nodes < 1:
-            raise InputError(f"--graph.nodes {self.nodes}: must be at least 1")
-        if self.side is not None and self.side < 32:
-            raise InputError(f"--graph.side {self.side}: must be at least 32 pixels")
-        if self.iterations is not None and self.iterations < 0:
-            raise InputError(f"--graph.iterations {self.iterations}: must be at least 0")
-        if not self.scales or min(self.scales) <= 0:
-            raise InputError(f"--graph.scales {self.scales}: must be one or more numbers above 0")
+    Raises:
+        InputError: weights or settings that cannot be used.
+    """
+    options.graph.check()
+    if options.weights is None:
+        raise InputError("--system agnn: no weights come with the package; give --weights of `mug finetune agnn`")
+    model, metadata = load_weights(options.weights)
+    model = model.to(device).eval()
+    graph = as_trained(options.graph, metadata)
+    return ZeroShot(lambda video: segment_by_graph(video, model, graph))
 
 
 def as_trained(config: GraphConfig, metadata: Mapping[str, str]) -> GraphConfig:

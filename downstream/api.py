@@ -1,0 +1,137 @@
+"""What `mug` offers to Python beside its classes: weights to a model, a video to masks, two sets of masks to scores."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import fields
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from downstream.metrics.boundary import f_measure
+from downstream.metrics.region import jaccard
+from mug.errors import InputError
+from mug.media.masks import VOID, as_ids
+from mug.media.video import Video, open_video
+
+Measures = Mapping[str, float]
+"""Means over frames and objects: `J`, `F` and their mean `J&F`, in [0, 1]."""
+
+
+def load(weights: Path | str | None = None) -> Any:
+    """The model that a file of weights holds, in evaluation mode, on the CPU.
+
+    Args:
+        weights: Of MuG or AGNN (.safetensors); those of MuG that come with the package when not given.
+
+    Returns:
+        A `mug.MuG` or a `mug.AGNN`.
+
+    Raises:
+        InputError: the file is none of ours, or damaged.
+
+    Example:
+        >>> import mug, torch
+        >>> mug.load().phi(torch.zeros(1, 3, 64, 96)).match.shape  # L2-normalised, a cell for 8 x 8 pixels
+        torch.Size([1, 64, 8, 12])
+    """
+    import agnn_head.checkpoint
+    import mug.checkpoint
+    from mug.networks.tensors import read_safetensors
+
+    path = mug.checkpoint.packaged_weights() if weights is None else Path(weights)
+    architecture = read_safetensors(path)[1].get("architecture")
+    package = agnn_head if architecture == agnn_head.checkpoint.ARCHITECTURE else mug
+    return package.checkpoint.load_weights(path)[0]
+
+
+def segment(
+    video: Video | Path | str, weights: Path | str | None = None, *, system: str = "mug", **options: Any
+) -> Iterator[np.ndarray]:
+    """Finds the main object of a video, or with `instances=True` its objects; nothing is given (Z-VOS).
+
+    Args:
+        video: A folder of frames, a video file, or what `mug.open_video` made of one.
+        weights: Of the system; MuG's that come with the package when not given.
+        system: `mug` or `agnn`.
+        **options: Those of `mug segment` that say how: `mode`, `refine`, `instances`, `device` and so on.
+
+    Yields:
+        The mask (H, W) uint8 of each frame, in order: 0 background, 1 the object, or an id for each.
+
+    Raises:
+        InputError: a video, weights or options that cannot be used.
+
+    Example:
+        >>> import mug
+        >>> masks = mug.segment("clip.mp4", refine="guided")  # doctest: +SKIP
+    """
+    from downstream.segment import open_segmenter
+    from downstream.systems.base import part_of
+
+    opened = video if isinstance(video, Video) else open_video(Path(video))
+    kind = part_of(system, "zero_shot").options
+    unknown = options.keys() - {field.name for field in fields(kind)}
+    if unknown:
+        raise InputError(f"{', '.join(sorted(unknown))}: system {system} has no such option")
+    given = None if weights is None else Path(weights)
+    chosen = kind(videos=opened.path, out=Path(), system=system, weights=given, **options)
+    yield from open_segmenter(chosen)(opened)
+
+
+def score(
+    truth: Path | str | np.ndarray,
+    result: Path | str | np.ndarray,
+    task: Literal["zero-shot", "one-shot"] = "zero-shot",
+) -> Measures:
+    """J and F of masks, as DAVIS defines them.
+
+    Args:
+        truth: Root of a data set, or masks (H, W) or (T, H, W): ids from 1, 255 where nobody knows, or 0
+            and 255 alone.
+        result: A folder of results, or masks of the same shape.
+        task: `zero-shot`: one foreground, whatever the ids. `one-shot`: the mean over the objects.
+
+    Returns:
+        See `Measures`. Of folders, over the frames that count in the data set: DAVIS leaves out the first and the last.
+
+    Raises:
+        InputError: folders or arrays that cannot be scored.
+
+    Example:
+        >>> import mug, numpy as np
+        >>> truth = np.zeros((2, 20, 30), np.uint8)
+        >>> truth[:, 5:15, 5:15] = 1
+        >>> mug.score(truth, truth)
+        {'J': 1.0, 'F': 1.0, 'J&F': 1.0}
+    """
+    if isinstance(truth, np.ndarray) and isinstance(result, np.ndarray):
+        j, f = _score_arrays(truth, result, task)
+    elif isinstance(truth, np.ndarray) or isinstance(result, np.ndarray):
+        raise InputError("score: takes two folders or two arrays, not one of each")
+    else:
+        from downstream.scoring.davis import score as score_folder
+
+        scores = score_folder(Path(truth), Path(result), task, stability=False)
+        j, f = scores["J"]["mean"], scores["F"]["mean"]
+    return {"J": j, "F": f, "J&F": (j + f) / 2}
+
+
+def _score_arrays(truth: np.ndarray, result: np.ndarray, task: str) -> tuple[float, float]:
+    if truth.shape != result.shape or truth.ndim not in (2, 3):
+        raise InputError(f"score: masks of shape {truth.shape} and {result.shape}; give two alike, (H, W) or (T, H, W)")
+    shape = np.atleast_3d(truth.T).T.shape
+    truth, result = (as_ids(x.reshape(-1, shape[-1])).reshape(shape) for x in (truth, result))
+    void = truth == VOID
+    if task == "zero-shot":
+        pairs = [((result > 0) & (result != VOID), (truth > 0) & ~void)]
+    else:
+        pairs = [(result == i, truth == i) for i in np.unique(truth) if i not in (0, VOID)]
+    if not pairs:
+        raise InputError("score: the true masks show no object; they need ids from 1")
+    values = [
+        (jaccard(*masks), f_measure(*masks)) for found, there in pairs for masks in zip(found, there, void, strict=True)
+    ]
+    j, f = np.mean(values, axis=0)
+    return float(j), float(f)

@@ -1,0 +1,5 @@
+"""What `--backbone` may name."""
+
+from __future__ import annotations
+
+OURS = "mug"

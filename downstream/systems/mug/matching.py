@@ -1,0 +1,57 @@
+"""O-VOS by matching: given masks travel to where frames look alike, to any backbone (MuG Eq. 17)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from downstream.backbones.by_name import Backbone, open_backbone
+from downstream.one_shot.motion import whole_video
+from downstream.one_shot.propagator import Propagator
+from downstream.one_shot.protocols import LEFT_TO_THE_WEIGHTS, PRESETS, Preset
+from downstream.systems.base import Masks, OneShot
+from downstream.systems.mug import MuGOneShot, MuGPropagateOptions
+from mug.media.video import Video
+
+
+def open_one_shot(options: MuGPropagateOptions, device: torch.device) -> OneShot:
+    """As `mug propagate` asks for it; see `carrier`."""
+    return carrier(options, options.weights, device)
+
+
+def carrier(options: MuGOneShot, weights: Path | None, device: torch.device) -> OneShot:
+    """The protocol of a preset on the features of a backbone.
+
+    Raises:
+        InputError: a backbone, weights or settings that cannot be used.
+    """
+    options.check()
+    config = PRESETS[options.preset]
+    backbone = open_backbone(options.backbone, weights, device, config.stride)
+    config = replace(
+        config,
+        size=options.size or config.size,
+        temperature=options.temperature or preset_temperature(options.preset, backbone),
+        evidence=options.evidence or config.evidence,
+    )
+
+    def carry(video: Video, given: Masks) -> Iterator[np.ndarray]:
+        start = next(index for index, name in enumerate(video.frame_names) if name in given)
+        motion = None if options.causal else whole_video(video, start)
+        propagator = Propagator(backbone.extract, config, device, motion)
+        for index, (name, frame) in enumerate(zip(video.frame_names, video, strict=True)):
+            # there is nothing to find before the first mask
+            yield propagator.step(frame, given.get(name)) if index >= start else np.zeros(video.size, np.uint8)
+
+    return carry
+
+
+def preset_temperature(preset: Preset, backbone: Backbone) -> float:
+    """A published protocol's own temperature; for ours the one that suits the weights, where it is known."""
+    if preset in LEFT_TO_THE_WEIGHTS and backbone.temperature is not None:
+        return backbone.temperature
+    return PRESETS[preset].temperature

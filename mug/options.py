@@ -1,0 +1,56 @@
+"""What the network is built from and what its loss is made of: options, which load no library."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+
+@dataclass
+class BackboneConfig:
+    """Which residual network phi is built from."""
+
+    depth: int = 18
+    """Layers of the torchvision ResNet: 18, 34, 50 or 101."""
+    stages: int = 4
+    """How many of its residual groups are kept, 1 to 4. A last group of other than 512 channels is mapped to 512."""
+    stride: int = 8
+    """Pixels of the frame to a cell of the feature map: 4, 8 or 16."""
+    dilated: bool = False
+    """Whether groups that lose their stride are dilated instead, which keeps their receptive field."""
+    hypercolumn: bool = False
+    """Whether the trunk reads the output of every kept group, not of the last alone: fine colour and edges reach the
+    matching head without waiting for deep layers to pass them on, which short training needs."""
+
+
+PRESETS: dict[str, BackboneConfig] = {
+    "paper": BackboneConfig(depth=50, stages=2, stride=4, dilated=True),
+    "resnet18": BackboneConfig(depth=18, stages=4, stride=8, dilated=False),
+}
+
+
+@dataclass
+class ModelConfig:
+    """What MuG is built from."""
+
+    backbone: BackboneConfig = field(default_factory=BackboneConfig)
+    """The network phi."""
+    temperature: float = 0.07
+    """Of the affinity between matching features, 0.05 to 0.2, to begin with; known warps teach a better one."""
+
+
+@dataclass
+class LossWeights:
+    """The weight of each term (MuG Eq. 16); a term of weight 0 is not computed."""
+
+    frame: float = 1.0
+    """Foreground from a single frame, Eq. 2 and 15: every frame of a step that has a map."""
+    readout: float = 1.0
+    """Foreground from the globally augmented frame; the paper trains it but leaves it out of Eq. 16."""
+    short: float = 0.1
+    """Forward-backward tracking, Eq. 5."""
+    long: float = 0.02
+    """Semantic matching of distant frames, Eq. 8."""
+    video: float = 0.5
+    """Discrimination of videos, Eq. 14."""
+    warp: float = 0.0
+    """Matching under a known warp; beyond the paper."""
