@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from downstream.options import FinetuneOptions
+from downstream.systems.agnn import AGNNFinetuneOptions
 from downstream.training.annotated import (
     annotated_videos,
     check_stills,
@@ -121,7 +121,7 @@ def test_masks_of_stills_are_cut_at_one_half(tmp_path: Path, levels: int) -> Non
 def test_stills_are_looked_at_before_training(tmp_path: Path, spoil: Callable[[Path], object], message: str) -> None:
     root = write_still(tmp_path, np.zeros((8, 32), np.uint8))
     spoil(root / "DUTS-TR-Mask/a.png")
-    options = FinetuneOptions("agnn", data=tmp_path, out=tmp_path / "run", stills=[root], scratch=True)
+    options = AGNNFinetuneOptions(system="agnn", data=tmp_path, out=tmp_path / "run", stills=[root], scratch=True)
     with pytest.raises(InputError, match=message):
         preflight(options)
 
