@@ -12,10 +12,12 @@ from typing import Any
 
 import numpy as np
 import yaml
+from markupsafe import Markup
 from PIL import Image
 
 from downstream.pages.compare import comparison_parts, is_comparison
-from downstream.pages.html import charts, check_page, curve, heading, paragraph, picture, strip, table, write_page
+from downstream.pages.curves import charts, curve
+from downstream.pages.html import check_page, heading, paragraph, picture, strip, table, write_page
 from downstream.pages.labels import label_parts
 from downstream.pages.mask_pictures import draw, videos_by_name
 from mug.errors import InputError
@@ -63,7 +65,7 @@ def report(options: ReportOptions) -> None:
 # --- a run -----------------------------------------------------------------------------------------------------------
 
 
-def run_parts(run: Path) -> list[str]:
+def run_parts(run: Path) -> list[Markup]:
     """What a run was told, its curves and its last pictures.
 
     Of pretraining also what became of its labels, of fine-tuning what its graph does.
@@ -151,7 +153,7 @@ FINETUNE_CURVES = {
 """The same of a fine-tuning run."""
 
 
-def curves(metrics: Path, titles: Mapping[str, str] = CURVES) -> str:
+def curves(metrics: Path, titles: Mapping[str, str] = CURVES) -> Markup:
     """The curves of a run, one for each column that was recorded; dashed lines part the rounds.
 
     Args:
@@ -195,7 +197,7 @@ PICTURES = {
 }
 
 
-def picture_parts(folder: Path) -> Iterator[str]:
+def picture_parts(folder: Path) -> Iterator[Markup]:
     """The last picture of each kind that the run drew."""
     latest = {file.stem.partition("_")[2]: file for file in sorted(folder.glob("*.png"))}
     if latest:
@@ -221,14 +223,14 @@ def read_picture(path: Path) -> np.ndarray:
 # --- results ---------------------------------------------------------------------------------------------------------
 
 
-def results_parts(source: Path, videos: Path | None) -> list[str]:
+def results_parts(source: Path, videos: Path | None) -> list[Markup]:
     """Score tables and masks drawn over their frames; nothing where there is neither."""
     contents = read_contents(source)
     scores = {name: content for name, content in contents.items() if _is_scores(content)}
     comparisons = {name: content for name, content in contents.items() if is_comparison(content)}
     if source.is_file() and not scores and not comparisons:
         raise InputError(f"{source}: holds no scores; give a file that `mug evaluate --out` wrote")
-    parts: list[str] = []
+    parts: list[Markup] = []
     for name, content in comparisons.items():
         parts += [heading(name), *comparison_parts(content, videos)]
     if scores:
@@ -271,7 +273,7 @@ def _is_scores(content: Any) -> bool:
     return isinstance(content, dict) and {"task", "gt", "pred", "J", "F", "sequences"} <= content.keys()
 
 
-def score_table(scores: Mapping[str, Scores], names: Mapping[str, str] | None = None) -> str:
+def score_table(scores: Mapping[str, Scores], names: Mapping[str, str] | None = None) -> Markup:
     """A row for each score file: J, F and T of the whole data set, in per cent.
 
     Args:
@@ -290,7 +292,7 @@ def score_table(scores: Mapping[str, Scores], names: Mapping[str, str] | None = 
     return table(header, rows, "Per cent; higher is better, but for decay and T.")
 
 
-def sequence_table(scores: Mapping[str, Scores]) -> str:
+def sequence_table(scores: Mapping[str, Scores]) -> Markup:
     """The mean J of every sequence, a column for each score file."""
     sequences = dict.fromkeys(name for entry in scores.values() for name in entry["sequences"])
     rows = [
@@ -318,7 +320,9 @@ def percent(value: float | None) -> str:
     return "-" if value is None else f"{100 * value:.1f}"
 
 
-def overlays(folders: Mapping[str, Path], scores: Mapping[str, Scores], videos: Mapping[str, Video]) -> Iterator[str]:
+def overlays(
+    folders: Mapping[str, Path], scores: Mapping[str, Scores], videos: Mapping[str, Video]
+) -> Iterator[Markup]:
     """Frames of each sequence with the masks of each folder."""
     sequences = sorted({name for folder in folders.values() for name in sequence_folders(folder)})
     if len(sequences) > SEQUENCES:

@@ -6,6 +6,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from markupsafe import Markup
+
 from downstream.data.kinds import open_dataset
 from downstream.pages.html import heading, paragraph, strip, table
 from downstream.pages.mask_pictures import draw, over_frame, videos_by_name
@@ -20,7 +22,7 @@ def is_comparison(content: Any) -> bool:
     return isinstance(content, dict) and {"task", "gt", "results", "comparison"} <= content.keys()
 
 
-def comparison_parts(content: Mapping[str, Any], videos: Path | None) -> Iterator[str]:
+def comparison_parts(content: Mapping[str, Any], videos: Path | None) -> Iterator[Markup]:
     """The table of a comparison, and the frames where the results differ most: the annotation, then each result.
 
     Args:
