@@ -16,8 +16,9 @@ from agnn_head.embedding import DeepLabTrunk
 from agnn_head.model import AGNN
 from agnn_head.options import AGNNConfig, EmbeddingConfig
 from mug.backbone import Phi
-from mug.checkpoint import check_same, read_pth, read_safetensors, write_tensors
+from mug.checkpoint import check_same, write_tensors
 from mug.errors import InputError
+from mug.networks.tensors import read_safetensors, read_tensors, without_prefix
 from mug.options import BackboneConfig
 
 ARCHITECTURE = "agnn"
@@ -93,7 +94,7 @@ def load_deeplab(model: AGNN, path: Path) -> None:
     path, embedding = Path(path), model.embedding
     if not isinstance(embedding.trunk, DeepLabTrunk):
         raise InputError(f"embedding.kind: {model.config.embedding.kind} takes no weights of DeepLabV3; use deeplab")
-    file = read_safetensors(path)[0] if path.suffix == ".safetensors" else read_pth(path)
+    file = without_prefix(read_tensors(path), ["backbone.conv1.weight"])
     tensors = _under("backbone.", file, "trunk.resnet.")
     parts: tuple[str, ...] = ("trunk.",)
     if tuple(model.config.embedding.rates) == PYRAMID_RATES:

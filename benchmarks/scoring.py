@@ -27,9 +27,9 @@ import numpy as np
 from PIL import Image
 from scipy import ndimage
 
-from downstream.data.dataset import frame_files
 from downstream.data.kinds import open_dataset
 from downstream.scoring.davis import cores, score
+from mug.media.listing import mask_files
 
 Dilation = Callable[[np.ndarray, np.ndarray], np.ndarray]
 
@@ -98,7 +98,7 @@ def main() -> None:
         start, count, total = clocks(), 0, 0
         for sequence, entry in ours["sequences"].items():
             files = list(dataset.frames(sequence).items())[1:-1]
-            results = frame_files(options.pred / sequence)
+            results = mask_files(options.pred / sequence)
             total += len(files)
             for index in range(0, len(files), options.every):
                 frame, truth = files[index]

@@ -12,7 +12,7 @@ import numpy as np
 from downstream.metrics.boundary import f_measure
 from downstream.metrics.region import jaccard
 from mug.errors import InputError
-from mug.media.masks import VOID
+from mug.media.masks import VOID, as_ids
 from mug.media.video import Video, open_video
 
 Measures = Mapping[str, float]
@@ -38,9 +38,10 @@ def load(weights: Path | str | None = None) -> Any:
     """
     import agnn_head.checkpoint
     import mug.checkpoint
+    from mug.networks.tensors import read_safetensors
 
     path = mug.checkpoint.packaged_weights() if weights is None else Path(weights)
-    architecture = mug.checkpoint.read_safetensors(path)[1].get("architecture")
+    architecture = read_safetensors(path)[1].get("architecture")
     package = agnn_head if architecture == agnn_head.checkpoint.ARCHITECTURE else mug
     return package.checkpoint.load_weights(path)[0]
 
@@ -87,7 +88,8 @@ def score(
     """J and F of masks, as DAVIS defines them.
 
     Args:
-        truth: Root of a data set, or masks (H, W) or (T, H, W): ids from 1, 255 where nobody knows.
+        truth: Root of a data set, or masks (H, W) or (T, H, W): ids from 1, 255 where nobody knows, or 0
+            and 255 alone.
         result: A folder of results, or masks of the same shape.
         task: `zero-shot`: one foreground, whatever the ids. `one-shot`: the mean over the objects.
 
@@ -119,7 +121,8 @@ def score(
 def _score_arrays(truth: np.ndarray, result: np.ndarray, task: str) -> tuple[float, float]:
     if truth.shape != result.shape or truth.ndim not in (2, 3):
         raise InputError(f"score: masks of shape {truth.shape} and {result.shape}; give two alike, (H, W) or (T, H, W)")
-    truth, result = (np.atleast_3d(x.T).T.astype(np.uint8) for x in (truth, result))
+    shape = np.atleast_3d(truth.T).T.shape
+    truth, result = (as_ids(x.reshape(-1, shape[-1])).reshape(shape) for x in (truth, result))
     void = truth == VOID
     if task == "zero-shot":
         pairs = [((result > 0) & (result != VOID), (truth > 0) & ~void)]

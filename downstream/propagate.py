@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import os
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -14,10 +15,12 @@ from downstream.data.kinds import find_dataset, open_dataset, open_videos
 from downstream.options import PropagateOptions
 from downstream.systems.base import OneShot, open_part
 from mug.errors import InputError
+from mug.media.listing import mask_files
 from mug.media.masks import VOID, read_mask
 from mug.media.results import Results
 from mug.media.video import Video
 from mug.run.progress import track
+from mug.run.several import Several
 
 
 class _Job(NamedTuple):
@@ -29,47 +32,66 @@ class _Job(NamedTuple):
 def propagate(options: PropagateOptions) -> None:
     """Carries the masks of first frames through their videos (O-VOS)."""
     device = choose_device(options.device)
-    jobs = _jobs(options)
+    jobs, several = _jobs(options)
+    if not jobs:
+        several.finish()
     carry: OneShot = open_part("one_shot", options.system, options, device)
     names = [job.video.name for job in jobs]
     results = Results(options.out, names, overlay=options.overlay, overwrite=options.overwrite)
     for video, given in jobs:
-        results.write_video(video, track(carry(video, given), video.name, len(video)))
+        with several.attempt(video.name):
+            results.write_video(video, track(carry(video, given), video.name, len(video)))
+    several.finish()
 
 
-def _jobs(options: PropagateOptions) -> list[_Job]:
+def _jobs(options: PropagateOptions) -> tuple[list[_Job], Several]:
+    """What there is to do, and what keeps count of the videos that cannot be done."""
     if options.mask is None and find_dataset(options.videos, options.dataset) is not None:
-        return list(_dataset_jobs(open_dataset(options.videos, options.dataset), options))
-    videos = open_videos(options.videos, options.dataset, options.split)
-    if options.mask is not None and len(videos) > 1:
-        raise InputError(f"{options.videos}: holds {len(videos)} videos; --mask goes with a single one")
-    masks = [first_mask(video, options.mask or annotation(video)) for video in videos]
-    return [_Job(video, {video.frame_names[0]: mask}) for video, mask in zip(videos, masks, strict=True)]
+        dataset = open_dataset(options.videos, options.dataset)
+        names = dataset.sequences(options.split)
+        make = [partial(_dataset_job, dataset, name) for name in names]
+    else:
+        videos = open_videos(options.videos, options.dataset, options.split)
+        if options.mask is not None and len(videos) > 1:
+            raise InputError(f"{options.videos}: holds {len(videos)} videos; --mask goes with a single one")
+        names = [video.name for video in videos]
+        make = [partial(_video_job, video, options.mask) for video in videos]
+    several, jobs = Several(len(names)), []
+    for name, job in zip(names, make, strict=True):
+        with several.attempt(name):
+            jobs.append(job())
+    return jobs, several
 
 
-def _dataset_jobs(dataset: Dataset, options: PropagateOptions) -> Iterator[_Job]:
-    """The sequences of a dataset with the masks that it gives."""
-    for name in dataset.sequences(options.split):
-        video, annotations = dataset.video(name), dataset.frames(name)
-        given = {frame: check_mask(video, mask, annotations[frame].path) for frame, mask in dataset.given(name).items()}
-        yield _Job(video, given)
+def _video_job(video: Video, mask: Path | None) -> _Job:
+    return _Job(video, {video.frame_names[0]: first_mask(video, mask or annotation(video))})
+
+
+def _dataset_job(dataset: Dataset, name: str) -> _Job:
+    """A sequence of a dataset with the masks that it gives."""
+    video, annotations = dataset.video(name), dataset.frames(name)
+    given = {frame: check_mask(video, mask, annotations[frame].path) for frame, mask in dataset.given(name).items()}
+    return _Job(video, given)
 
 
 def annotation(video: Video) -> Path:
-    """The first frame's annotation of a sequence that lies in a DAVIS layout.
+    """The first frame's annotation of a sequence that lies in a DAVIS layout, or that a link leads to.
 
     Raises:
         InputError: the video lies elsewhere, or the file is missing.
     """
-    parts = list(video.path.resolve().parts)
-    if "JPEGImages" not in parts:
-        raise InputError(f"{video.path}: has no annotation beside it; give the first frame's mask with --mask")
-    at = len(parts) - 1 - parts[::-1].index("JPEGImages")
-    parts[at] = "Annotations"
-    path = Path(*parts) / f"{video.frame_names[0]}.png"
-    if not path.is_file():
-        raise InputError(f"{path}: no such mask; O-VOS needs the first frame's annotation")
-    return path
+    missing = None
+    for place in (Path(os.path.abspath(video.path)), video.path.resolve()):  # as the user sees it, first
+        parts = list(place.parts)
+        if "JPEGImages" in parts:
+            at = len(parts) - 1 - parts[::-1].index("JPEGImages")
+            parts[at] = "Annotations"
+            if found := mask_files(Path(*parts)).get(video.frame_names[0]):
+                return found
+            missing = missing or Path(*parts) / f"{video.frame_names[0]}.png"
+    if missing is not None:
+        raise InputError(f"{missing}: no such mask; O-VOS needs the first frame's annotation")
+    raise InputError(f"{video.path}: has no annotation beside it; give the first frame's mask with --mask")
 
 
 def first_mask(video: Video, path: Path) -> np.ndarray:

@@ -12,14 +12,16 @@ from typing import Any
 
 import numpy as np
 import yaml
+from markupsafe import Markup
 from PIL import Image
 
-from downstream.data.dataset import frame_files, sequence_folders
 from downstream.pages.compare import comparison_parts, is_comparison
-from downstream.pages.html import charts, check_page, curve, heading, paragraph, picture, strip, table, write_page
+from downstream.pages.curves import charts, curve
+from downstream.pages.html import check_page, heading, paragraph, picture, strip, table, write_page
 from downstream.pages.labels import label_parts
 from downstream.pages.mask_pictures import draw, videos_by_name
 from mug.errors import InputError
+from mug.media.listing import files_of, mask_files, own_name, sequence_folders
 from mug.media.video import Video
 
 SEQUENCES = 12
@@ -56,14 +58,14 @@ def report(options: ReportOptions) -> None:
     parts = run_parts(source) if is_run else results_parts(source, options.videos)
     if not parts:
         raise InputError(f"{source}: holds no metrics.csv, score file or mask; give a run, results or a score file")
-    write_page(out, f"mug: {source.resolve().name}", parts)
+    write_page(out, f"mug: {own_name(source)}", parts)
     print(f"{out}: written")
 
 
 # --- a run -----------------------------------------------------------------------------------------------------------
 
 
-def run_parts(run: Path) -> list[str]:
+def run_parts(run: Path) -> list[Markup]:
     """What a run was told, its curves and its last pictures.
 
     Of pretraining also what became of its labels, of fine-tuning what its graph does.
@@ -151,7 +153,7 @@ FINETUNE_CURVES = {
 """The same of a fine-tuning run."""
 
 
-def curves(metrics: Path, titles: Mapping[str, str] = CURVES) -> str:
+def curves(metrics: Path, titles: Mapping[str, str] = CURVES) -> Markup:
     """The curves of a run, one for each column that was recorded; dashed lines part the rounds.
 
     Args:
@@ -195,7 +197,7 @@ PICTURES = {
 }
 
 
-def picture_parts(folder: Path) -> Iterator[str]:
+def picture_parts(folder: Path) -> Iterator[Markup]:
     """The last picture of each kind that the run drew."""
     latest = {file.stem.partition("_")[2]: file for file in sorted(folder.glob("*.png"))}
     if latest:
@@ -221,21 +223,21 @@ def read_picture(path: Path) -> np.ndarray:
 # --- results ---------------------------------------------------------------------------------------------------------
 
 
-def results_parts(source: Path, videos: Path | None) -> list[str]:
+def results_parts(source: Path, videos: Path | None) -> list[Markup]:
     """Score tables and masks drawn over their frames; nothing where there is neither."""
     contents = read_contents(source)
     scores = {name: content for name, content in contents.items() if _is_scores(content)}
     comparisons = {name: content for name, content in contents.items() if is_comparison(content)}
     if source.is_file() and not scores and not comparisons:
         raise InputError(f"{source}: holds no scores; give a file that `mug evaluate --out` wrote")
-    parts: list[str] = []
+    parts: list[Markup] = []
     for name, content in comparisons.items():
         parts += [heading(name), *comparison_parts(content, videos)]
     if scores:
         parts += [heading("Scores"), score_table(scores), heading("Sequences", 3), sequence_table(scores)]
     folders = {name: Path(entry["pred"]) for name, entry in scores.items()}
     if not folders and source.is_dir() and sequence_folders(source):
-        folders = {source.resolve().name: source}
+        folders = {own_name(source): source}
     there = {name: folder for name, folder in folders.items() if folder.is_dir()}
     if there:
         shown = list(overlays(there, scores, videos_by_name(videos, next(iter(scores.values()), {}))))
@@ -251,7 +253,7 @@ def read_contents(source: Path) -> dict[str, Any]:
     Raises:
         InputError: a file that is no JSON.
     """
-    files = sorted(source.glob("*.json")) if source.is_dir() else [source]
+    files = sorted(files_of(source, (".json",))) if source.is_dir() else [source]
     return {file.stem: read_json(file) for file in files}
 
 
@@ -271,7 +273,7 @@ def _is_scores(content: Any) -> bool:
     return isinstance(content, dict) and {"task", "gt", "pred", "J", "F", "sequences"} <= content.keys()
 
 
-def score_table(scores: Mapping[str, Scores], names: Mapping[str, str] | None = None) -> str:
+def score_table(scores: Mapping[str, Scores], names: Mapping[str, str] | None = None) -> Markup:
     """A row for each score file: J, F and T of the whole data set, in per cent.
 
     Args:
@@ -290,7 +292,7 @@ def score_table(scores: Mapping[str, Scores], names: Mapping[str, str] | None = 
     return table(header, rows, "Per cent; higher is better, but for decay and T.")
 
 
-def sequence_table(scores: Mapping[str, Scores]) -> str:
+def sequence_table(scores: Mapping[str, Scores]) -> Markup:
     """The mean J of every sequence, a column for each score file."""
     sequences = dict.fromkeys(name for entry in scores.values() for name in entry["sequences"])
     rows = [
@@ -318,7 +320,9 @@ def percent(value: float | None) -> str:
     return "-" if value is None else f"{100 * value:.1f}"
 
 
-def overlays(folders: Mapping[str, Path], scores: Mapping[str, Scores], videos: Mapping[str, Video]) -> Iterator[str]:
+def overlays(
+    folders: Mapping[str, Path], scores: Mapping[str, Scores], videos: Mapping[str, Video]
+) -> Iterator[Markup]:
     """Frames of each sequence with the masks of each folder."""
     sequences = sorted({name for folder in folders.values() for name in sequence_folders(folder)})
     if len(sequences) > SEQUENCES:
@@ -326,7 +330,7 @@ def overlays(folders: Mapping[str, Path], scores: Mapping[str, Scores], videos: 
     for sequence in sequences[:SEQUENCES]:
         yield heading(sequence, 3)
         for name, folder in folders.items():
-            files = frame_files(folder / sequence) if (folder / sequence).is_dir() else {}
+            files = mask_files(folder / sequence)
             if not files:
                 continue
             threshold = scores[name].get("threshold") if name in scores else None

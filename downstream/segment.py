@@ -19,6 +19,7 @@ from mug.media.refine import refine, require_crf
 from mug.media.results import BESIDE, Results
 from mug.media.video import Video
 from mug.run.progress import track
+from mug.run.several import Several
 
 
 def segment(options: SegmentOptions) -> None:
@@ -32,8 +33,11 @@ def segment(options: SegmentOptions) -> None:
         overlay=options.overlay,
         overwrite=options.overwrite,
     )
+    several = Several(len(videos))
     for video in videos:
-        results.write_video(video, masks_of(video, results))
+        with several.attempt(video.name):
+            results.write_video(video, masks_of(video, results))
+    several.finish()
 
 
 class Segmenter(Protocol):

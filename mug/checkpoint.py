@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import json
 import math
-import pickle
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 
-import safetensors
 import safetensors.torch
-import torch
 from torch import Tensor, nn
 
 import mug
@@ -19,6 +16,7 @@ from mug.backbone import Phi
 from mug.errors import InputError
 from mug.media.files import atomic_path
 from mug.model import MuG
+from mug.networks.tensors import read_safetensors, read_tensors, without_prefix
 from mug.options import BackboneConfig, ModelConfig
 
 PACKAGED = Path(__file__).parent / "weights"
@@ -73,10 +71,9 @@ def load_torchvision(phi: Phi, path: Path) -> None:
             that are not finite.
     """
     path = Path(path)
-    tensors = read_safetensors(path)[0] if path.suffix == ".safetensors" else read_pth(path)
     # older files know no count of batches, and nothing depends on it
     expected = {name: x for name, x in phi.resnet.state_dict().items() if not name.endswith("num_batches_tracked")}
-    tensors = {name: x for name, x in tensors.items() if name in expected}
+    tensors = {name: x for name, x in without_prefix(read_tensors(path), expected).items() if name in expected}
     check_same(path, tensors, expected)
     phi.resnet.load_state_dict(tensors, strict=False)
 
@@ -111,38 +108,6 @@ def packaged_weights() -> Path:
     if not files:
         raise InputError(f"{PACKAGED}: no weights come with this installation; give a file with --weights")
     return files[0]
-
-
-def read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """Tensors and metadata of a safetensors file, or an `InputError` that says what the file is instead."""
-    if not path.is_file():
-        raise InputError(f"{path}: no such file; give the weights of a training run")
-    try:
-        with safetensors.safe_open(path, framework="pt") as file:
-            names = file.keys()
-            return {name: file.get_tensor(name) for name in names}, dict(file.metadata() or {})
-    except (safetensors.SafetensorError, OSError) as error:
-        with path.open("rb") as file:
-            start = file.read(9)
-        # a safetensors header opens after its length, which may begin like a pickle by chance
-        if start[8:] != b"{" and (start[:2] == b"PK" or start[:1] == b"\x80"):
-            remedy = "is a pickle, which could run code; give a .safetensors file that mug wrote"
-        else:
-            remedy = "is damaged or no safetensors file; copy or train it again"
-        raise InputError(f"{path}: {remedy}") from error
-
-
-def read_pth(path: Path) -> dict[str, Tensor]:
-    """The state dict of a file of `torch.save`, read without running code, or an `InputError`."""
-    if not path.is_file():
-        raise InputError(f"{path}: no such file; give weights as torchvision publishes them")
-    try:
-        tensors = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
-        raise InputError(f"{path}: is damaged or holds more than tensors; download it again") from error
-    if not isinstance(tensors, dict) or not all(isinstance(x, Tensor) for x in tensors.values()):
-        raise InputError(f"{path}: is no state dict; give weights as torchvision publishes them")
-    return tensors
 
 
 def _config(path: Path, metadata: dict[str, str]) -> ModelConfig:

@@ -17,7 +17,8 @@ from torch import Tensor
 from mug.backbone import Features
 from mug.errors import InputError
 from mug.frames import to_tensor
-from mug.media.video import Video, fit_size
+from mug.media.pictures import fit_size
+from mug.media.video import Video
 from mug.model import MuG
 from mug.precision import widen
 from mug.run.progress import track

@@ -17,8 +17,8 @@ from mug.frames import to_tensor
 from mug.granularity.frame import bootstrap_weights
 from mug.grid import enlarge
 from mug.media.masks import read_soft, write_soft
+from mug.media.pictures import read_frame
 from mug.media.refine import Refinement, recut, refine
-from mug.media.video import read_frame
 from mug.model import MuG
 from mug.run.progress import track
 from pretrain.options import LabelOptions

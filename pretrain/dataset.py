@@ -15,7 +15,7 @@ from torch.utils.data import Dataset
 
 from mug.errors import InputError
 from mug.media.masks import read_soft
-from mug.media.video import read_frame
+from mug.media.pictures import read_frame
 from mug.model import Batch
 from pretrain.augment import CANVAS, Changes, boxes, draw_changes, render
 from pretrain.sampling import SampleOptions, draw_frames

@@ -14,6 +14,7 @@ from torch import Tensor
 from mug.checkpoint import load_torchvision, save_weights
 from mug.command.preflight import preflight
 from mug.granularity.shares import FAINT
+from mug.media.listing import own_name
 from mug.model import Batch, MuG
 from mug.options import LossWeights
 from mug.retrieval import retrieval
@@ -269,7 +270,7 @@ def write_weights(run: Run, number: int) -> None:
     """Writes `phi.safetensors` and what it was trained on, from the first process."""
     if not run.fabric.is_global_zero:
         return
-    clips = ", ".join(path.resolve().name for path in roots_of(run.options.videos))
+    clips = ", ".join(own_name(path) for path in roots_of(run.options.videos))
     metadata = {
         "training": f"{len(run.index)} videos, {run.index.frames} frames without labels ({clips})",
         **provenance(run.options, PLACES, run.step),

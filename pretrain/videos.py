@@ -16,12 +16,14 @@ from typing import Any, overload
 from PIL import Image
 
 from mug.errors import InputError
-from mug.media.files import atomic_path, natural_key, require_free_disk
-from mug.media.video import FILE_SUFFIXES, FRAME_SUFFIXES, FrameFolder, VideoFile, has_jpeg_end
+from mug.media.files import atomic_path, is_hidden, natural_key, require_free_disk
+from mug.media.listing import FILE_SUFFIXES, FRAME_SUFFIXES, OTHER_PICTURES, files_of, frame_files
+from mug.media.pictures import is_whole, picture_size
+from mug.media.video import FrameFolder, VideoFile
 from mug.run.progress import track
 from pretrain.sampling import CLIP_WINDOW
 
-FORMAT = 3
+FORMAT = 4
 
 GENERIC = {"images", "img", "imgs", "frames", "jpegimages", "480p", "1080p", "full-resolution", "train", "training",
            "train_all_frames", "val", "valid", "valid_all_frames", "test", "test_all_frames", "dev", "trainingset",
@@ -29,8 +31,8 @@ GENERIC = {"images", "img", "imgs", "frames", "jpegimages", "480p", "1080p", "fu
 """Folder names that tell nothing about a video, lower case; they are left out of its name."""
 DENSER = "_all_frames"
 """What YouTube-VOS appends to a part of it that has every frame of the same videos, not every fifth alone."""
-NO_FRAMES = re.compile(r"\.|annotations?(_|$)|scribbles?(_|$)|(masks?|labels?|groundtruth|imagesets)$", re.IGNORECASE)
-"""Folders whose pictures are labels, or hidden."""
+NO_FRAMES = re.compile(r"annotations?(_|$)|scribbles?(_|$)|(masks?|labels?|groundtruth|imagesets)$", re.IGNORECASE)
+"""Folders whose pictures are labels."""
 
 
 @dataclass(frozen=True)
@@ -166,10 +168,11 @@ def _survey(root: Path, cache: Path) -> tuple[list[Path], list[Path]]:
     for at, below, names in os.walk(root, followlinks=True):
         here = Path(at)
         below[:] = [n for n in below if _may_hold_frames(n, below) and (here / n).resolve() != cache.resolve()]
-        names = [n for n in names if not n.startswith(".")]
-        if any(os.path.splitext(n)[1].lower() in FRAME_SUFFIXES for n in names):
+        suffixes = {os.path.splitext(name)[1].lower() for name in names if not is_hidden(name)}
+        if suffixes & (FRAME_SUFFIXES | OTHER_PICTURES):
             folders.append(here)
-        files += [here / n for n in names if os.path.splitext(n)[1].lower() in FILE_SUFFIXES]
+        if suffixes & FILE_SUFFIXES:
+            files += files_of(here, FILE_SUFFIXES)
     return sorted(folders, key=_path_key), sorted(files, key=_path_key)
 
 
@@ -182,7 +185,7 @@ def _denser(folder: Path) -> set[Path]:
 def _may_hold_frames(name: str, siblings: list[str]) -> bool:
     """Not labels, not hidden, not the same videos in another size."""
     doubled = name in ("1080p", "Full-Resolution") and "480p" in siblings
-    return not (NO_FRAMES.match(name) or doubled)
+    return not (is_hidden(name) or NO_FRAMES.match(name) or doubled)
 
 
 def _scan(places: _Places, cache: Path, shorter: int | None, min_frames: int) -> VideoIndex:
@@ -207,7 +210,7 @@ def _names(places: Sequence[tuple[Path, Path]]) -> dict[Path, str]:
     """Unique names: the path below its root without generic parts; where two are alike all of it, or the root's too."""
     choices: dict[Path, list[str]] = {}
     for root, path in places:
-        parts, base = path.relative_to(root).parts, root.resolve()
+        parts, base = path.relative_to(root).parts, Path(os.path.abspath(root))
         telling = [part for part in parts if part.lower() not in GENERIC]
         if not telling:  # the root is the video
             own = [part for part in base.parts[1:] if part.lower() not in GENERIC]
@@ -228,13 +231,13 @@ def _names(places: Sequence[tuple[Path, Path]]) -> dict[Path, str]:
 
 def _usable_frames(folder: Path) -> tuple[list[str], tuple[int, int], list[str]]:
     """Names of the frames that are whole and of the most common size, that size, complaints about the others."""
-    names = [n for n in os.listdir(folder) if Path(n).suffix.lower() in FRAME_SUFFIXES and not n.startswith(".")]
-    names.sort(key=natural_key)
+    names = [path.name for path in frame_files(folder)]
     with ThreadPoolExecutor(8) as pool:  # the disk is waited for, mostly
         sizes = list(pool.map(lambda name: _whole_size(folder / name), names))
     counts = Counter(size for size in sizes if size is not None)
     usual = counts.most_common(1)[0][0] if counts else (0, 0)
-    good, bad, seen = [], [], set()
+    bad = [f"{path}: a kind of picture that is not read" for path in files_of(folder, OTHER_PICTURES)]
+    good, seen = [], set()
     for name, size in zip(names, sizes, strict=True):
         if size is None:
             bad.append(f"{folder / name}: truncated or no image")
@@ -251,16 +254,9 @@ def _usable_frames(folder: Path) -> tuple[list[str], tuple[int, int], list[str]]
 def _whole_size(path: Path) -> tuple[int, int] | None:
     """Height and width of a picture whose header and end are there; nothing is decoded."""
     try:
-        with Image.open(path) as image:
-            size, kind = (image.height, image.width), image.format
-        if kind == "JPEG":
-            return size if has_jpeg_end(path) else None
-        if kind == "PNG":
-            with path.open("rb") as file:
-                file.seek(-12, os.SEEK_END)
-                return size if file.read(8)[4:] == b"IEND" else None
-        return size
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
+        size = picture_size(path)
+        return size if is_whole(path) else None
+    except (InputError, OSError):
         return None
 
 

@@ -26,6 +26,12 @@ def real_data() -> Path:
     return folder
 
 
+@pytest.fixture(autouse=True)
+def warned_of_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a test before was warned of, this one is warned of again."""
+    monkeypatch.setattr("mug.errors._warned", set())
+
+
 @pytest.fixture
 def moving_squares(tmp_path: Path) -> Callable[..., Path]:
     """Makes a dataset root in DAVIS layout with noise-textured squares that move a few pixels each frame.

@@ -80,7 +80,7 @@ def named_network(name: str, weights: Path | None, stride: int | None = None) ->
     Args:
         name: `torchvision:NAME[:LAYER]`, `timm:NAME[:LAYER]` or `imagenet[:LAYER]`; without a layer, that of
             `DEFAULT_LAYERS`.
-        weights: A file in one of the forms that `mug.networks.weights.read_tensors` knows; None: as the network comes.
+        weights: A file in one of the forms that `mug.networks.tensors.read_tensors` knows; None: as the network comes.
         stride: Pixels to a cell that a convolutional network is brought to; None: as it is.
 
     Raises:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar, Literal
@@ -11,9 +11,8 @@ from typing import ClassVar, Literal
 import numpy as np
 
 from mug.errors import InputError
-from mug.media.files import natural_key
 from mug.media.masks import VOID, read_binary, read_mask
-from mug.media.video import FrameFolder, Video
+from mug.media.video import FrameFolder, Video, open_all
 
 Kind = Literal[
     "davis16", "davis17", "davis17-unsupervised", "youtube-vos", "youtube-objects", "fbms", "segtrack", "folder"
@@ -114,7 +113,7 @@ class Dataset(ABC):
 
     def videos(self, split: str | None = None) -> Sequence[Video]:
         """The frames of all sequences, for what needs no annotation."""
-        return [self.video(name) for name in self.sequences(split)]
+        return open_all(self.sequences(split), self.video)
 
     def given(self, sequence: str) -> dict[str, np.ndarray]:
         """What O-VOS starts from: by frame, in order, a mask of the objects that begin there.
@@ -165,17 +164,6 @@ def first_masks_alone(place: Path) -> InputError:
     )
 
 
-def sequence_folders(folder: Path) -> list[str]:
-    """Sorted names of the folders in `folder` that hold PNG files."""
-    return sorted(path.name for path in folder.iterdir() if path.is_dir() and next(path.glob("*.png"), None))
-
-
-def frame_files(folder: Path, suffixes: Iterable[str] = (".png",)) -> dict[str, Path]:
-    """The PNG files (or those of other suffixes) of a folder by their name without suffix, `2` before `10`."""
-    found = [f for f in folder.iterdir() if f.suffix.lower() in suffixes and not f.name.startswith(".")]
-    return {path.stem: path for path in sorted(found, key=lambda path: natural_key(path.stem))}
-
-
 def open_frames(folder: Path, sequence: str) -> FrameFolder:
     """The frames of a sequence.
 
@@ -185,14 +173,6 @@ def open_frames(folder: Path, sequence: str) -> FrameFolder:
     if not folder.is_dir():
         raise InputError(f"{folder}: no such folder; put the frames of {sequence} there")
     return FrameFolder(folder, sequence)
-
-
-def subfolders(folder: Path) -> list[Path]:
-    """The folders in `folder` by natural order of their names, hidden ones left out; none where it is missing."""
-    if not folder.is_dir():
-        return []
-    found = (path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
-    return sorted(found, key=lambda path: natural_key(path.name))
 
 
 def some(names: Sequence[str], limit: int = 3) -> str:

@@ -20,16 +20,14 @@ from downstream.data.dataset import (
     ForegroundAnnotation,
     Kind,
     first_masks_alone,
-    frame_files,
     open_frames,
-    sequence_folders,
     some,
 )
 from downstream.data.splits import read_split
 from mug.errors import InputError
+from mug.media.listing import frame_files, mask_files, sequence_folders
 from mug.media.masks import read_mask
-from mug.media.video import FrameFolder, Video, find_videos
-from mug.media.video import frame_files as image_files
+from mug.media.video import FrameFolder, Video, find_videos, open_all
 
 LEVELS = ("480p", "Full-Resolution", "1080p")
 """Resolutions that DAVIS is published in; where several are there, the first is taken."""
@@ -97,7 +95,7 @@ class Davis17(Dataset):
 
     def frames(self, sequence: str) -> dict[str, Annotation]:
         """See `Dataset`."""
-        return {name: self._annotation(path) for name, path in frame_files(self.annotations / sequence).items()}
+        return {name: self._annotation(path) for name, path in mask_files(self.annotations / sequence).items()}
 
     def _annotation(self, path: Path) -> Annotation:
         return Annotation(path)
@@ -110,7 +108,7 @@ class Davis17(Dataset):
         """See `Dataset`; no annotation is needed."""
         if split is None:
             return find_videos(self._images())
-        return [self.video(name) for name in read_split(self.root, split, self.lists)[1]]
+        return open_all(read_split(self.root, split, self.lists)[1], self.video)
 
     def _images(self) -> Path:
         folder = self.root / "JPEGImages"
@@ -127,8 +125,7 @@ class Davis17(Dataset):
             InputError: also where the first frame has no annotation, so that another would be taken for it.
         """
         first = next(iter(self.frames(sequence)), None)
-        folder = self._images() / sequence
-        images = image_files(folder) if folder.is_dir() else []
+        images = frame_files(self._images() / sequence)
         if first is None or (images and images[0].stem != first):
             missing = self.annotations / sequence / (f"{images[0].stem}.png" if images else "00000.png")
             raise InputError(f"{missing}: no such mask; O-VOS needs the first frame's annotation")

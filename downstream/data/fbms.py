@@ -16,10 +16,11 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from downstream.data.dataset import Annotation, Dataset, frame_files, open_frames, sequence_folders, subfolders
+from downstream.data.dataset import Annotation, Dataset, open_frames
 from downstream.data.fbms_definition import Definition, read_definition
 from mug.errors import InputError
-from mug.media.video import FRAME_SUFFIXES, FrameFolder
+from mug.media.listing import by_stem, files_of, frame_files, holds, mask_files, sequence_folders, subfolders
+from mug.media.video import FrameFolder
 
 _TRAIN = """
     bear01 bear02 cars2 cars3 cars6 cars7 cars8 cars9 cats02 cats04 cats05 cats07 ducks01 horses01 horses03 horses06
@@ -33,6 +34,7 @@ _TEST = """
 SETS = {"train": frozenset(_TRAIN.split()), "test": frozenset(_TEST.split())}
 """Names of the 29 and the 30 sequences."""
 GROUND_TRUTH = "GroundTruth"
+DEFINITION = (".dat",)
 
 
 @dataclass(frozen=True)
@@ -65,7 +67,7 @@ class FBMS(Dataset):
         """See `Dataset`; groups of images have folders `GroundTruth` too, but no definition in them."""
         if {folder.name.lower() for folder in subfolders(root)} & {"trainingset", "testset"}:
             return True
-        if any(next((folder / GROUND_TRUTH).glob("*.dat"), None) for folder in subfolders(root)):
+        if any(holds(folder / GROUND_TRUTH, DEFINITION) for folder in subfolders(root)):
             return True
         names = {folder.name for folder in subfolders(root / "Annotations")}
         return bool(names) and names <= SETS["train"] | SETS["test"]
@@ -108,8 +110,8 @@ class FBMS(Dataset):
         """See `Dataset`."""
         folder = self._folders[sequence]
         if self._converted:
-            return {name: Annotation(path) for name, path in frame_files(folder).items()}
-        images = frame_files(folder.parent, FRAME_SUFFIXES)
+            return {name: Annotation(path) for name, path in mask_files(folder).items()}
+        images = by_stem(frame_files(folder.parent))
         definition = self._definition(folder)
         found: dict[str, Annotation] = {}
         for truth, image in definition.files:
@@ -124,7 +126,7 @@ class FBMS(Dataset):
         return {stem: found[stem] for stem in images if stem in found}
 
     def _definition(self, folder: Path) -> Definition:
-        found = sorted(folder.glob("*.dat")) if folder.is_dir() else []
+        found = files_of(folder, DEFINITION)
         if not found:
             raise InputError(f"{folder}: has no *Def.dat, which says what its colours mean; unpack the sequence anew")
         return read_definition(found[0])

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from downstream.data.dataset import Annotation, Dataset, frame_files, open_frames, subfolders
+from downstream.data.dataset import Annotation, Dataset, open_frames
 from mug.errors import InputError
-from mug.media.video import FRAME_SUFFIXES, FrameFolder, Video, find_videos
+from mug.media.listing import by_stem, frame_files, mask_files, subfolders
+from mug.media.video import FrameFolder, Video, find_videos
 
 MASKS = "masks"
 
@@ -28,7 +29,7 @@ class Folder(Dataset):
         if not self._sequences():
             raise InputError(f"{self.root}: holds no <sequence>/{MASKS}; put the masks of each sequence there")
         for name in self._sequences():
-            masks, images = self.frames(name), frame_files(self.root / name, FRAME_SUFFIXES)
+            masks, images = self.frames(name), by_stem(frame_files(self.root / name))
             if not masks:
                 raise InputError(f"{self.root / name / MASKS}: holds no <frame>.png; put the masks of {name} there")
             if strange := [mask.path for frame, mask in masks.items() if frame not in images]:
@@ -45,7 +46,7 @@ class Folder(Dataset):
 
     def frames(self, sequence: str) -> dict[str, Annotation]:
         """See `Dataset`."""
-        return {name: Annotation(path) for name, path in frame_files(self.root / sequence / MASKS).items()}
+        return {name: Annotation(path) for name, path in mask_files(self.root / sequence / MASKS).items()}
 
     def video(self, sequence: str) -> FrameFolder:
         """See `Dataset`."""

@@ -10,9 +10,9 @@ from pathlib import Path
 import numpy as np
 
 from mug.errors import InputError
-from mug.media.files import natural_key
+from mug.media.listing import by_stem, frame_files, is_video, mask_files, own_name, subfolders
 from mug.media.masks import VOID, read_mask
-from mug.media.video import frame_files, read_frame
+from mug.media.pictures import read_frame
 from mug.run.progress import track
 
 MASKS = "GroundTruth"
@@ -110,16 +110,10 @@ def find_groups(root: Path, split: str | None = None) -> list[Group]:
         raise InputError(f"--split {split}: {root} is no PASCAL VOC 2012, which alone has splits; leave it out")
     if frame_files(root):
         return [_folder_group(root)]
-    folders = sorted((f for f in root.iterdir() if _is_group(f)), key=lambda folder: natural_key(folder.name))
+    folders = [folder for folder in subfolders(root) if (folder / MASKS).is_dir() or is_video(folder)]
     if not folders:
         raise InputError(f"{root}: holds no group of images; {_LAYOUTS}")
     return [_folder_group(folder) for folder in folders]
-
-
-def _is_group(folder: Path) -> bool:
-    if folder.name.startswith(".") or not folder.is_dir():
-        return False
-    return (folder / MASKS).is_dir() or bool(frame_files(folder))
 
 
 def _folder_group(folder: Path) -> Group:
@@ -129,10 +123,10 @@ def _folder_group(folder: Path) -> Group:
         raise InputError(f"{folder}: holds {MASKS} but no image; put the images beside that folder")
     if twice := [name for name, count in Counter(names).items() if count > 1]:
         raise InputError(f"{folder}: holds two images named {twice[0]}; keep one of them")
-    masks = {path.stem: path for path in frame_files(folder / MASKS)} if (folder / MASKS).is_dir() else {}
+    masks = by_stem(frame_files(folder / MASKS))
     if strange := [path for name, path in masks.items() if name not in names]:
         raise InputError(f"{strange[0]}: is a mask without an image in {folder}; name masks as their images")
-    return Group(folder.resolve().name, images, [masks.get(name) for name in names])
+    return Group(own_name(folder), images, [masks.get(name) for name in names])
 
 
 def _voc_groups(root: Path, split: str | None) -> list[Group]:
@@ -143,8 +137,9 @@ def _voc_groups(root: Path, split: str | None) -> list[Group]:
         given = "is not given" if split is None else f"{split} is none of PASCAL VOC"
         raise InputError(f"{root}: --split {given}; use {', '.join(VOC_SPLITS)}")
     names = _voc_names(root, split)
-    images = [root / "JPEGImages" / f"{name}.jpg" for name in names]
-    masks = [root / "SegmentationClass" / f"{name}.png" for name in names]
+    images_of, masks_of = by_stem(frame_files(root / "JPEGImages")), mask_files(root / "SegmentationClass")
+    images = [images_of.get(name, root / "JPEGImages" / f"{name}.jpg") for name in names]
+    masks = [masks_of.get(name, root / "SegmentationClass" / f"{name}.png") for name in names]
     for path in (path for pair in zip(images, masks, strict=True) for path in pair):
         if not path.is_file():
             raise InputError(f"{path}: is missing, though ImageSets/Segmentation names it; unpack VOC2012 anew")

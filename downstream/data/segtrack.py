@@ -11,12 +11,12 @@ from pathlib import Path
 
 import numpy as np
 
-from downstream.data.dataset import Annotation, Dataset, frame_files, open_frames, some, subfolders
+from downstream.data.dataset import Annotation, Dataset, open_frames, some
 from downstream.data.splits import read_split
 from mug.errors import InputError
+from mug.media.listing import by_stem, frame_files, subfolders
 from mug.media.masks import read_binary
-from mug.media.video import FRAME_SUFFIXES, FrameFolder
-from mug.media.video import frame_files as image_files
+from mug.media.video import FrameFolder
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ class SegTrack(Dataset):
     @classmethod
     def lies_in(cls, root: Path) -> bool:
         """See `Dataset`; a group of images has a folder `GroundTruth` too, and its images beside it."""
-        return bool(subfolders(root / "GroundTruth")) and not image_files(root)
+        return bool(subfolders(root / "GroundTruth")) and not frame_files(root)
 
     @property
     def annotations(self) -> Path:
@@ -92,7 +92,7 @@ class SegTrack(Dataset):
     def frames(self, sequence: str) -> dict[str, Annotation]:
         """See `Dataset`."""
         folder = self.annotations / sequence
-        objects = [frame_files(path, FRAME_SUFFIXES) for path in subfolders(folder) or [folder]]
+        objects = [by_stem(frame_files(path)) for path in subfolders(folder) or [folder]]
         if not objects[0]:
             raise InputError(f"{folder}: holds no mask; unpack the sequence anew")
         for number, files in enumerate(objects, start=1):

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from mug.errors import InputError
+from mug.media.listing import files_below
 
 
 def read_split(root: Path, split: str, folders: Sequence[str] = ()) -> tuple[Path, list[str]]:
@@ -32,9 +33,10 @@ def read_split(root: Path, split: str, folders: Sequence[str] = ()) -> tuple[Pat
 
 
 def _find(folder: Path, split: str, preferred: Sequence[str]) -> Path:
-    found = sorted(folder.rglob(f"{split}.txt"))
+    lists = files_below(folder, (".txt",))
+    found = sorted(path for path in lists if path.match(f"{split}.txt"))
     if not found:
-        known = sorted({path.stem for path in folder.rglob("*.txt")})
+        known = sorted({path.stem for path in lists})
         raise InputError(f"{folder}: has no {split}.txt" + (f"; there are {', '.join(known)}" if known else ""))
     if len(found) == 1:
         return found[0]

@@ -12,17 +12,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
 
-from downstream.data.dataset import (
-    Annotation,
-    BinaryAnnotation,
-    Dataset,
-    frame_files,
-    open_frames,
-    sequence_folders,
-    subfolders,
-)
+from downstream.data.dataset import Annotation, BinaryAnnotation, Dataset, open_frames
 from mug.errors import InputError
-from mug.media.video import FRAME_SUFFIXES, FrameFolder
+from mug.media.listing import by_stem, frame_files, sequence_folders, subfolders
+from mug.media.video import FrameFolder
 
 CLASSES = ("aeroplane", "bird", "boat", "car", "cat", "cow", "dog", "horse", "motorbike", "train")
 _FLAT = re.compile(rf"({'|'.join(CLASSES)}|airplane)[-_]?\d{{4}}([-_]\d+)*")
@@ -56,7 +49,7 @@ class YouTubeObjects(Dataset):
                 "give the folder with the ten classes"
             )
         for shot in self._shots.values():
-            if not frame_files(shot.labels, FRAME_SUFFIXES):
+            if not frame_files(shot.labels):
                 raise InputError(f"{shot.labels}: holds no mask; unpack the masks of YouTube-Objects anew")
             self.frames(shot.name)
 
@@ -85,10 +78,10 @@ class YouTubeObjects(Dataset):
     def frames(self, sequence: str) -> dict[str, Annotation]:
         """See `Dataset`; masks and frames are matched by number, as `00001` may be of `frame0001`."""
         shot = self._shots[sequence]
-        labels = frame_files(shot.labels, FRAME_SUFFIXES)
+        labels = by_stem(frame_files(shot.labels))
         if not shot.images.is_dir():
             return {name: BinaryAnnotation(path) for name, path in labels.items()}
-        images = {_number(path): name for name, path in frame_files(shot.images, FRAME_SUFFIXES).items()}
+        images = {_number(path): name for name, path in by_stem(frame_files(shot.images)).items()}
         for path in labels.values():
             if _number(path) not in images:
                 raise InputError(f"{path}: has no frame of its number in {shot.images}; unpack YouTube-Objects anew")

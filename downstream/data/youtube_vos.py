@@ -12,9 +12,10 @@ from pathlib import Path
 
 import numpy as np
 
-from downstream.data.dataset import Annotation, Dataset, first_masks_alone, frame_files, open_frames
+from downstream.data.dataset import Annotation, Dataset, first_masks_alone, open_frames
 from mug.errors import InputError
 from mug.media.files import natural_key
+from mug.media.listing import mask_files, own_name
 from mug.media.masks import VOID
 from mug.media.video import FrameFolder
 
@@ -78,17 +79,17 @@ class YouTubeVOS(Dataset):
 
     def sequences(self, split: str | None = None) -> list[str]:
         """See `Dataset`; `split` is `train`, `valid` or `test`."""
-        parts = {part.resolve().name for part in self._parts}
+        parts = {own_name(part) for part in self._parts}
         if split is not None and split not in parts:
             raise InputError(f"--split {split}: {self.root} has no such part; there are {', '.join(sorted(parts))}")
-        chosen = [name for name, (part, _) in self._videos.items() if split in (None, part.resolve().name)]
+        chosen = [name for name, (part, _) in self._videos.items() if split in (None, own_name(part))]
         if not chosen:
             raise InputError(f"{self.root}: {META} names no video; unpack YouTube-VOS anew")
         return chosen
 
     def frames(self, sequence: str) -> dict[str, Annotation]:
         """See `Dataset`."""
-        files = frame_files(self._videos[sequence][0] / "Annotations" / sequence)
+        files = mask_files(self._videos[sequence][0] / "Annotations" / sequence)
         return {name: Annotation(path) for name, path in files.items()}
 
     def video(self, sequence: str) -> FrameFolder:

@@ -11,9 +11,10 @@ from torch import Tensor, nn
 
 from downstream.instances.flow import FlowMethod
 from downstream.instances.proposals import Proposal, filtered, overlap
-from mug.checkpoint import check_same, read_pth, read_safetensors
+from mug.checkpoint import check_same
 from mug.errors import InputError
 from mug.frames import to_tensor
+from mug.networks.tensors import read_tensors, without_prefix
 
 LEAST_SCORE = 0.1
 """Detections below are left out: an object of no known class scores low, and the object-level map filters anyway."""
@@ -51,7 +52,7 @@ def read_detector(path: Path) -> nn.Module:
     """The network that a state dict is of; see `load_detector`."""
     from torchvision.models.detection import maskrcnn_resnet50_fpn, maskrcnn_resnet50_fpn_v2
 
-    tensors = read_safetensors(path)[0] if path.suffix == ".safetensors" else read_pth(path)
+    tensors = without_prefix(read_tensors(path), ["roi_heads.box_predictor.cls_score.weight"])
     classifier = tensors.get("roi_heads.box_predictor.cls_score.weight")
     if classifier is None:
         raise InputError(f"{path}: holds no Mask R-CNN; give weights of torchvision's maskrcnn_resnet50_fpn")

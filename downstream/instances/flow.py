@@ -9,8 +9,9 @@ import cv2
 import numpy as np
 import torch
 
-from mug.checkpoint import check_same, read_pth, read_safetensors
+from mug.checkpoint import check_same
 from mug.errors import InputError
+from mug.networks.tensors import read_tensors, without_prefix
 from mug.priors.motion import optical_flow
 
 FlowMethod = Callable[[np.ndarray, np.ndarray], np.ndarray]
@@ -38,7 +39,7 @@ def load_raft(path: Path, device: torch.device) -> FlowMethod:
     """
     from torchvision.models.optical_flow import raft_large, raft_small
 
-    tensors = read_safetensors(path)[0] if path.suffix == ".safetensors" else read_pth(path)
+    tensors = without_prefix(read_tensors(path), ["feature_encoder.convnormrelu.0.weight"])
     first = tensors.get("feature_encoder.convnormrelu.0.weight")
     if first is None:
         raise InputError(f"{path}: holds no RAFT; give weights of torchvision's raft_small or raft_large")

@@ -20,7 +20,8 @@ from downstream.instances.flow import FlowMethod, flow_method
 from downstream.instances.linking import Linker
 from downstream.instances.options import InstanceConfig
 from downstream.instances.proposals import Proposal, propose
-from mug.media.video import Video, fit_size
+from mug.media.pictures import fit_size
+from mug.media.video import Video
 
 WARM_UP = 24
 """Frames that are gone through backwards first."""

@@ -25,7 +25,7 @@ from downstream.one_shot.protocols import PRESETS, PropagationConfig
 from mug.affinity.windowed import topk_attend
 from mug.errors import InputError
 from mug.frames import to_tensor
-from mug.media.masks import VOID
+from mug.media.masks import VOID, as_ids
 from mug.media.refine import refine
 
 
@@ -74,6 +74,7 @@ class Propagator:
         self._evidence = gather(config.evidence, motion)
         self._device = torch.device(device)
         self.latest: Tensor | None = None
+        self._size: tuple[int, ...] | None = None  # height and width of the video, once its first frame is there
         self._over = EVEN
         self._ids = [0]  # the object that each channel of the labels stands for; background first
         self._recent: deque[_Memory] = deque(maxlen=config.frames)
@@ -85,15 +86,19 @@ class Propagator:
 
         Args:
             frame: HWC uint8 RGB, of one size throughout the video.
-            mask: HW uint8 with objects 1..254, 255 where nobody knows. Needed with the first frame. In a later frame it
-                adds the objects it shows, or sets those known already; all others keep what was propagated to them.
+            mask: HW with objects 1..254, 255 where nobody knows; 0 and 255 alone are background and an object, as in
+                files (`mug.media.masks.as_ids`). Needed with the first frame. In a later frame it adds the objects it
+                shows, or sets those known already; all others keep what was propagated to them.
 
         Returns:
             HW uint8 mask with the ids of the given masks, 0 elsewhere.
 
         Raises:
-            InputError: the first frame comes without an object, or a mask is not of its frame's size.
+            InputError: the first frame comes without an object, a frame is no RGB of 8 bits or changes its size, or a
+                mask has no ids or not its frame's size.
         """
+        self._check_frame(frame)
+        mask = None if mask is None else as_ids(mask)
         if mask is not None and mask.shape != frame.shape[:2]:
             raise InputError(f"the mask is {_size(mask)} pixels, its frame {_size(frame)}: give them the same size")
         if mask is None and self._ids == [0]:
@@ -114,6 +119,15 @@ class Propagator:
             self._recent.append(_Memory(features, self._remembered(labels, propagated)))
             return propagated
         return self._take(features, mask, propagated, seen)
+
+    def _check_frame(self, frame: np.ndarray) -> None:
+        if not isinstance(frame, np.ndarray) or frame.ndim != 3 or frame.shape[2] != 3 or frame.dtype != np.uint8:
+            kind = f"{getattr(frame, 'dtype', type(frame).__name__)} of shape {tuple(getattr(frame, 'shape', ()))}"
+            raise InputError(f"the frame is {kind}: give RGB as uint8 of shape (H, W, 3), 0 to 255")
+        self._size = self._size or frame.shape[:2]
+        if frame.shape[:2] != self._size:
+            first = f"{self._size[1]}x{self._size[0]}"
+            raise InputError(f"the frame is {_size(frame)} pixels, the first was {first}: give all of them one size")
 
     def likely(self, size: tuple[int, ...]) -> Tensor:
         """(L, *size) probabilities of the latest frame propagated to, background first."""

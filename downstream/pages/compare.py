@@ -6,13 +6,15 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from downstream.data.dataset import frame_files
+from markupsafe import Markup
+
 from downstream.data.kinds import open_dataset
 from downstream.pages.html import heading, paragraph, strip, table
 from downstream.pages.mask_pictures import draw, over_frame, videos_by_name
 from downstream.scoring.compare import comparison_table
 from downstream.scoring.result_masks import per_cent
 from downstream.scoring.tables import rows_in_words
+from mug.media.listing import mask_files
 
 
 def is_comparison(content: Any) -> bool:
@@ -20,7 +22,7 @@ def is_comparison(content: Any) -> bool:
     return isinstance(content, dict) and {"task", "gt", "results", "comparison"} <= content.keys()
 
 
-def comparison_parts(content: Mapping[str, Any], videos: Path | None) -> Iterator[str]:
+def comparison_parts(content: Mapping[str, Any], videos: Path | None) -> Iterator[Markup]:
     """The table of a comparison, and the frames where the results differ most: the annotation, then each result.
 
     Args:
@@ -44,7 +46,7 @@ def comparison_parts(content: Mapping[str, Any], videos: Path | None) -> Iterato
             yield paragraph("Nowhere.", "soft")
         for place in entry["frames"]:
             sequence, frame = place["sequence"], place["frame"]
-            paths = [frame_files(Path(results[name]["pred"]) / sequence)[frame] for name in (baseline, other)]
+            paths = [mask_files(Path(results[name]["pred"]) / sequence)[frame] for name in (baseline, other)]
             truth = dataset.frames(sequence)[frame]
             images = [over_frame(truth.read(), truth.path, frame, films.get(sequence))]
             images += [draw(path, frame, films.get(sequence), content["threshold"]) for path in paths]

@@ -2,32 +2,23 @@
 
 from __future__ import annotations
 
-import base64
-import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from html import escape
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
-import torch
-from torch import Tensor
+from markupsafe import Markup
 
-from downstream.backbones.by_name import suited_temperature
-from downstream.pages.html import heading, image_tag, paragraph, strip, table, tiles, write_page
+from downstream.pages.affinity import affinity_parts
+from downstream.pages.html import heading, paragraph, part, strip, table, tiles, write_page
 from downstream.pages.mask_pictures import draw
 from downstream.report import Scores, curves, percent, picture_parts, read_json, score_table, sequence_j, spread
-from mug.checkpoint import load_weights
-from mug.frames import to_tensor
-from mug.media.masks import read_mask, read_soft
+from mug.media.masks import read_soft
 from mug.media.video import Video, find_videos
-from mug.model import MuG
 
 SHOWN = 3
 """Test videos that are shown in pictures."""
-HEAT = np.array([255, 120, 0], np.float32)
 
 
 @dataclass(frozen=True)
@@ -101,7 +92,7 @@ def write_demo_page(at: Folders, record: Mapping[str, Any]) -> Path:
     return page
 
 
-def _parts(at: Folders, record: Mapping[str, Any]) -> Iterator[str]:
+def _parts(at: Folders, record: Mapping[str, Any]) -> Iterator[Markup]:
     scores = {name: read_json(at.scores(name)) for name in COMPETITORS}
     videos = find_videos(at.test)
     yield from _summary(at, scores, record, len(videos))
@@ -116,14 +107,14 @@ def _parts(at: Folders, record: Mapping[str, Any]) -> Iterator[str]:
     )
     yield from _one_shot(at, scores, videos[:SHOWN])
     yield from _zero_shot(at, scores, videos[:SHOWN])
-    yield from _affinity(at, videos[:SHOWN])
+    yield from affinity_parts(at.untrained, at.trained, videos[:SHOWN], _truth(at))
     yield from picture_parts(at.run / "pictures")
     yield heading("Curves of pretraining")
     yield curves(at.run / "metrics.csv")
     yield from _steps(record)
 
 
-def _summary(at: Folders, scores: Mapping[str, Scores], record: Mapping[str, Any], tested: int) -> Iterator[str]:
+def _summary(at: Folders, scores: Mapping[str, Scores], record: Mapping[str, Any], tested: int) -> Iterator[Markup]:
     if record["quick"]:
         yield paragraph(
             "This is the miniature of the demo: it only shows that everything runs; its numbers mean nothing."
@@ -153,7 +144,7 @@ def _summary(at: Folders, scores: Mapping[str, Scores], record: Mapping[str, Any
     )
 
 
-def _one_shot(at: Folders, scores: Mapping[str, Scores], videos: list[Video]) -> Iterator[str]:
+def _one_shot(at: Folders, scores: Mapping[str, Scores], videos: list[Video]) -> Iterator[Markup]:
     yield heading("O-VOS: a first mask, carried through the video")
     yield paragraph(
         "Each cell of a new frame asks the cells of the frames before it which of them it resembles.", "soft"
@@ -166,7 +157,7 @@ def _one_shot(at: Folders, scores: Mapping[str, Scores], videos: list[Video]) ->
         yield _masks(video, frames, _truth(at), "truth")
 
 
-def _zero_shot(at: Folders, scores: Mapping[str, Scores], videos: list[Video]) -> Iterator[str]:
+def _zero_shot(at: Folders, scores: Mapping[str, Scores], videos: list[Video]) -> Iterator[Markup]:
     yield heading("Z-VOS: the main object, nothing given")
     yield paragraph(
         "The prior Q is what moves by itself. In paper mode the readout that pretraining learned answers alone; in "
@@ -184,7 +175,7 @@ def _zero_shot(at: Folders, scores: Mapping[str, Scores], videos: list[Video]) -
         yield _masks(video, frames, _truth(at), "truth")
 
 
-def _masks(video: Video, frames: list[str], folder: Path, caption: str) -> str:
+def _masks(video: Video, frames: list[str], folder: Path, caption: str) -> Markup:
     return strip([draw(folder / video.name / f"{frame}.png", frame, video) for frame in frames], caption)
 
 
@@ -205,138 +196,8 @@ def _frame(video: Video, name: str) -> np.ndarray:
     return frame
 
 
-def _steps(record: Mapping[str, Any]) -> Iterator[str]:
+def _steps(record: Mapping[str, Any]) -> Iterator[Markup]:
     yield heading("What was done")
     rows = [(title, f"{step['seconds']:.0f}") for title, step in record["steps"].items()]
     yield table(("step", "seconds"), rows)
-    commands = "".join(f"<li><code>{escape(step['command'])}</code></li>" for step in record["steps"].values())
-    yield f"<details><summary>The commands</summary><ol>{commands}</ol></details>"
-
-
-# --- affinity --------------------------------------------------------------------------------------------------------
-
-POINTS_STYLE = """<style>
-#affinity { display: grid; gap: 0.8rem; grid-template-columns: repeat(auto-fit, minmax(14rem, 1fr)); }
-#affinity figure { margin: 0; }
-#affinity div { position: relative; }
-#affinity img { width: 100%; }
-#affinity canvas { position: absolute; inset: 0; width: 100%; height: 100%; }
-#affinity figure + figure img { filter: grayscale(1) brightness(0.55); }
-#affinity figure:first-child canvas { cursor: crosshair; image-rendering: pixelated; }
-</style>"""
-
-POINTS_SCRIPT = """<script>
-(() => {
-  const data = JSON.parse(document.getElementById("affinity-data").textContent);
-  const maps = data.maps.map((text) => Uint8Array.from(atob(text), (byte) => byte.charCodeAt(0)));
-  const cells = data.rows * data.columns;
-  const [asked, ...answers] = document.querySelectorAll("#affinity canvas");
-  const paint = (canvas, opacity) => {
-    canvas.width = data.columns;
-    canvas.height = data.rows;
-    const context = canvas.getContext("2d");
-    const picture = context.createImageData(data.columns, data.rows);
-    for (let i = 0; i < cells; i++) picture.data.set([255, 120, 0, opacity(i)], 4 * i);
-    context.putImageData(picture, 0, 0);
-  };
-  const show = (cell) => {
-    paint(asked, (i) => (i === cell ? 255 : 0));
-    answers.forEach((canvas, k) => paint(canvas, (i) => maps[k][cell * cells + i]));
-  };
-  asked.addEventListener("click", (event) => {
-    const box = asked.getBoundingClientRect();
-    const x = Math.floor(((event.clientX - box.left) / box.width) * data.columns);
-    const y = Math.floor(((event.clientY - box.top) / box.height) * data.rows);
-    show(Math.min(y, data.rows - 1) * data.columns + Math.min(x, data.columns - 1));
-  });
-  show(data.start);
-})();
-</script>"""
-
-
-def _affinity(at: Folders, videos: list[Video]) -> Iterator[str]:
-    models = [load_weights(weights) for weights in (at.untrained, at.trained)]
-    yield heading("Affinity: where a point is found again")
-    yield paragraph(
-        "The point that is marked in the first picture, compared with all places of a later frame: by the untrained "
-        "phi in the second picture, by the trained one in the third. The brighter, the more alike (softmax, each phi "
-        "at the temperature that suits it)."
-    )
-    for number, video in enumerate(videos):
-        first, later = video[0], video[len(video) // 2]
-        maps = [affinity(model, note, first, later) for model, note in models]
-        rows, columns = maps[0].shape[:2]
-        y, x = middle_cell(read_mask(_truth(at) / video.name / f"{video.frame_names[0]}.png"), (rows, columns))
-        images = [_mark(first, (y, x), (rows, columns)), *(_heat(later, heat[y, x]) for heat in maps)]
-        yield strip(images, f"{video.name}: the point in frame 0; in frame {len(video) // 2}, untrained and trained")
-        if number == 0:
-            clickable = _clickable(first, later, maps, y * columns + x)
-    yield paragraph(f"Click into the first picture to ask about any other point of {videos[0].name}:")
-    yield clickable
-
-
-@torch.inference_mode()
-def affinity(model: MuG, metadata: dict[str, str], query: np.ndarray, source: np.ndarray) -> np.ndarray:
-    """How much each cell of a frame resembles each cell of another (MuG Eq. 9), 255 where it does most.
-
-    Args:
-        model: In evaluation mode.
-        metadata: Of its weights, with the temperature that suits them.
-        query: HWC uint8 RGB.
-        source: The other frame, of the same size.
-
-    Returns:
-        (h, w, h, w) uint8: cell of the query, cell of the source.
-    """
-    q_cn, s_cn = (_match(model, frame) for frame in (query, source))
-    h, w = q_cn.shape[-2:]
-    shares = (q_cn.flatten(1).T @ s_cn.flatten(1) / suited_temperature(model, metadata)).softmax(-1)
-    scaled = shares / shares.amax(-1, keepdim=True)
-    out: np.ndarray = (255 * scaled).round().byte().view(h, w, h, w).numpy()
-    return out
-
-
-def _match(model: MuG, frame: np.ndarray) -> Tensor:
-    return model.phi(to_tensor(frame)).match[0]
-
-
-def middle_cell(mask: np.ndarray, grid: tuple[int, int]) -> tuple[int, int]:
-    """The cell (y, x) of a grid that lies deepest in the first object of a mask."""
-    height, width = mask.shape
-    inside = cv2.distanceTransform((mask == mask[(mask > 0) & (mask < 255)].min()).astype(np.uint8), cv2.DIST_L2, 5)
-    y, x = np.unravel_index(int(inside.argmax()), mask.shape)
-    return int(y) * grid[0] // height, int(x) * grid[1] // width
-
-
-def _mark(frame: np.ndarray, cell: tuple[int, int], grid: tuple[int, int]) -> np.ndarray:
-    """A frame with a ring around a cell."""
-    height, width = frame.shape[:2]
-    centre = round((cell[1] + 0.5) * width / grid[1]), round((cell[0] + 0.5) * height / grid[0])
-    marked = frame.copy()
-    for radius, colour in ((6, (0, 0, 0)), (5, (255, 120, 0)), (4, (255, 120, 0)), (3, (0, 0, 0))):
-        cv2.circle(marked, centre, radius, colour, 1, cv2.LINE_AA)
-    return marked
-
-
-def _heat(frame: np.ndarray, map_hw: np.ndarray) -> np.ndarray:
-    """A map in glowing colour over a darkened grey frame."""
-    height, width = frame.shape[:2]
-    alpha = cv2.resize(map_hw.astype(np.float32) / 255, (width, height), interpolation=cv2.INTER_LINEAR)[..., None]
-    grey = 0.55 * cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY)[..., None].astype(np.float32)
-    return np.rint(alpha * HEAT + (1 - alpha) * grey).astype(np.uint8)
-
-
-def _clickable(first: np.ndarray, later: np.ndarray, maps: list[np.ndarray], start: int) -> str:
-    """Three pictures of which the first is clicked into, with the maps of all its cells."""
-    rows, columns = maps[0].shape[:2]
-    encoded = [base64.b64encode(entry.tobytes()).decode() for entry in maps]
-    data = json.dumps({"rows": rows, "columns": columns, "start": start, "maps": encoded})
-    shown = ((first, "click here"), (later, "untrained phi"), (later, "trained phi"))
-    figures = "".join(
-        f"<figure><div>{image_tag(image, text)}<canvas></canvas></div><figcaption>{text}</figcaption></figure>"
-        for image, text in shown
-    )
-    return (
-        f'{POINTS_STYLE}<div id="affinity">{figures}</div>'
-        f'<script type="application/json" id="affinity-data">{data}</script>{POINTS_SCRIPT}'
-    )
+    yield part("commands", [step["command"] for step in record["steps"].values()])

@@ -6,6 +6,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from markupsafe import Markup
+
 from agnn_head.checkpoint import load_weights
 from downstream.data.kinds import find_dataset, open_videos
 from downstream.pages.graph_picture import graph_picture
@@ -18,7 +20,7 @@ NODES = 4
 CAPTION = "One graph of {name}, a video {role}. Heat goes up to the maximum of each map."
 
 
-def graph_parts(run: Path, config: Mapping[str, Any]) -> Iterator[str]:
+def graph_parts(run: Path, config: Mapping[str, Any]) -> Iterator[Markup]:
     """Frames, edges, gates and masks of up to three videos, those first that were kept out of training.
 
     Args:

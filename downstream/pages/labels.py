@@ -7,8 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from markupsafe import Markup
 
-from downstream.pages.html import charts, dots, heading, paragraph, table
+from downstream.pages.curves import charts, dots
+from downstream.pages.html import heading, paragraph, table
 from mug.media.files import natural_key
 from mug.media.masks import read_soft
 
@@ -18,7 +20,7 @@ WIPED = 0.2
 """A video is named whose labels have kept less than this share of their area."""
 
 
-def label_parts(run: Path, config: Mapping[str, Any]) -> Iterator[str]:
+def label_parts(run: Path, config: Mapping[str, Any]) -> Iterator[Markup]:
     """A chart for each relabelling of a run, and a table of the videos that have all but lost their labels.
 
     Args:

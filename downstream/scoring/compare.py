@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -194,9 +195,10 @@ def names_of(folders: Sequence[Path]) -> list[str]:
     Raises:
         InputError: a folder is given twice.
     """
-    paths = [folder.resolve() for folder in folders]
-    if twice := [folder for folder, path in zip(folders, paths, strict=True) if paths.count(path) > 1]:
+    places = [folder.resolve() for folder in folders]
+    if twice := [folder for folder, place in zip(folders, places, strict=True) if places.count(place) > 1]:
         raise InputError(f"--pred: {twice[0]} is given twice; name results that differ")
+    paths = [Path(os.path.abspath(folder)) for folder in folders]
     depth = 1
     while len({path.parts[-depth:] for path in paths}) < len(paths):
         depth += 1

@@ -8,12 +8,12 @@ from typing import Any
 
 import numpy as np
 
-from downstream.data.dataset import sequence_folders
 from downstream.data.groups import Group, find_groups
 from downstream.metrics.region import jaccard
 from downstream.scoring.result_masks import mean
 from downstream.scoring.tables import Row, Table
 from mug.errors import InputError
+from mug.media.listing import mask_files, sequence_folders
 from mug.media.masks import VOID, read_mask
 from mug.run.progress import track
 
@@ -64,19 +64,21 @@ def _check_predictions(groups: Sequence[Group], known: set[str], gt: Path, pred:
     if unknown := sorted(set(sequence_folders(pred)) - known):
         raise InputError(f"{pred / unknown[0]}: {gt} has no such class; remove it or check --gt")
     for group in groups:
-        wanted = [pred / group.name / f"{image.stem}.png" for image, mask in _pairs(group) if mask is not None]
-        if missing := [path for path in wanted if not path.is_file()]:
+        wanted = [image.stem for image, mask in _pairs(group) if mask is not None]
+        there = mask_files(pred / group.name)
+        if missing := [pred / group.name / f"{name}.png" for name in wanted if name not in there]:
             others = f" with {len(missing) - 1} more of {len(wanted)} of this class" if len(missing) > 1 else ""
             raise InputError(f"{missing[0]}: is missing{others}; every image with a mask is scored")
 
 
 def _score_group(group: Group, folder: Path) -> dict[str, Any]:
     values, without, found = {}, 0, 0
+    predictions = mask_files(folder)
     for index, (image, _) in enumerate(_pairs(group)):
         truth = group.mask(index)
         if truth is None:
             continue
-        prediction = _prediction(folder / f"{image.stem}.png", truth.shape)
+        prediction = _prediction(predictions[image.stem], truth.shape)
         void = truth == VOID
         shown = truth == 1
         if shown.any():

@@ -9,9 +9,10 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
-from downstream.data.dataset import Annotation, Dataset, frame_files, sequence_folders
+from downstream.data.dataset import Annotation, Dataset
 from mug.errors import InputError
-from mug.media.masks import MAX_LEVELS, VOID, read_mask, read_soft, values_of
+from mug.media.listing import mask_files, sequence_folders
+from mug.media.masks import MAX_LEVELS, VOID, SoftMapError, read_mask, read_soft, values_of
 
 
 class Pair(NamedTuple):
@@ -60,7 +61,7 @@ def result_frames(dataset: Dataset, name: str, pred: Path) -> dict[str, Path]:
         InputError: there is a mask of a frame that the sequence does not have, as other runs leave it behind.
     """
     folder = pred / name
-    found = frame_files(folder) if folder.is_dir() else {}
+    found = mask_files(folder)
     known = {*dataset.frames(name), *_image_names(dataset, name)}
     if strange := [frame for frame in found if frame not in known]:
         first = folder / f"{strange[0]}.png"
@@ -147,13 +148,14 @@ def per_cent(fraction: float) -> str:
 
 
 def _prediction(path: Path, objects: int) -> tuple[np.ndarray, Literal["binary", "ids", "either"]]:
-    mask = read_mask(path, lone_void=True)
+    try:
+        mask = read_mask(path, lone_void=True)
+    except SoftMapError as error:
+        raise _soft(path, error.brightest) from error
     ids = [int(value) for value in values_of(mask) if value not in (0, VOID)]
     if ids:
         if ids[-1] > MAX_LEVELS:
-            raise InputError(
-                f"{path}: grey value {ids[-1]} makes it a soft map, not a mask; give --threshold, such as 0.5"
-            )
+            raise _soft(path, ids[-1])
         return mask, "ids" if ids[-1] > 1 else "either"
     shown = mask == VOID
     if not shown.any():
@@ -161,3 +163,7 @@ def _prediction(path: Path, objects: int) -> tuple[np.ndarray, Literal["binary",
     if objects > 1:
         raise InputError(f"{path}: holds only 0 and 255, which does not tell {objects} objects apart; write their ids")
     return shown.astype(np.uint8), "binary"
+
+
+def _soft(path: Path, brightest: int) -> InputError:
+    return InputError(f"{path}: grey value {brightest} makes it a soft map, not a mask; give --threshold, such as 0.5")

@@ -9,14 +9,14 @@ from pathlib import Path
 from typing import Protocol
 
 import numpy as np
-from PIL import Image
 
 from downstream.data.dataset import Annotation, BinaryAnnotation, Kind
 from downstream.data.groups import MASKS, Group, find_groups
 from downstream.data.kinds import find_dataset, open_dataset
 from mug.errors import InputError
+from mug.media.listing import frame_files, mask_files
 from mug.media.masks import VOID
-from mug.media.video import FRAME_SUFFIXES, read_frame
+from mug.media.pictures import picture_size, read_frame
 from mug.run.progress import track
 
 SALIENCY_LAYOUTS: tuple[tuple[str, str], ...] = (
@@ -151,7 +151,7 @@ def saliency_images(root: Path) -> AnnotatedFiles:
     else:
         known = ", ".join(f"{a} + {b}" if a != b else a for a, b in SALIENCY_LAYOUTS)
         raise InputError(f"{root}: holds no images with masks; give a folder with one of: {known}")
-    truth = {path.stem: path for path in sorted((root / masks).glob("*.png"))}
+    truth = mask_files(root / masks)
     pictures = [path for stem, path in _images(root / images).items() if path != truth.get(stem)]
     if not pictures:
         raise InputError(f"{root / images}: holds no image; give the data set as it is published")
@@ -168,21 +168,9 @@ def check_stills(stills: AnnotatedFiles) -> None:
         InputError: one is no image, has 16 bits a pixel, or a mask is of another size than its image.
     """
     for path, mask in track(list(zip(stills.images, stills.masks, strict=True)), f"{stills.name}: checking masks"):
-        sizes = [_header(path), _header(mask.path)]
-        if sizes[0] != sizes[1]:
-            wide, high = sizes[1]
-            raise InputError(f"{mask.path}: is {wide}x{high} and its image {sizes[0][0]}x{sizes[0][1]}; fetch it again")
-
-
-def _header(path: Path) -> tuple[int, int]:
-    """Width and height of an image."""
-    try:
-        with Image.open(path) as image:
-            if image.mode.startswith(("I", "F")):
-                raise InputError(f"{path}: holds 16 bits a pixel; save it with 8 bits a channel")
-            return image.size
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise InputError(f"{path}: cannot be read as an image; fetch it again") from error
+        (high, wide), (height, width) = picture_size(mask.path), picture_size(path)
+        if (high, wide) != (height, width):
+            raise InputError(f"{mask.path}: is {wide}x{high} and its image {width}x{height}; fetch it again")
 
 
 def foreground_shares(sources: Sequence[Annotated]) -> list[float]:
@@ -219,9 +207,8 @@ def _spread(length: int, most: int) -> list[int]:
 def _images(folder: Path) -> dict[str, Path]:
     if not folder.is_dir():
         raise InputError(f"{folder}: no such folder; give the root of a data set with its frames")
-    files = [path for path in sorted(folder.iterdir()) if path.suffix.lower() in FRAME_SUFFIXES]
     by_stem: dict[str, Path] = {}
-    for path in files:
+    for path in sorted(frame_files(folder)):
         if path.stem not in by_stem or path.suffix.lower() != ".png":  # beside a photo, a PNG is its mask
             by_stem[path.stem] = path
     return by_stem

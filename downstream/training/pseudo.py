@@ -17,10 +17,11 @@ from downstream.data.kinds import open_videos
 from downstream.zero_shot.main_object import segment_video
 from downstream.zero_shot.options import ZeroShotConfig
 from mug.checkpoint import load_weights
-from mug.errors import InputError
+from mug.errors import InputError, warn
 from mug.media.files import atomic_path
 from mug.media.masks import VOID, write_mask
-from mug.media.video import FrameFolder, Video, fit_size
+from mug.media.pictures import fit_size
+from mug.media.video import FrameFolder, Video
 from mug.run.progress import track
 
 SHORTER = 480
@@ -49,16 +50,17 @@ def pseudo_annotations(
         `out`.
 
     Raises:
-        InputError: no video, or no object was found in any.
+        InputError: no video, or no object was found in any. One of several that cannot be read is left out, and named.
     """
     todo = [video for video in open_videos(videos) if not _masks(out, video).is_dir()]
     label = partial(_label, out=out, frames=frames, weights=weights)
     # a fresh interpreter each: a forked one inherits locks of torch's threads
     with ProcessPoolExecutor(workers, get_context("spawn"), initializer=_one_thread) as pool:
-        for _ in track(pool.map(label, todo), "labelling", len(todo)):
-            pass
+        for complaint in track(pool.map(label, todo), "labelling", len(todo)):
+            if complaint:
+                warn(f"{complaint}; this video is left out")
     for folder in [_masks(out, video) for video in open_videos(videos)]:
-        if not any(folder.iterdir()):
+        if folder.is_dir() and not any(folder.iterdir()):
             print(f"{folder}: no object was found in this video; it is left out")
     if not any(out.glob("Annotations/480p/*/*.png")):
         raise InputError(f"{videos}: no object was found in any video; give videos in which something moves")
@@ -74,7 +76,16 @@ def _one_thread() -> None:
     cv2.setNumThreads(1)
 
 
-def _label(video: Video, out: Path, frames: int, weights: Path | None) -> None:
+def _label(video: Video, out: Path, frames: int, weights: Path | None) -> str:
+    """Segments a video; gives what is wrong with it if it cannot be read."""
+    try:
+        _write_labels(video, out, frames, weights)
+    except InputError as error:
+        return str(error)
+    return ""
+
+
+def _write_labels(video: Video, out: Path, frames: int, weights: Path | None) -> None:
     images = out / "JPEGImages" / "480p" / video.name
     if not images.is_dir():
         with atomic_path(images) as folder:

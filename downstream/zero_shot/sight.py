@@ -13,7 +13,8 @@ from downstream.backbones.features import Extractor
 from downstream.backbones.lattice import Cells, Lattice, cells_of
 from mug.backbone import Features
 from mug.frames import to_tensor
-from mug.media.video import Video, fit_size
+from mug.media.pictures import fit_size
+from mug.media.video import Video
 from mug.model import MuG
 
 

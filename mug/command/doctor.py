@@ -17,6 +17,7 @@ PACKAGES = {
     "sklearn": "scikit-learn",
     "faiss": "faiss-cpu",
     "kornia": "kornia",
+    "jinja2": "jinja2",
     "scipy": "scipy",
     "lightning": "lightning",
     "jsonargparse": "jsonargparse[signatures]",

@@ -48,7 +48,7 @@ def prepare_output(folder: Path, overwrite: bool) -> None:
         raise InputError(f"{folder}: cannot be made ({error.strerror}); choose another folder") from error
     if not os.access(folder, os.W_OK):
         raise InputError(f"{folder}: cannot be written to; choose another folder")
-    if not overwrite and any(folder.iterdir()):
+    if not overwrite and not all(map(is_hidden, os.listdir(folder))):
         raise InputError(f"{folder}: already holds results; choose another folder or add --overwrite")
     require_free_disk(folder)
 
@@ -58,6 +58,16 @@ def require_free_disk(folder: Path, needed: int = MIN_FREE_BYTES) -> None:
     free = shutil.disk_usage(folder).free
     if free < needed:
         raise InputError(f"{folder}: only {free / 2**20:.0f} MiB are free on its disk, {needed / 2**20:.0f} are needed")
+
+
+def url_of(path: Path) -> str:
+    """A file as FFmpeg is told of it: without `file:`, what stands before a colon in its name would be a protocol."""
+    return f"file:{path}"
+
+
+def is_hidden(name: str) -> bool:
+    """Whether a file or folder of that name is one that a system or an editor left behind."""
+    return name.startswith(".") or name == "__MACOSX"
 
 
 def natural_key(name: str) -> list[tuple[int, int, str]]:

@@ -5,20 +5,36 @@ In memory a mask is HW uint8: 0 background, objects from 1, 255 void.
 
 from __future__ import annotations
 
-import io
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
-from mug.errors import InputError
+from mug.errors import InputError, warn
 from mug.media.files import atomic_path
+from mug.media.pictures import load_picture
 
 VOID = 255
 MAX_LEVELS = 64
 """A grey mask with more levels than this is a soft map, not one with object ids."""
 
-_READ_ERRORS = (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError)
+_LOSSY = ("JPEG", "MPO", "WEBP")
+_LOSS = 12
+"""Levels by which the channels of a grey picture may differ once it was stored with loss."""
+_EXTREME = 32
+"""Levels from 0 and from 255 within which a pixel of a mask is surely one of the two."""
+
+
+class SoftMapError(InputError):
+    """A grey image has neither ids nor the two levels of a binary mask.
+
+    Attributes:
+        brightest: Its highest level.
+    """
+
+    def __init__(self, message: str, brightest: int) -> None:
+        super().__init__(message)
+        self.brightest = brightest
 
 
 def _davis_palette() -> np.ndarray:
@@ -37,32 +53,53 @@ PALETTE = _davis_palette()
 def read_mask(path: Path, lone_void: bool = False) -> np.ndarray:
     """Reads a mask of any encoding in use as HW uint8 indices.
 
-    Accepted are indexed and grey images with object ids, 0/255 and 1-bit binaries (read as 0/1), a grey channel with an
-    alpha one (a frame of DAVIS-16 is stored so) and colours of the DAVIS palette. 255 is an object where it stands
-    alone with 0, and void beside other ids.
+    The file says what its numbers are. Those of an indexed image are ids, as are colours of the DAVIS palette and the
+    levels of a grey image that has no other than 0 to 64 and 255. A grey image whose levels cluster at 0 and 255 is a
+    mask of one object: it is cut at one half, with a warning where levels between the two (a soft edge, a JPEG's noise)
+    make that a choice. What is neither is refused. 255 is an object where it stands alone with 0, and void beside other
+    ids. Of grey with alpha (a frame of DAVIS-16 is stored so) the grey counts.
 
     Args:
         path: The file.
-        lone_void: 255 is void even where it stands alone with 0, as in masks of class ids.
+        lone_void: 255 is left as it is even where it stands alone with 0, as in masks of class ids.
 
     Raises:
-        InputError: unreadable, 16-bit, soft, or with colours outside the palette.
+        SoftMapError: grey levels that are neither ids nor a binary mask.
+        InputError: unreadable, 16-bit, or with colours outside the palette.
     """
     image = _open(path)
-    if image.mode in ("RGB", "RGBA"):
+    grey = _grey(image)
+    if grey is not None:
+        mask = _from_grey(grey, image.format in _LOSSY, path)
+    elif image.mode in ("RGB", "RGBA"):
         mask = _from_colours(np.asarray(image.convert("RGB")), path)
-    elif image.mode in ("1", "L", "P"):
-        mask = np.asarray(image, dtype=np.uint8)
-    elif image.mode in ("LA", "PA"):
-        mask = np.asarray(image)[..., 0]
+    elif image.mode in ("P", "PA"):
+        mask = _from_indices(image, path)
     else:
         raise InputError(f"{path}: masks of mode {image.mode} are not understood; save it as an 8-bit indexed PNG")
-    ids = values_of(mask)
-    if image.mode != "P" and len(ids) > MAX_LEVELS:
-        raise InputError(f"{path}: {len(ids)} grey levels make a soft map, not a mask; threshold it first")
-    if not lone_void and np.isin(ids, (0, VOID)).all():
-        return (mask == VOID).astype(np.uint8)
-    return np.array(mask)
+    return np.array(mask) if lone_void else _lone_void_shown(mask)
+
+
+def as_ids(mask: np.ndarray) -> np.ndarray:
+    """The ids (HW uint8) of a mask that a caller gives as an array, taken as `read_mask` takes a grey file.
+
+    Only, as the array may be what `read_mask` gave of an indexed file, any levels are ids that neither cluster at 0 and
+    255 nor are as many as a soft map has; and nothing but 255 is void.
+
+    Raises:
+        InputError: not HW, not whole numbers from 0 to 255, or a soft map.
+    """
+    if not isinstance(mask, np.ndarray) or mask.ndim != 2:
+        shape = getattr(mask, "shape", type(mask).__name__)
+        raise InputError(f"the mask is {shape}: give an array (H, W) of ids")
+    if mask.dtype.kind not in "bui" or (mask.size and (mask.min() < 0 or mask.max() > VOID)):
+        raise InputError(f"the mask holds {mask.dtype} values: give ids from 0 to 255 as uint8")
+    levels = np.ascontiguousarray(mask, np.uint8)
+    values = values_of(levels)
+    several = len(values) > 2 and ((values > MAX_LEVELS) & (values < VOID)).any()
+    if len(values) > 2 * MAX_LEVELS or (several and _is_binary(levels)):
+        levels = _from_grey(levels, False, "the mask")
+    return np.array(levels) if (levels == VOID).all() else _lone_void_shown(levels)
 
 
 def read_binary(path: Path) -> np.ndarray:
@@ -122,19 +159,93 @@ def _as_uint8(array: np.ndarray) -> np.ndarray:
 
 
 def _open(path: Path) -> Image.Image:
-    path = Path(path)
-    if not path.is_file():
-        raise InputError(f"{path}: no such mask; check the path")
-    try:
-        data = path.read_bytes()
-        image = Image.open(io.BytesIO(data))
-        image.load()
-    except _READ_ERRORS as error:
-        raise InputError(f"{path}: cannot be read as an image, it may be truncated; write it anew") from error
+    image = load_picture(path, "mask")
+    with Path(path).open("rb") as file:
+        start = file.read(25)
     # Pillow narrows 16-bit colour silently, so the depth is read from the PNG header itself
-    if image.mode.startswith(("I", "F")) or (data.startswith(b"\x89PNG") and data[24] == 16):
+    if image.mode.startswith(("I", "F")) or (start.startswith(b"\x89PNG") and start[24] == 16):
         raise InputError(f"{path}: holds 16 bits a pixel; save it as an 8-bit PNG")
     return image
+
+
+def _grey(image: Image.Image) -> np.ndarray | None:
+    """The levels, HW uint8, of an image that is grey, however it is stored; None of one with indices or colours."""
+    if image.mode in ("1", "L"):
+        return np.asarray(image, np.uint8)
+    if image.mode == "LA":
+        return np.asarray(image)[..., 0]
+    if image.mode in ("RGB", "RGBA"):
+        rgb = np.asarray(image.convert("RGB"))
+        spread = int((rgb.max(-1) - rgb.min(-1)).max(initial=0))
+        return np.asarray(image.convert("L")) if spread <= (_LOSS if image.format in _LOSSY else 0) else None
+    if image.mode == "P":
+        colours = np.array(image.getpalette("RGB"), np.uint8).reshape(-1, 3)
+        indices = np.asarray(image)
+        used = values_of(indices)
+        used = used[used < len(colours)]
+        # two colours are a drawing of a mask, whichever comes first; a ramp of greys is a grey image after all
+        if {tuple(colours[i]) for i in used} == {(0,) * 3, (255,) * 3}:
+            white = colours[indices.clip(max=len(colours) - 1), 0] > 0
+            return np.where(white & (indices == VOID), VOID, white).astype(np.uint8)
+        if (colours == np.arange(len(colours))[:, None]).all():
+            return indices
+    return None
+
+
+def _from_grey(levels: np.ndarray, lossy: bool, name: Path | str) -> np.ndarray:
+    """Ids, or 0 and 255, of a grey image (HW uint8).
+
+    Args:
+        levels: The image.
+        lossy: Whether it was stored with loss, which ids do not survive.
+        name: For messages.
+
+    Raises:
+        SoftMapError: neither.
+    """
+    values = values_of(levels)
+    if np.isin(values, (0, VOID)).all():
+        return levels
+    if not lossy and ((values <= MAX_LEVELS) | (values == VOID)).all():
+        return levels
+    if _is_binary(levels):
+        folder = name.parent if isinstance(name, Path) else name
+        warn(f"{name}: is no mask of ids but one of 0 and 255 with levels between; it is cut at one half", folder)
+        return np.where(levels > 127, VOID, 0).astype(np.uint8)
+    if not lossy and (values > 0).sum() == 1:
+        return levels
+    brightest = int(values.max())
+    if lossy:
+        why = "was stored with loss, which ids do not survive; save it as an indexed PNG"
+    else:
+        why = f"{len(values)} grey levels make a soft map, not a mask; threshold it, or save ids as an indexed PNG"
+    raise SoftMapError(f"{name}: {why}", brightest)
+
+
+def _is_binary(levels: np.ndarray) -> bool:
+    """Whether the levels of a grey image cluster at 0 and 255.
+
+    The edge between the two is narrow, which a soft map is not, and its levels follow one another, where an id fills an
+    area.
+    """
+    between = (levels > _EXTREME) & (levels < VOID - _EXTREME)
+    high, middle = int((levels >= VOID - _EXTREME).sum()), int(between.sum())
+    here, right, below = levels[:-1, :-1], levels[:-1, 1:], levels[1:, :-1]
+    filled = int((between[:-1, :-1] & (here == right) & (here == below)).sum())
+    return high > 0 and middle <= 2 * high and 3 * middle <= levels.size and 3 * filled <= middle
+
+
+def _from_indices(image: Image.Image, path: Path) -> np.ndarray:
+    mask = np.asarray(image)[..., 0] if image.mode == "PA" else np.asarray(image)
+    count, palette = len(values_of(mask)), image.getpalette("RGB") or []
+    if count > MAX_LEVELS and palette != PALETTE.ravel().tolist()[: len(palette)]:
+        raise InputError(f"{path}: its {count} colours make a picture, not a mask; save ids with the DAVIS palette")
+    return mask
+
+
+def _lone_void_shown(mask: np.ndarray) -> np.ndarray:
+    """A copy in which 255 is object 1 if nothing but 0 is beside it."""
+    return (mask == VOID).astype(np.uint8) if np.isin(values_of(mask), (0, VOID)).all() else np.array(mask)
 
 
 def _from_colours(rgb: np.ndarray, path: Path) -> np.ndarray:

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from mug.media.files import atomic_path
+from mug.media.files import atomic_path, url_of
 from mug.media.masks import PALETTE, VOID
 
 
@@ -54,7 +54,7 @@ class OverlayWriter:
         import av
 
         temporary = self._stack.enter_context(atomic_path(self.path))
-        self._container = self._stack.enter_context(av.open(str(temporary), "w", format="mp4"))
+        self._container = self._stack.enter_context(av.open(url_of(temporary), "w", format="mp4"))
         codec = "libx264" if "libx264" in av.codecs_available else "mpeg4"
         self._stream = self._container.add_stream(codec, rate=self._rate)
         height, width = self.size

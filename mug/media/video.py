@@ -2,64 +2,37 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
-from bisect import bisect_left
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image
 
-from mug.errors import InputError
+from mug.errors import InputError, warn
 from mug.media.files import natural_key
+from mug.media.listing import (
+    FILE_SUFFIXES,
+    FRAME_SUFFIXES,
+    OTHER_PICTURES,
+    frame_files,
+    holds,
+    is_video,
+    left_out,
+    own_name,
+    visible,
+)
+from mug.media.pictures import read_frame
+from mug.media.sequence import FOLDER_FPS, Video
+from mug.media.stream import VideoFile
 
-FRAME_SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp"}
-FILE_SUFFIXES = {".mp4", ".avi", ".mov", ".mkv", ".webm"}
-FOLDER_FPS = 24.0
-"""Frames a second of a folder of frames, which cannot say it itself: the rate of DAVIS."""
-
-
-class Video(ABC, Sequence[np.ndarray]):
-    """A sequence of RGB frames, HWC uint8, all of one size.
-
-    Attributes:
-        path: Where it lies.
-        name: What its results are called.
-        frame_names: Name of each frame, without suffix.
-        size: Height and width in pixels.
-        fps: Frames a second.
-    """
-
-    path: Path
-    name: str
-    frame_names: Sequence[str]
-    size: tuple[int, int]
-    fps: float
-
-    def __len__(self) -> int:
-        return len(self.frame_names)
-
-    def __getitem__(self, index: Any) -> Any:
-        """Frame `index`, HWC uint8 RGB; a slice gives a list of frames."""
-        if isinstance(index, slice):
-            return [self._frame(i) for i in range(len(self))[index]]
-        return self._frame(range(len(self))[index])
-
-    def __iter__(self) -> Iterator[np.ndarray]:
-        return (self._frame(i) for i in range(len(self)))
-
-    def __repr__(self) -> str:
-        height, width = self.size
-        return f"{type(self).__name__}({str(self.path)!r}: {len(self)} frames, {width}x{height}, {self.fps:g} fps)"
-
-    @abstractmethod
-    def _frame(self, index: int) -> np.ndarray: ...
+__all__ = ["FrameFolder", "Video", "VideoFile", "find_videos", "open_all", "open_video"]
 
 
 class FrameFolder(Video):
-    """A folder of jpg, jpeg, png or bmp frames, in natural order of their names.
+    """A folder of frames (jpg, png, webp, tiff, ...), in natural order of their names.
+
+    Pictures that are not read and videos beside the frames are warned of.
 
     Args:
         path: The folder.
@@ -73,11 +46,15 @@ class FrameFolder(Video):
 
     def __init__(self, path: Path, name: str | None = None, files: Sequence[Path] | None = None) -> None:
         self.path = Path(path)
-        self.name = name or self.path.resolve().name
+        self.name = name or own_name(self.path)
         self.fps = FOLDER_FPS
         self.files = frame_files(self.path) if files is None else list(files)
+        strange = left_out(self.path) if files is None else ""
         if not self.files:
-            raise InputError(f"{self.path}: holds no frame; give a folder of jpg, png or bmp files, or a video file")
+            but = f" but {strange}, which is not read as one" if strange else ""
+            raise InputError(f"{self.path}: holds no frame{but}; give a folder of jpg or png files, or a video file")
+        if strange:
+            warn(f"{self.path}: its {len(self.files)} frames are read, and what lies beside them left out: {strange}")
         self.frame_names = [file.stem for file in self.files]
         twice = [name for name, count in Counter(self.frame_names).items() if count > 1]
         if twice:
@@ -94,121 +71,6 @@ class FrameFolder(Video):
         return frame
 
 
-class VideoFile(Video):
-    """A video file, decoded as it is read, so that memory does not grow with its length.
-
-    Frames are told apart by their time stamps, which are read once without decoding; a file whose stamps cannot serve
-    (some AVI files have none) is decoded once to count its frames. A display rotation, as phones write it, is applied.
-
-    Raises:
-        InputError: the file is no video or none of its frames can be decoded; on reading: a frame cannot be decoded.
-    """
-
-    def __init__(self, path: Path, name: str | None = None) -> None:
-        self.path = Path(path)
-        self.name = name or self.path.stem
-        first, self.fps = self._open()
-        self.size = _to_rgb(first).shape[:2]
-        stamps = self._demux_stamps()
-        # packets before the first frame that decodes belong to a group whose beginning was cut off
-        self._stamps = [s for s in stamps if s >= first.pts] if stamps and first.pts is not None else []
-        count = len(self._stamps) or sum(1 for _ in self._decode(0))
-        self.frame_names = [f"{i:05d}" for i in range(count)]
-        self._cursor: Iterator[tuple[int, Any]] = iter(())
-        self._next = count  # no frame lies ahead of an empty cursor
-
-    def __iter__(self) -> Iterator[np.ndarray]:
-        expected = 0
-        for index, frame in self._decode(0):
-            if index != expected:
-                break
-            yield self._rgb(frame)
-            expected += 1
-        if expected < len(self):
-            raise self._undecodable(expected)
-
-    def _frame(self, index: int) -> np.ndarray:
-        ahead = index - self._next
-        if not 0 <= ahead < 8:  # a short way ahead, decoding on is quicker than seeking
-            self._cursor = self._decode(index)
-        # a container that seeks badly may land behind the frame: then from the beginning
-        for cursor in (self._cursor, self._decode(index, seek=False)):
-            self._cursor = cursor
-            for at, frame in cursor:
-                self._next = at + 1
-                if at == index:
-                    return self._rgb(frame)
-                if at > index:
-                    break
-        self._next = len(self)
-        raise self._undecodable(index)
-
-    def _rgb(self, frame: Any) -> np.ndarray:
-        rgb = _to_rgb(frame)
-        if rgb.shape[:2] != self.size:
-            raise InputError(f"{self.path}: its frames change size; re-encode it to one size")
-        return rgb
-
-    def _undecodable(self, index: int) -> InputError:
-        return InputError(f"{self.path}: frame {index} cannot be decoded; re-encode or cut the video")
-
-    def _open(self) -> tuple[Any, float]:
-        """First decodable frame and frames a second."""
-        import av
-
-        try:
-            with av.open(str(self.path)) as container:
-                if not container.streams.video:
-                    raise InputError(f"{self.path}: has no video stream; give a video file")
-                stream = container.streams.video[0]
-                for frame in container.decode(stream):
-                    return frame, float(stream.average_rate or stream.guessed_rate or FOLDER_FPS)
-        except (av.FFmpegError, OSError) as error:
-            raise InputError(f"{self.path}: cannot be read as a video; re-encode it, or fetch it again") from error
-        raise InputError(f"{self.path}: has no decodable frame; re-encode it, or fetch it again")
-
-    def _demux_stamps(self) -> list[int]:
-        """Presentation stamps of all frames in order, none where they do not tell the frames apart."""
-        import av
-
-        stamps: list[int] = []
-        try:
-            with av.open(str(self.path)) as container:
-                for packet in container.demux(container.streams.video[0]):
-                    if packet.size == 0 or packet.is_discard:
-                        continue
-                    if packet.pts is None:
-                        return []
-                    stamps.append(packet.pts)
-        except av.FFmpegError:  # the tail is cut off: what came before it counts
-            pass
-        stamps.sort()
-        return stamps if len(set(stamps)) == len(stamps) else []
-
-    def _decode(self, start: int, seek: bool = True) -> Iterator[tuple[int, Any]]:
-        """(index, frame) of the frames from `start` on; seeks to the key frame before it where stamps allow."""
-        import av
-
-        try:
-            with av.open(str(self.path)) as container:
-                stream = container.streams.video[0]
-                stream.thread_type = "AUTO"
-                if seek and start > 0 and self._stamps:
-                    container.seek(self._stamps[start], stream=stream)
-                for count, frame in enumerate(container.decode(stream)):
-                    index = self._index_of(frame.pts) if self._stamps else count
-                    if index is not None and index >= start:
-                        yield index, frame
-        except av.FFmpegError:
-            return  # the caller misses the frame and says which
-
-    def _index_of(self, stamp: int | None) -> int | None:
-        if stamp is None:
-            return None
-        index = bisect_left(self._stamps, stamp)
-        return index if index < len(self._stamps) and self._stamps[index] == stamp else None
-
-
 def open_video(path: Path, name: str | None = None) -> Video:
     """Opens a folder of frames or a video file.
 
@@ -220,8 +82,11 @@ def open_video(path: Path, name: str | None = None) -> Video:
         return FrameFolder(path, name)
     if not path.exists():
         raise InputError(f"{path}: no such file or folder; check the path")
-    if path.suffix.lower() not in FILE_SUFFIXES:
-        raise InputError(f"{path}: is no video; give a folder of frames or one of {', '.join(sorted(FILE_SUFFIXES))}")
+    suffix = path.suffix.lower()
+    if suffix in FRAME_SUFFIXES | OTHER_PICTURES:
+        raise InputError(f"{path}: is a single picture, no video; give the folder of frames that it lies in")
+    if suffix not in FILE_SUFFIXES:
+        raise InputError(f"{path}: is no video; give a folder of frames or a file such as .mp4, .mov, .mkv or .avi")
     return VideoFile(path, name)
 
 
@@ -231,7 +96,7 @@ def find_videos(path: Path) -> list[Video]:
     Names are unique: files that differ in nothing but the suffix keep it.
 
     Raises:
-        InputError: there is none.
+        InputError: there is none, or none that can be read.
     """
     path = Path(path)
     images = path / "JPEGImages"
@@ -239,78 +104,49 @@ def find_videos(path: Path) -> list[Video]:
         path = images / "480p" if (images / "480p").is_dir() else images
     if not path.is_dir() or frame_files(path):
         return [open_video(path)]
-    entries = [entry for entry in path.iterdir() if is_video(entry)]
+    entries = [entry for entry in visible(path) if is_video(entry)]
     if not entries:
-        raise InputError(f"{path}: holds no video; give a video, a folder of videos or a dataset root")
+        strange = f" but {left_out(path)}, which is not read" if holds(path, OTHER_PICTURES) else ""
+        raise InputError(f"{path}: holds no video{strange}; give a video, a folder of videos or a dataset root")
     stems = Counter(_video_name(entry) for entry in entries)
-    names = {e: _video_name(e) if stems[_video_name(e)] == 1 else e.name for e in entries}
-    return [open_video(entry, names[entry]) for entry in sorted(entries, key=lambda e: natural_key(names[e]))]
+    found = {_video_name(e) if stems[_video_name(e)] == 1 else e.name: e for e in entries}
+    return open_all(sorted(found, key=natural_key), lambda name: open_video(found[name], name))
 
 
-def is_video(path: Path) -> bool:
-    """Whether `path` looks like a video: a folder with a frame in it, or a file with a video's suffix."""
-    if path.name.startswith("."):
-        return False
-    return bool(frame_files(path)) if path.is_dir() else path.suffix.lower() in FILE_SUFFIXES
-
-
-def frame_files(folder: Path) -> list[Path]:
-    """The frames in a folder, in natural order; hidden files are none."""
-    found = (f for f in folder.iterdir() if f.suffix.lower() in FRAME_SUFFIXES and not f.name.startswith("."))
-    return sorted(found, key=lambda f: natural_key(f.name))
-
-
-def read_frame(path: Path, shorter: int | None = None) -> np.ndarray:
-    """Reads a frame as HWC uint8 RGB.
-
-    Args:
-        path: A jpg, png or bmp file.
-        shorter: Where given, a JPEG may be decoded at 1/2, 1/4 or 1/8 of its size as long as its shorter side keeps
-            this many pixels, which is several times faster.
+def open_all(names: Sequence[str], open_one: Callable[[str], Video]) -> list[Video]:
+    """Opens videos by their names; one of several that cannot be opened says so when it is read, not before.
 
     Raises:
-        InputError: the file is missing, truncated, 16-bit or no image.
+        InputError: none can be opened.
     """
-    try:
-        with Image.open(path) as image:
-            if shorter is not None and (scale := shorter / min(image.size)) < 1:
-                width, height = image.size
-                image.draft("RGB", (int(np.ceil(width * scale)), int(np.ceil(height * scale))))
-            if image.mode.startswith(("I", "F")):
-                raise InputError(f"{path}: holds 16 bits a pixel; save it with 8 bits a channel")
-            frame = np.array(image.convert("RGB"))
-        if Path(path).suffix.lower() in (".jpg", ".jpeg") and not has_jpeg_end(path):
-            raise InputError(f"{path}: is truncated; write it anew or remove it")
-    except FileNotFoundError as error:
-        raise InputError(f"{path}: no such frame; check the path") from error
-    except (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError) as error:
-        raise InputError(f"{path}: cannot be decoded, it may be truncated; write it anew or remove it") from error
-    return frame
+    videos: list[Video] = []
+    for name in names:
+        try:
+            videos.append(open_one(name))
+        except InputError as error:
+            videos.append(_Unreadable(name, error))
+    if videos and all(isinstance(video, _Unreadable) for video in videos):
+        open_one(names[0])
+    return videos
 
 
-def fit_size(size: tuple[int, int], shorter: int) -> tuple[int, int]:
-    """Height and width with the shorter side at most `shorter` pixels, the aspect kept."""
-    scale = min(1.0, shorter / min(size))
-    return max(1, round(size[0] * scale)), max(1, round(size[1] * scale))
+class _Unreadable(Video):
+    """Stands for a video that could not be opened."""
 
+    def __init__(self, name: str, error: InputError) -> None:
+        self.name, self._error = name, error
 
-def has_jpeg_end(path: Path) -> bool:
-    """Whether the end marker of a JPEG stands in the last bytes of the file (some writers add padding)."""
-    with Path(path).open("rb") as file:
-        head = file.read(2)
-        if head != b"\xff\xd8":
-            return head[:2] != b"" and head != b"\xff"  # another format under a JPEG's name
-        file.seek(0, 2)
-        file.seek(max(2, file.tell() - 4096))
-        return b"\xff\xd9" in file.read()
+    def __getattr__(self, attribute: str) -> Any:
+        if attribute in ("path", "frame_names", "size", "fps", "files"):
+            raise self._error
+        raise AttributeError(attribute)
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self._error})"
+
+    def _frame(self, index: int) -> np.ndarray:
+        raise self._error
 
 
 def _video_name(path: Path) -> str:
     return path.name if path.is_dir() else path.stem
-
-
-def _to_rgb(frame: Any) -> np.ndarray:
-    """A decoded PyAV frame as HWC uint8 RGB, turned the way it is shown."""
-    rgb = frame.to_ndarray(format="rgb24")
-    turns = round(frame.rotation / 90) % 4  # counter-clockwise
-    return np.ascontiguousarray(np.rot90(rgb, turns)) if turns else rgb

@@ -12,7 +12,8 @@ from torch import Tensor, nn
 from mug.errors import InputError
 from mug.networks.named import build_network
 from mug.networks.names import IMAGENET
-from mug.networks.weights import load_into, read_tensors
+from mug.networks.tensors import read_tensors, without_prefix
+from mug.networks.weights import load_into
 
 
 class Classifier(NamedTuple):
@@ -41,7 +42,7 @@ def open_classifier(name: str, weights: Path | None = None) -> Classifier:
         if weights is None:
             raise InputError(f"{name}: needs its weights, nothing is downloaded; give the file of its state dict")
         last = next((key for key, m in reversed(list(module.named_modules())) if isinstance(m, nn.Linear)), "")
-        rows = read_tensors(weights).get(f"{last}.weight")
+        rows = without_prefix(read_tensors(weights), module.state_dict()).get(f"{last}.weight")
         if rows is None:
             raise InputError(f"{weights}: holds no classifier ({last}.weight); give the state dict of a {name}")
         module = build_network(name, len(rows)).module

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from mug.errors import InputError
-from mug.media.files import atomic_path
+from mug.media.files import atomic_path, is_hidden
 from mug.run.engine import resolve_precision
 from mug.run.options import AUTO
 
@@ -59,7 +59,7 @@ class RunFolder:
                     "give --out another folder, or the run's own settings to go on with it"
                 )
             return started
-        if self.path.exists() and (not self.path.is_dir() or any(self.path.iterdir())):
+        if self.path.exists() and not (self.path.is_dir() and all(map(is_hidden, os.listdir(self.path)))):
             raise InputError(f"{self.path}: holds files and no config.yaml, so it is no run; give --out a new folder")
         self.path.mkdir(parents=True, exist_ok=True)
         write_text(self.config, yaml.safe_dump(dict(config), sort_keys=False))

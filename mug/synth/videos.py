@@ -15,8 +15,10 @@ import numpy as np
 
 from mug.errors import InputError
 from mug.media.files import prepare_output
+from mug.media.listing import frame_files
 from mug.media.masks import write_mask
-from mug.media.video import find_videos, frame_files, read_frame
+from mug.media.pictures import read_frame
+from mug.media.video import find_videos
 from mug.run.progress import track
 from mug.synth.drawing import Body, Cut, draw_cut, draw_outline, pixel_grid, rotation, write_frame
 

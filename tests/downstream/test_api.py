@@ -91,6 +91,14 @@ def test_void_counts_neither_way(square: np.ndarray) -> None:
     assert mug.score(truth, result)["J"] == 1.0
 
 
+def test_masks_of_0_and_255_are_of_an_object(square: np.ndarray) -> None:
+    drawn = (square > 0) * np.uint8(255)
+    assert mug.score(drawn, drawn)["J"] == mug.score(square, drawn)["J"] == 1.0
+    assert mug.score(drawn, np.zeros_like(drawn))["J"] == 0.0
+    with pytest.raises(InputError, match="the mask holds float64 values"):
+        mug.score(square, square / 2)
+
+
 def test_folders_are_scored_as_by_the_command(moving_squares: Squares) -> None:
     root = moving_squares(videos=1, frames=4)
     assert mug.score(root, root / "Annotations/480p")["J"] == 1.0

@@ -18,7 +18,8 @@ from downstream import demo as module
 from downstream.backbones.features import PhiFeatures
 from downstream.demo import QUICK, demo, perform, script, take_up
 from downstream.options import DemoOptions
-from downstream.pages.demo import COMPETITORS, Folders, affinity, middle_cell
+from downstream.pages.affinity import affinity, middle_cell
+from downstream.pages.demo import COMPETITORS, Folders
 from mug.checkpoint import load_weights
 from mug.cli import main
 from mug.errors import InputError

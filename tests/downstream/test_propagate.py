@@ -13,7 +13,7 @@ import pytest
 import torch
 from PIL import Image
 
-import mug.media.video
+import mug.media.stream
 from downstream.backbones.by_name import open_backbone, suited_temperature
 from downstream.one_shot.motion import PAST
 from downstream.one_shot.propagator import Propagator
@@ -171,8 +171,8 @@ def test_a_long_video_file_is_decoded_as_it_is_needed(
         most, decoded = max(most, len(alive)), decoded + 1
         return array
 
-    to_rgb = mug.media.video._to_rgb
-    monkeypatch.setattr(mug.media.video, "_to_rgb", watched)
+    to_rgb = mug.media.stream._to_rgb
+    monkeypatch.setattr(mug.media.stream, "_to_rgb", watched)
     common = ("--mask", "first.png", "--backbone", "quick_features:colours", "--out", tmp_path / "out")
     assert propagate(tmp_path / "long.mp4", *common, *arguments) == 0
     assert len(list((tmp_path / "out" / "long").iterdir())) == length

@@ -14,7 +14,8 @@ import pytest
 from PIL import Image
 
 from downstream.evaluate import EvaluateOptions, evaluate
-from downstream.pages.html import GENERATOR, LEFT, curve, nice_ticks, smooth, write_page
+from downstream.pages.curves import LEFT, curve, nice_ticks, smooth
+from downstream.pages.html import GENERATOR, write_page
 from downstream.pages.labels import initial_maps, renewed_areas
 from downstream.pages.mask_pictures import draw
 from downstream.report import ReportOptions, read_metrics, report

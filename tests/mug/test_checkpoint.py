@@ -154,6 +154,15 @@ def test_old_torchvision_files_without_a_count_of_batches_load(tmp_path: Path) -
     assert torch.equal(phi.resnet.layer2[1].conv2.weight, state["layer2.1.conv2.weight"])
 
 
+@pytest.mark.parametrize("prefix", ["module.", "_orig_mod.", "net.", "encoder."])
+def test_torchvision_weights_that_others_trained_on(tmp_path: Path, prefix: str) -> None:
+    state = torchvision.models.resnet18().state_dict()
+    torch.save({"net": {prefix + k: x for k, x in state.items()}}, tmp_path / "w.pth")
+    phi = Phi(CONFIG.backbone)
+    load_torchvision(phi, tmp_path / "w.pth")
+    assert torch.equal(phi.resnet.conv1.weight, state["conv1.weight"])
+
+
 class Code:
     """What pickle runs when it reads it."""
 

@@ -215,3 +215,51 @@ def test_nothing_to_train_on(tmp_path: Path) -> None:
     make_frames(tmp_path / "d" / "brief", EIGHT[:2])
     with pytest.raises(InputError, match=r"holds no video to train on .*1 videos too short"):
         VideoIndex.build(tmp_path / "d", tmp_path / "c")
+
+
+def test_turned_frames_and_motion_photos_are_whole(tmp_path: Path) -> None:
+    folder = make_frames(tmp_path / "d" / "phone", EIGHT)
+    exif = Image.Exif()
+    exif[0x112] = 6
+    for name in EIGHT[:4]:
+        Image.new("RGB", (24, 32)).save(folder / name, exif=exif)
+    with (folder / EIGHT[5]).open("ab") as file:
+        file.write(b"\0\0\0\x18ftypmp42" + bytes(9000))
+    index = VideoIndex.build(tmp_path / "d", tmp_path / "c")
+    assert not index.bad and len(index[0]) == 8 and index[0].size == (24, 32)
+    assert {frame.shape for frame in index[0].open()} == {(24, 32, 3)}
+
+
+def test_pictures_that_are_not_read_are_named(tmp_path: Path) -> None:
+    folder = make_frames(tmp_path / "d" / "dog", EIGHT)
+    (folder / "00008.HEIC").touch()
+    (tmp_path / "d" / "raw").mkdir()
+    (tmp_path / "d" / "raw" / "1.dng").touch()
+    (tmp_path / "d" / ".thumbnails").mkdir()
+    make_frames(tmp_path / "d" / ".thumbnails", EIGHT)
+    index = VideoIndex.build(tmp_path / "d", tmp_path / "c")
+    assert [v.name for v in index] == ["dog"] and index.short == ["raw"]
+    assert [line.split(":")[0] for line in index.bad] == [str(folder / "00008.HEIC"), str(tmp_path / "d/raw/1.dng")]
+
+
+def test_suffixes_of_every_kind_are_trained_on(tmp_path: Path) -> None:
+    make_frames(tmp_path / "d" / "web", [f"{i}.webp" for i in range(8)])
+    make_frames(tmp_path / "d" / "scan", [f"{i}.TIF" for i in range(8)])
+    make_clip(tmp_path / "d" / "clip.M4V")
+    assert [v.name for v in VideoIndex.build(tmp_path / "d", tmp_path / "c")] == ["clip", "scan", "web"]
+
+
+def test_a_link_is_called_as_the_user_calls_it(tmp_path: Path) -> None:
+    make_frames(tmp_path / "store" / "0017", EIGHT)
+    (tmp_path / "dog").symlink_to(tmp_path / "store" / "0017")
+    assert [v.name for v in VideoIndex.build(tmp_path / "dog", tmp_path / "c")] == ["dog"]
+
+
+def test_of_a_video_that_was_cut_off_what_decodes_is_trained_on(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = make_clip(tmp_path / "d" / "clip.mkv", 12)
+    path.write_bytes(path.read_bytes()[: int(0.9 * path.stat().st_size)])
+    (video,) = VideoIndex.build(tmp_path / "d", tmp_path / "c", min_frames=4)
+    assert 4 <= len(video) < 12
+    assert f"{len(video)} of 12 frames can be decoded" in capsys.readouterr().err

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import safetensors.torch
 import torch
@@ -15,7 +16,8 @@ from torch import Tensor
 from downstream.backbones.by_name import named_network
 from downstream.backbones.layer import LayerFeatures
 from mug.errors import InputError
-from mug.networks.weights import load_into, read_tensors
+from mug.networks.tensors import read_tensors
+from mug.networks.weights import load_into
 from tests.downstream.backbones.networks import NO_MEAN, NO_STD, RESNET, frame, tiny_vit
 
 FORMS: dict[str, Callable[[dict[str, Tensor]], object]] = {
@@ -37,6 +39,20 @@ FORMS: dict[str, Callable[[dict[str, Tensor]], object]] = {
     },
     "without what is not read": lambda s: {k: x for k, x in s.items() if not k.startswith(("layer3", "layer4", "fc"))},
     "older": lambda s: {k: x for k, x in s.items() if "num_batches" not in k},
+    "compiled": lambda s: {f"_orig_mod.{k}": x for k, x in s.items()},
+    "compiled on several GPUs": lambda s: {"model": {f"module._orig_mod.{k}": x for k, x in s.items()}},
+    "compiled in parts": lambda s: {k.replace("layer1.0.", "layer1.0._orig_mod."): x for k, x in s.items()},
+    "net.": lambda s: {"state_dict": {f"net.{k}": x for k, x in s.items()}},
+    "net": lambda s: {"net": s, "acc": 93.1, "epoch": 3},
+    "backbone": lambda s: {"backbone": s, "head": {"weight": torch.ones(2, 2)}, "epoch": 3},
+    "numbers of NumPy": lambda s: {
+        "state_dict": s,
+        "best": np.float64(0.7),
+        "steps": np.int64(3),
+        "losses": np.ones(3, np.float32),
+    },
+    "beside the state of training": lambda s: s | {"epoch": 3, "lr": 0.1},
+    "a prefix of their own": lambda s: {f"video.trunk.{k}": x for k, x in s.items()} | {"video.neck": torch.ones(1)},
 }
 
 
@@ -46,6 +62,22 @@ def test_forms_of_weights(form: str, tmp_path: Path, resnet_state: dict[str, Ten
     loaded = named_network(RESNET, tmp_path / "weights.pth.tar").network.state_dict()
     for name, x in loaded.items():
         assert torch.equal(x, resnet_state[name]), name
+
+
+def test_numbers_pickled_by_an_older_numpy(tmp_path: Path, resnet_state: dict[str, Tensor]) -> None:
+    torch.save(
+        {"state_dict": resnet_state, "best": np.float64(0.7)}, tmp_path / "w.pth", _use_new_zipfile_serialization=False
+    )
+    data = (tmp_path / "w.pth").read_bytes()
+    assert b"cnumpy._core.multiarray\n" in data
+    (tmp_path / "w.pth").write_bytes(data.replace(b"cnumpy._core.multiarray\n", b"cnumpy.core.multiarray\n"))
+    assert torch.equal(read_tensors(tmp_path / "w.pth")["conv1.weight"], resnet_state["conv1.weight"])
+
+
+def test_nobody_knows_which_of_two_networks_is_meant(tmp_path: Path, resnet_state: dict[str, Tensor]) -> None:
+    torch.save({f"{eye}.{k}": x for k, x in resnet_state.items() for eye in ("left", "right")}, tmp_path / "two.pth")
+    with pytest.raises(InputError, match=r"two\.pth: does not fit .*unexpected left\.conv1\.weight"):
+        named_network(RESNET, tmp_path / "two.pth")
 
 
 def test_safetensors(tmp_path: Path, resnet_state: dict[str, Tensor]) -> None:

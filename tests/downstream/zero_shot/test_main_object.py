@@ -17,7 +17,8 @@ from mug.backbone import Features
 from mug.errors import InputError
 from mug.grid import enlarge
 from mug.media.masks import read_mask
-from mug.media.video import fit_size, open_video
+from mug.media.pictures import fit_size
+from mug.media.video import open_video
 
 SMALL = ZeroShotConfig(size=48)
 

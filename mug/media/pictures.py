@@ -1,0 +1,153 @@
+"""Pictures from disk, the right way up: every one that is read goes through here."""
+
+from __future__ import annotations
+
+import io
+import re
+import struct
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from PIL import Image
+
+from mug.errors import InputError
+
+_UNREADABLE = (OSError, SyntaxError, ValueError, EOFError, struct.error, Image.DecompressionBombError)
+_REMEDIES = {
+    "frame": "cannot be decoded, it may be truncated; write it anew or remove it",
+    "mask": "cannot be read as an image, it may be truncated; write it anew",
+}
+_ORIENTATION = 0x112
+_UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+"""What brings a picture upright, by the orientation that its EXIF data give."""
+_JPEGS = ("JPEG", "MPO")
+_MARKER = re.compile(rb"\xff+([^\x00\xff\xd0-\xd7])", re.DOTALL)
+"""A marker of a JPEG; within the coded data only stuffed zeros and restarts follow an FF."""
+
+
+def load_picture(path: Path, what: Literal["frame", "mask"], shorter: int | None = None) -> Image.Image:
+    """Decodes a picture and turns it the way it is shown.
+
+    Args:
+        path: Of any format that Pillow reads.
+        what: What it is, for messages.
+        shorter: Where given, a JPEG may be decoded at 1/2, 1/4 or 1/8 of its size as long as its shorter side keeps
+            this many pixels, which is several times faster.
+
+    Raises:
+        InputError: the file is missing, truncated or no image.
+    """
+    try:
+        data = Path(path).read_bytes()
+        with Image.open(io.BytesIO(data)) as image:
+            if shorter is not None and (scale := shorter / min(image.size)) < 1:
+                width, height = image.size
+                image.draft("RGB", (int(np.ceil(width * scale)), int(np.ceil(height * scale))))
+            image.load()
+            if image.format in _JPEGS and not _is_whole_jpeg(data):
+                raise InputError(f"{path}: is truncated; write it anew or remove it")
+            turn = _UPRIGHT.get(_orientation(image))
+            upright = image if turn is None else image.transpose(turn)
+            upright.format = image.format  # whether it was stored with loss
+            return upright
+    except (FileNotFoundError, IsADirectoryError) as error:
+        raise InputError(f"{path}: no such {what}; check the path") from error
+    except _UNREADABLE as error:
+        raise InputError(f"{path}: {_REMEDIES[what]}") from error
+
+
+def read_frame(path: Path, shorter: int | None = None) -> np.ndarray:
+    """Reads a frame as HWC uint8 RGB, the way up that its EXIF data say.
+
+    Args:
+        path: A file of one of `mug.media.listing.FRAME_SUFFIXES`.
+        shorter: See `load_picture`.
+
+    Raises:
+        InputError: the file is missing, truncated, 16-bit or no image.
+    """
+    image = load_picture(path, "frame", shorter)
+    _check_depth(path, image)
+    return np.array(image.convert("RGB"))
+
+
+def picture_size(path: Path) -> tuple[int, int]:
+    """Height and width in pixels of a picture as `read_frame` gives it; of most formats the header alone is read.
+
+    Raises:
+        InputError: the file is missing, 16-bit or no image.
+    """
+    try:
+        with Image.open(path) as image:
+            _check_depth(path, image)
+            if image.format == "TIFF":
+                image.load()  # which Pillow turns itself
+            # of a PNG without EXIF data Pillow would decode the pixels to look behind them
+            told = image.format != "PNG" or "exif" in image.info
+            turned = told and _orientation(image) in (5, 6, 7, 8)
+            width, height = image.size
+    except FileNotFoundError as error:
+        raise InputError(f"{path}: no such frame; check the path") from error
+    except _UNREADABLE as error:
+        raise InputError(f"{path}: cannot be read as an image; fetch it again") from error
+    return (width, height) if turned else (height, width)
+
+
+def is_whole(path: Path) -> bool:
+    """Whether a JPEG or PNG has its end marker, wherever in the file; other formats pass. Nothing is decoded."""
+    with Path(path).open("rb") as file:
+        start = file.read(8)
+        if start.startswith(b"\xff\xd8"):
+            file.seek(-2, 2)
+            if file.read() == b"\xff\xd9":
+                return True
+            file.seek(0)
+            return _is_whole_jpeg(file.read())
+        if start == b"\x89PNG\r\n\x1a\n":
+            while len(head := file.read(8)) == 8:
+                if head[4:] == b"IEND":
+                    return len(file.read(4)) == 4
+                file.seek(int.from_bytes(head[:4], "big") + 4, 1)
+            return False
+    return True
+
+
+def fit_size(size: tuple[int, int], shorter: int) -> tuple[int, int]:
+    """Height and width with the shorter side at most `shorter` pixels, the aspect kept."""
+    scale = min(1.0, shorter / min(size))
+    return max(1, round(size[0] * scale)), max(1, round(size[1] * scale))
+
+
+def _is_whole_jpeg(data: bytes) -> bool:
+    """Whether the picture ends within the data; what comes behind (a motion photo's video, padding) is none of it."""
+    if data.endswith(b"\xff\xd9"):
+        return True
+    at = 2
+    while found := _MARKER.search(data, at):
+        marker, at = found[1][0], found.end()
+        if marker == 0xD9:
+            return True
+        if marker not in (0x01, 0xD8):  # the others are followed by a segment, whose bytes may look like markers
+            at += int.from_bytes(data[at : at + 2], "big")
+    return False
+
+
+def _orientation(image: Image.Image) -> int:
+    try:
+        return int(image.getexif().get(_ORIENTATION, 1))
+    except (*_UNREADABLE, KeyError, TypeError):  # EXIF data that nobody can read turn nothing
+        return 1
+
+
+def _check_depth(path: Path, image: Image.Image) -> None:
+    if image.mode.startswith(("I", "F")):
+        raise InputError(f"{path}: holds 16 bits a pixel; save it with 8 bits a channel")

@@ -1,0 +1,50 @@
+"""What a video is to the rest: a sequence of frames."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+FOLDER_FPS = 24.0
+"""Frames a second of what cannot say it itself, such as a folder of frames: the rate of DAVIS."""
+
+
+class Video(ABC, Sequence[np.ndarray]):
+    """A sequence of RGB frames, HWC uint8, all of one size.
+
+    Attributes:
+        path: Where it lies.
+        name: What its results are called.
+        frame_names: Name of each frame, without suffix.
+        size: Height and width in pixels.
+        fps: Frames a second.
+    """
+
+    path: Path
+    name: str
+    frame_names: Sequence[str]
+    size: tuple[int, int]
+    fps: float
+
+    def __len__(self) -> int:
+        return len(self.frame_names)
+
+    def __getitem__(self, index: Any) -> Any:
+        """Frame `index`, HWC uint8 RGB; a slice gives a list of frames."""
+        if isinstance(index, slice):
+            return [self._frame(i) for i in range(len(self))[index]]
+        return self._frame(range(len(self))[index])
+
+    def __iter__(self) -> Iterator[np.ndarray]:
+        return (self._frame(i) for i in range(len(self)))
+
+    def __repr__(self) -> str:
+        height, width = self.size
+        return f"{type(self).__name__}({str(self.path)!r}: {len(self)} frames, {width}x{height}, {self.fps:g} fps)"
+
+    @abstractmethod
+    def _frame(self, index: int) -> np.ndarray: ...

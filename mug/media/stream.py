@@ -1,0 +1,262 @@
+"""Video files: which stream is the video, which of its frames decode, and how one of them is reached."""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from functools import cached_property
+from itertools import pairwise
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from mug.errors import InputError, warn
+from mug.media.files import url_of
+from mug.media.sequence import FOLDER_FPS, Video
+
+_SLOW_SEEK = 8
+"""Fewer frames ahead than this, decoding on is quicker than seeking."""
+_STAMPED = {"mp4", "matroska", "flv", "mpegts", "gif", "ogg"}
+"""Containers that write the time of every frame; in others it is counted from where reading began."""
+_LOOKED_AT = 1000
+"""Packets in which a stream that is the video has shown a second frame."""
+
+
+class _Found(NamedTuple):
+    """What decoding a file once has shown."""
+
+    frames: int
+    """Those that decode."""
+    stamps: list[int]
+    """Their time stamps, rising; empty where these cannot be relied upon."""
+
+
+class VideoFile(Video):
+    """A video file, decoded as it is read, so that memory does not grow with its length.
+
+    It is decoded once to see which frames there are: what a container says of them is often wrong. Of a damaged or cut
+    file those are used that decode, with a warning that says how many. A picture attached to the video, as players show
+    it in a list, is not the video. A display rotation, as phones write it, is applied.
+
+    Raises:
+        InputError: the file is no video or none of its frames can be decoded; on reading: a frame cannot be decoded, or
+            has another size than the first.
+    """
+
+    def __init__(self, path: Path, name: str | None = None) -> None:
+        self.path = Path(path)
+        self.name = name or self.path.stem
+        self._index, first, self.fps = self._open()
+        self.size = _to_rgb(first).shape[:2]
+        self._cursor: Iterator[tuple[int, Any]] = iter(())
+        self._next: int | None = None  # no frame lies ahead of an empty cursor
+
+    @cached_property
+    def frame_names(self) -> Sequence[str]:  # type: ignore[override]  # found out when it is first asked for
+        """Names of the frames, which are their numbers."""
+        return [f"{i:05d}" for i in range(self._found.frames)]
+
+    def __iter__(self) -> Iterator[np.ndarray]:
+        expected = 0
+        for index, frame in self._decode(0):
+            if index != expected:
+                break
+            yield self._rgb(frame)
+            expected += 1
+        if expected < len(self):
+            raise self._undecodable(expected)
+
+    def _frame(self, index: int) -> np.ndarray:
+        near = _SLOW_SEEK if self._found.stamps else len(self)
+        if self._next is None or not 0 <= index - self._next < near:
+            self._cursor = self._decode(index)
+        # a container that seeks badly may land behind the frame: then from the beginning
+        for cursor in (self._cursor, self._decode(index, seek=False)):
+            self._cursor = cursor
+            for at, frame in cursor:
+                self._next = at + 1
+                if at == index:
+                    return self._rgb(frame)
+                if at > index:
+                    break
+        self._next = None
+        raise self._undecodable(index)
+
+    def _rgb(self, frame: Any) -> np.ndarray:
+        rgb = _to_rgb(frame)
+        if rgb.shape[:2] != self.size:
+            raise InputError(f"{self.path}: its frames change size; re-encode it to one size")
+        return rgb
+
+    def _undecodable(self, index: int) -> InputError:
+        return InputError(f"{self.path}: frame {index} cannot be decoded; re-encode or cut the video")
+
+    def _open(self) -> tuple[int, Any, float]:
+        """Which stream is the video, its first decodable frame and frames a second."""
+        import av
+
+        try:
+            with av.open(url_of(self.path)) as container:
+                index = _moving_stream(container)
+                if index is None:
+                    still = " but a picture" if container.streams.video else ""
+                    raise InputError(f"{self.path}: has no video stream{still}; give a video file")
+            with av.open(url_of(self.path)) as container:
+                stream = container.streams[index]
+                for frame in _Decoder(container, stream):
+                    return index, frame, float(stream.average_rate or stream.guessed_rate or FOLDER_FPS)
+        except (av.FFmpegError, OSError) as error:
+            cut = " (it is cut off: the index that belongs to its end is missing)" if _lacks_index(self.path) else ""
+            raise InputError(f"{self.path}: cannot be read as a video{cut}; re-encode it, or fetch it again") from error
+        raise InputError(f"{self.path}: has no decodable frame; re-encode it, or fetch it again")
+
+    @cached_property
+    def _found(self) -> _Found:
+        """Decodes the whole file once, and warns of what is missing."""
+        import av
+
+        with av.open(url_of(self.path)) as container:
+            stream = container.streams[self._index]
+            decoder = _Decoder(container, stream)
+            stamps = [frame.pts for frame in decoder]
+            promised = _promised(container, stream, self.fps, decoder)
+        count = len(stamps)
+        if count < promised:
+            warn(f"{self.path}: is cut off or damaged; {count} of {promised} frames can be decoded, and these are used")
+        elif decoder.damaged and promised <= 0:
+            warn(f"{self.path}: is cut off or damaged; the {count} frames that can be decoded are used")
+        known = [stamp for stamp in stamps if stamp is not None]
+        rising = len(known) == count and all(a < b for a, b in pairwise(known))
+        rising &= not _STAMPED.isdisjoint(container.format.name.split(","))
+        return _Found(count, known if rising else [])
+
+    def _decode(self, start: int, seek: bool = True) -> Iterator[tuple[int, Any]]:
+        """(index, frame) of the frames from `start` on; seeks to the key frame before it where stamps allow."""
+        import av
+
+        stamps = self._found.stamps
+        with av.open(url_of(self.path)) as container:
+            stream = container.streams[self._index]
+            if seek and start > 0 and stamps:
+                try:
+                    container.seek(stamps[start], stream=stream)
+                except av.FFmpegError:
+                    return  # the caller starts from the beginning
+            for count, frame in enumerate(_Decoder(container, stream)):
+                index = _place(stamps, frame.pts) if stamps else count
+                if index is not None and index >= start:
+                    yield index, frame
+
+
+class _Decoder:
+    """The frames of a stream that decode; what lies between does not stop it.
+
+    Attributes:
+        damaged: Whether something did not decode, or not wholly.
+        end: When the last that was read ends, in the stream's units of time.
+    """
+
+    def __init__(self, container: Any, stream: Any) -> None:
+        self._container, self._stream = container, stream
+        self.damaged = False
+        self.end = 0
+
+    def __iter__(self) -> Iterator[Any]:
+        import av
+
+        self._stream.thread_type = "AUTO"
+        packets = self._container.demux(self._stream)
+        while True:
+            try:
+                packet = next(packets)
+            except StopIteration:
+                return
+            except av.FFmpegError:
+                packet = None  # nothing more can be read; what the decoder still holds comes out
+            if packet is not None and packet.is_corrupt:  # the file ends within it
+                self.damaged = True
+                continue
+            if packet is not None and packet.pts is not None:
+                self.end = max(self.end, packet.pts + (packet.duration or 0))
+            try:
+                for frame in self._stream.decode(packet):
+                    self.damaged |= frame.is_corrupt
+                    yield frame
+            except av.FFmpegError:
+                self.damaged = True
+            if packet is None:
+                self.damaged = True
+                return
+
+
+def _moving_stream(container: Any) -> int | None:
+    """Which of a file's streams is the video: the first that has more than a picture; None where none is."""
+    from av.stream import Disposition
+
+    stills = Disposition.attached_pic | Disposition.timed_thumbnails | Disposition.still_image
+    streams = [stream for stream in container.streams.video if not stream.disposition & stills]
+    if len(streams) < 2:
+        return streams[0].index if streams else None
+    # not every container marks a thumbnail
+    seen = Counter[int]()
+    for packet in container.demux(streams):
+        seen[packet.stream_index] += packet.size > 0
+        if all(seen[stream.index] > 1 for stream in streams) or seen.total() > _LOOKED_AT:
+            break
+    return next((stream.index for stream in streams if seen[stream.index] > 1), streams[0].index)
+
+
+def _promised(container: Any, stream: Any, fps: float, decoder: _Decoder) -> int:
+    """How many frames a file should have; 0 where it does not say so, or nothing speaks against what was found."""
+    # an edit list may hide frames of a whole file, so that elsewhere the count alone proves nothing
+    if stream.frames and (decoder.damaged or container.format.name == "avi"):
+        return int(stream.frames)
+    if stream.duration is None:  # the file ends as if nothing were missing, but tells how long it was
+        told = stream.metadata.get("DURATION")
+        lasts = _seconds(told) if told else (container.duration or 0) / 1e6 * (not container.streams.audio)
+        if decoder.damaged or lasts - float(decoder.end * stream.time_base) > 1.5 / fps:
+            return round((lasts - float((stream.start_time or 0) * stream.time_base)) * fps)
+    return 0
+
+
+def _lacks_index(path: Path) -> bool:
+    """Whether a file is an MP4 without `moov`, the box that says where its frames lie and mostly comes last."""
+    try:
+        with path.open("rb") as file:
+            boxes = []
+            while len(head := file.read(16)) >= 8:
+                size, kind = int.from_bytes(head[:4], "big"), head[4:8]
+                if size == 1:  # a long box says its size behind its name
+                    size = int.from_bytes(head[8:], "big")
+                boxes.append(kind)
+                if size < 8:  # the box reaches to the end of the file
+                    break
+                file.seek(size - len(head), 1)
+    except OSError:
+        return False
+    return boxes[:1] == [b"ftyp"] and b"moov" not in boxes
+
+
+def _seconds(clock: str) -> float:
+    """Of a time such as `00:00:04.250000000`; 0 where it is none."""
+    try:
+        hours, minutes, seconds = (float(part) for part in clock.split(":"))
+    except ValueError:
+        return 0.0
+    return 3600 * hours + 60 * minutes + seconds
+
+
+def _place(stamps: list[int], stamp: int | None) -> int | None:
+    if stamp is None:
+        return None
+    index = bisect_left(stamps, stamp)
+    return index if index < len(stamps) and stamps[index] == stamp else None
+
+
+def _to_rgb(frame: Any) -> np.ndarray:
+    """A decoded PyAV frame as HWC uint8 RGB, turned the way it is shown."""
+    rgb = frame.to_ndarray(format="rgb24")
+    turns = round(frame.rotation / 90) % 4  # counter-clockwise
+    return np.ascontiguousarray(np.rot90(rgb, turns)) if turns else rgb

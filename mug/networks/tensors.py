@@ -1,0 +1,138 @@
+"""Tensors from files: every file of weights, ours or others', is read here, and none of them can run code."""
+
+from __future__ import annotations
+
+import argparse
+import pickle
+from collections.abc import Callable, Collection, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import safetensors
+import torch
+from torch import Tensor
+
+from mug.errors import InputError
+
+WRAPPERS = (
+    "teacher",
+    "state_dict",
+    "model_state_dict",
+    "model",
+    "network",
+    "net",
+    "backbone",
+    "encoder",
+    "params",
+    "weights",
+)
+"""Under which of its keys a checkpoint keeps the network; a teacher is what is published of the two."""
+
+PREFIXES = (
+    "module.",
+    "backbone.",
+    "encoder_q.",
+    "base_encoder.",
+    "encoder.",
+    "model.",
+    "net.",
+    "network.",
+    "teacher.",
+    "student.",
+)
+"""What trainers put before a network's own names."""
+
+COMPILED = "_orig_mod."
+"""What `torch.compile` puts before the names of a network or of any part of it."""
+
+
+def read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """Tensors and metadata of a safetensors file, or an `InputError` that says what the file is instead."""
+    if not path.is_file():
+        raise InputError(f"{path}: no such file; give the weights of a training run")
+    try:
+        with safetensors.safe_open(path, framework="pt") as file:
+            names = file.keys()
+            return {name: file.get_tensor(name) for name in names}, dict(file.metadata() or {})
+    except (safetensors.SafetensorError, OSError) as error:
+        with path.open("rb") as file:
+            start = file.read(9)
+        # a safetensors header opens after its length, which may begin like a pickle by chance
+        if start[8:] != b"{" and (start[:2] == b"PK" or start[:1] == b"\x80"):
+            remedy = "is a pickle, which could run code; give a .safetensors file that mug wrote"
+        else:
+            remedy = "is damaged or no safetensors file; copy or train it again"
+        raise InputError(f"{path}: {remedy}") from error
+
+
+def read_tensors(path: Path) -> dict[str, Tensor]:
+    """The state dict in a file of safetensors or `torch.save`, read without running code.
+
+    It may be the whole file, or lie under one of `WRAPPERS` beside the state of a training.
+
+    Raises:
+        InputError: the file is missing, damaged, holds what could run code, or no state dict.
+    """
+    path = Path(path)
+    if path.suffix.lower() == ".safetensors":
+        return read_safetensors(path)[0]
+    if not path.is_file():
+        raise InputError(f"{path}: no such file; give the weights of the network")
+    try:
+        with torch.serialization.safe_globals(_plain_data()):
+            content = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise InputError(
+            f"{path}: is damaged or holds more than tensors and plain data; save its state dict alone"
+        ) from error
+    except (RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
+        raise InputError(f"{path}: is damaged or no file of torch.save; fetch it again") from error
+    return _unwrapped(path, content)
+
+
+def without_prefix(tensors: Mapping[str, Tensor], expected: Collection[str]) -> dict[str, Tensor]:
+    """Takes prefixes off until names are the network's; what lies beside the network (heads, queues) goes with them.
+
+    Args:
+        tensors: A state dict.
+        expected: The network's names. Where no known prefix leads to them, one that all of them stand behind does.
+    """
+    found = {key.replace(COMPILED, ""): x for key, x in tensors.items()}
+    while not any(key in expected for key in found):
+        prefix = next((p for p in PREFIXES if any(key.startswith(p) for key in found)), None)
+        if prefix is None:
+            break
+        found = {key.removeprefix(prefix): x for key, x in found.items() if key.startswith(prefix)}
+    if expected and not any(key in expected for key in found):
+        needed = [name for name in expected if not name.endswith("num_batches_tracked")]
+        ends = {key.removesuffix(needed[0]) for key in found if key.endswith(f".{needed[0]}")}
+        ends = {prefix for prefix in ends if all(prefix + name in found for name in needed)}
+        if len(ends) == 1:  # of two networks nobody knows which is meant
+            prefix = ends.pop()
+            found = {key.removeprefix(prefix): x for key, x in found.items() if key.startswith(prefix)}
+    return found
+
+
+def _plain_data() -> list[Callable[..., Any] | tuple[Callable[..., Any], str]]:
+    """What checkpoints hold beside tensors, none of which can run code: options, numbers and arrays of NumPy."""
+    kinds = [getattr(np.dtypes, name) for name in dir(np.dtypes) if name.endswith("DType") and name != "ObjectDType"]
+    makers: list[Any] = [value.__reduce__()[0] for value in (np.zeros(0), np.float64(0))]
+    # NumPy 1 pickled them under another name than NumPy 2
+    named = [(make, f"numpy.{core}.multiarray.{make.__name__}") for make in makers for core in ("core", "_core")]
+    return [argparse.Namespace, np.dtype, np.ndarray, *kinds, *named]
+
+
+def _unwrapped(path: Path, content: Any) -> dict[str, Tensor]:
+    while isinstance(content, Mapping) and not (content and all(isinstance(x, Tensor) for x in content.values())):
+        inner = [content[key] for key in WRAPPERS if isinstance(content.get(key), Mapping)]
+        tensors = {str(key): x for key, x in content.items() if isinstance(x, Tensor)}
+        if not inner and any("." in key for key in tensors):  # beside the state of a training
+            return tensors
+        if not inner:
+            keys = ", ".join(str(key) for key in list(content)[:6]) or "nothing"
+            raise InputError(f"{path}: holds no state dict (but {keys}); save its state dict alone")
+        content = inner[0]
+    if not isinstance(content, Mapping):
+        raise InputError(f"{path}: holds a {type(content).__name__}, no state dict; save its state dict alone")
+    return {str(key): x for key, x in content.items()}

@@ -1,0 +1,54 @@
+"""Work on several videos, of which one that cannot be read does not cost the others."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from mug.errors import InputError
+
+
+class Several:
+    """Names what cannot be read as it comes up, and in the end says that there was something.
+
+    Args:
+        count: How many there are; where it is one, its error is raised as it is.
+
+    Example:
+        >>> several = Several(2)
+        >>> for name in ("good", "bad"):
+        ...     with several.attempt(name):
+        ...         if name == "bad":
+        ...             raise InputError("bad: is truncated")
+        >>> several.finish()
+        Traceback (most recent call last):
+        mug.errors.InputError: 1 of 2 videos could not be done: bad; the others are done
+    """
+
+    def __init__(self, count: int) -> None:
+        self._count = count
+        self._failed: list[str] = []
+
+    @contextmanager
+    def attempt(self, name: str) -> Iterator[None]:
+        """The block is the work on one of them; what it refuses is said in a line on standard error.
+
+        Raises:
+            InputError: of the block, where it is the only one.
+        """
+        try:
+            yield
+        except InputError as error:
+            if self._count == 1:
+                raise
+            print(f"mug: {name}: left out: {' '.join(str(error).split())}", file=sys.stderr, flush=True)
+            self._failed.append(name)
+
+    def finish(self) -> None:
+        """Raises `InputError` if one of them could not be done."""
+        if not self._failed:
+            return
+        names = ", ".join(self._failed[:5]) + (", ..." if len(self._failed) > 5 else "")
+        others = "; the others are done" if len(self._failed) < self._count else ""
+        raise InputError(f"{len(self._failed)} of {self._count} videos could not be done: {names}{others}")
