@@ -29,7 +29,7 @@ PACKAGES = {
     "av": "av",
 }
 """Module to what pip calls it; torch, torchvision and cv2 are looked at more closely."""
-WEIGHTS = Path(__file__).parent / "weights"
+WEIGHTS = Path(__file__).parents[1] / "weights"
 
 
 class Finding(NamedTuple):

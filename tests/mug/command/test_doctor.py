@@ -154,3 +154,8 @@ def test_doctor_needs_none_of_the_packages_it_looks_for() -> None:
     assert done.returncode == 1
     assert "Traceback" not in done.stderr
     assert "broken  torch " in done.stdout
+
+
+def test_the_weights_of_the_package_are_found() -> None:
+    """Where they really lie: `WEIGHTS` once moved with its module."""
+    assert doctor.check_weights().state == "ok"
