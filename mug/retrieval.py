@@ -61,7 +61,7 @@ def retrieval(model: MuG, videos: Sequence[Video], size: int = SIZE) -> Retrieva
     trained = model.training
     model.eval()
     try:
-        clips = np.concatenate([describe(model, video, size) for video in track(usable, "describing clips")])
+        clips = np.concatenate([clip_descriptor(model, video, size) for video in track(usable, "describing clips")])
     finally:
         model.train(trained)
     return retrieve(clips, np.repeat(np.arange(len(usable)), CLIPS))
@@ -93,7 +93,7 @@ def retrieve(descriptors: np.ndarray, labels: np.ndarray) -> Retrieval:
 
 
 @torch.inference_mode()
-def describe(model: MuG, video: Video, size: int) -> np.ndarray:
+def clip_descriptor(model: MuG, video: Video, size: int) -> np.ndarray:
     """GAP(r) of each clip of a video: (CLIPS, 256) float32, of unit length (MuG Eq. 11, 13)."""
     device = next(model.parameters()).device
     rows = []

@@ -16,7 +16,7 @@ START, END = (0.1, 0.9, 0.2), (1.0, 0.2, 0.1)
 
 
 @torch.no_grad()
-def draw(network: MuG, batch: Batch) -> dict[str, Tensor]:
+def training_pictures(network: MuG, batch: Batch) -> dict[str, Tensor]:
     """Pictures (3, H, W) in [0, 1] of the first samples of a batch, by name; the network is left as it was.
 
     `labels`: each frame with a map above its target, P of the single frame and the readout from r. `tracking`: the

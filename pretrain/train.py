@@ -174,7 +174,7 @@ def train_round(run: Run, number: int, steps: range) -> None:
             row = {"step": step, "round": number, "lr": rate, **values}
             log.write(row, f"round {number}  loss {values['total']:.4f}")
             if options.picture_every and run.step % options.picture_every == 0:
-                log.draw(run.step, pictures.draw(run.network, batch))  # all processes take part
+                log.draw(run.step, pictures.training_pictures(run.network, batch))  # all processes take part
             if run.step == steps.stop:
                 write_weights(run, number)
             if run.step == steps.stop or run.step % options.save_every == 0:

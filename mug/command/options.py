@@ -268,16 +268,16 @@ def _explain(
         if key in known and value:
             typed = key in positional or any(a.partition("=")[0] == f"--{key}" for a in arguments)
             place = f"--{key}" if typed or not configs else f"{configs[-1]}: {key}"
-            return f"{place}: {value[1]!r} will not do; it takes {describe(known[key])}"
+            return f"{place}: {value[1]!r} will not do; it takes {type_in_words(known[key])}"
     if match := re.match(r'Parser key "([^"]+)": Unable to load config [\'"](.*?)[\'"]', message):
         return f"--{match[1]}: {match[2]!r} is no config file that can be read"
     return f"{message}; see `{command} --help`"
 
 
-def describe(kind: Any) -> str:
+def type_in_words(kind: Any) -> str:
     """A type in words for a message.
 
-    >>> describe(int | None)
+    >>> type_in_words(int | None)
     'a whole number or null'
     """
     words = {int: "a whole number", float: "a number", bool: "true or false", str: "text", Path: "a path"}
@@ -287,11 +287,11 @@ def describe(kind: Any) -> str:
         return "null"
     origin, inner = typing.get_origin(kind), typing.get_args(kind)
     if origin in (typing.Union, types.UnionType):
-        return " or ".join(describe(part) for part in inner)
+        return " or ".join(type_in_words(part) for part in inner)
     if origin is typing.Literal:
         return ", ".join(str(value) for value in inner)
     if origin in (list, tuple):
-        return f"a list such as [{', '.join('...' if part is Ellipsis else describe(part) for part in inner)}]"
+        return f"a list such as [{', '.join('...' if part is Ellipsis else type_in_words(part) for part in inner)}]"
     if isinstance(kind, type) and is_dataclass(kind):
         required = [f.name for f in fields(kind) if f.default is MISSING and f.default_factory is MISSING]
         return f"a mapping of {kind.__name__}" + (f" with {', '.join(required)}" if required else "")

@@ -27,7 +27,7 @@ def has_units(device_type: str) -> bool:
     return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported()) and not without
 
 
-def describe(precision: str, device: torch.device) -> str:
+def precision_in_words(precision: str, device: torch.device) -> str:
     """One line: the precision, whether the device has units for bfloat16, and the slowdown where a run lacks them."""
     name = "GPU" if device.type == "cuda" else device.type.upper()
     if has_units(device.type):

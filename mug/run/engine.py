@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from mug.errors import InputError
-from mug.run.bfloat16 import describe, has_units
+from mug.run.bfloat16 import has_units, precision_in_words
 from mug.run.options import AUTO, Engine
 
 if TYPE_CHECKING:
@@ -64,7 +64,7 @@ def launch(engine: Engine) -> Fabric:
         torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     torch.set_num_threads(threads)  # the launcher sets its own count for several processes
     if fabric.is_global_zero:
-        print(describe(precision, fabric.device), file=sys.stderr, flush=True)
+        print(precision_in_words(precision, fabric.device), file=sys.stderr, flush=True)
     return fabric
 
 
