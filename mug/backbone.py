@@ -25,7 +25,7 @@ IMAGENET_STD = (0.229, 0.224, 0.225)
 
 
 class Features(NamedTuple):
-    """Feature maps of a batch of frames; h = ceil(H / stride), w = ceil(W / stride), cell positions as in `mug.grid`."""
+    """Feature maps of a batch of frames; h = ceil(H / stride), w = ceil(W / stride), cells as in `mug.grid`."""
 
     trunk: Tensor
     """(B, 512, h, w): input of rho."""

@@ -21,8 +21,8 @@ from mug.options import LossWeights, ModelConfig
 CLIP_FRAMES = 3
 
 LABELLED = ("clip", "abstract", "instance", "references")
-"""The parts of a batch, in order, whose frames may have a label. Warped frames have none: a known warp may reach outside
-the frame, where nothing is known."""
+"""The parts of a batch, in order, whose frames may have a label. Warped frames have none, as a known warp may reach
+outside the frame, where nothing is known."""
 
 TEMPERATURE = (0.05, 0.2)
 """Bounds of the learned temperature of the matching features: far below them, training fits pixel detail."""

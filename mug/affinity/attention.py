@@ -47,7 +47,7 @@ def _fused(query: Tensor, source: Tensor, value: Tensor) -> Tensor:
 
 
 def co_attend(left: Tensor, right: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
-    """Each of two sides attends to the other through one edge E = L W R^T (AGNN Eq. 5, 7), memory linear in N and M.
+    """Attention of two sides to each other through one edge E = L W R^T (AGNN Eq. 5, 7), memory linear in N and M.
 
     Differentiable once.
 

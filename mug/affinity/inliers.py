@@ -81,7 +81,7 @@ def _positions(x_bchw: Tensor) -> Tensor:
 
 
 def _log_normaliser(query_bnc: Tensor, source_bmc: Tensor) -> Tensor:
-    """The log-sum-exp of the inner products over the source: (B, N); the backward pass recomputes the chunks."""
+    """The log-sum-exp (B, N) of the inner products over the source; the backward pass recomputes the chunks."""
     rows = max(1, CHUNK_ELEMENTS // source_bmc[..., 0].numel())
     chunks = query_bnc.split(rows, 1)
     parts = [checkpoint(_log_sum_exp, q, source_bmc, use_reentrant=False, preserve_rng_state=False) for q in chunks]
