@@ -70,7 +70,7 @@ def inlier_share(
         for step in _steps((-1, 0, 1), points):
             cell = points.round() + step
             index, inside = _index(cell, size)
-            near = (points - cell).norm(dim=-1) <= 1 + 1e-4  # tolerates rounding errors at a distance of exactly one cell
+            near = (points - cell).norm(dim=-1) <= 1 + 1e-4  # with a tolerance for rounding errors
             total += _affinity_at(q, s, index, normaliser) * (inside & near)
         return total.mean(1)
 

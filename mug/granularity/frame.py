@@ -56,7 +56,7 @@ def bootstrap_weights(alpha: float, keep: Literal["prediction", "label"]) -> tup
     map of the frame, P-bar the prediction of the previous round's model.
 
     Args:
-        alpha: The smaller weight.
+        alpha: Weight of the map that is not kept.
         keep: Map with the weight 1 - alpha: the prediction, as the equation is printed, or the label Q.
 
     >>> bootstrap_weights(0.05, "prediction")
