@@ -37,7 +37,7 @@ def attend(query: Tensor, source: Tensor, value: Tensor, temperature: float | Te
         return _fused(query, source, value)
     if _in_chunks(value):
         return Attention.apply(query, source, value)
-    return checkpoint(_fused, query, source, value, use_reentrant=False)  # else autograd keeps padded copies
+    return checkpoint(_fused, query, source, value, use_reentrant=False)  # keeps no padded copies
 
 
 def _fused(query: Tensor, source: Tensor, value: Tensor) -> Tensor:

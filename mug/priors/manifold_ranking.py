@@ -37,7 +37,7 @@ def manifold_ranking_prior(video: Video, indices: Sequence[int] | None = None) -
 
 
 def manifold_ranking(pieces: Superpixels, lab: np.ndarray) -> np.ndarray:
-    """Ranks superpixels by similarity to the sides of the frame, then to what differs from all sides (Yang et al. Sec. 4).
+    """Ranks superpixels by similarity to the frame's sides, then to what differs from all sides (Yang et al. Sec. 4).
 
     First, each of the four sides is used as background query. Superpixels that rank low for every side are foreground:
     the product of 1 - f over the sides (Eq. 9, 10). Then all are ranked with the superpixels whose product is above its

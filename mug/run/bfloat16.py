@@ -28,7 +28,7 @@ def has_units(device_type: str) -> bool:
 
 
 def precision_in_words(precision: str, device: torch.device) -> str:
-    """One line: the precision, whether the device has bfloat16 units, and the slowdown if a run needs but lacks them."""
+    """One line: the precision, whether the device has bfloat16 units, and the slowdown if the run needs them."""
     name = "GPU" if device.type == "cuda" else device.type.upper()
     if has_units(device.type):
         return f"precision {precision} (this {name} has bfloat16 units)"

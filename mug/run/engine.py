@@ -106,7 +106,7 @@ def _check_engine(engine: Engine) -> None:
 
 
 def _strategy(engine: Engine) -> Any:
-    """DDP with a longer timeout: the others wait while one process computes priors, often beyond the usual 30 minutes."""
+    """DDP with a longer timeout: the others wait while one process computes priors, longer than the default 30 min."""
     if engine.strategy == "auto" and engine.devices * engine.nodes == 1:
         return "auto"
     from lightning.fabric.strategies import DDPStrategy

@@ -66,7 +66,7 @@ class RunFolder:
         return dict(config)
 
     def recorded(self, *keys: str) -> Any:
-        """The value under nested keys in the configuration of the existing run; None if the run or the key is missing."""
+        """The value under nested keys in the configuration of the existing run; None without a run or such a key."""
         import yaml
 
         value = yaml.safe_load(self.config.read_text()) if self.config.is_file() else None
@@ -139,7 +139,7 @@ def first_difference(
 def commit_of(folder: Path) -> str:
     """The git commit of the code in `folder`, with `+` appended if there are changes; empty outside of git."""
     try:
-        _git(folder, "ls-files", "--error-unmatch", "mug/run/folder.py")  # an installed copy may be inside another project
+        _git(folder, "ls-files", "--error-unmatch", "mug/run/folder.py")  # an installed copy may be in another project
         commit = _git(folder, "rev-parse", "HEAD")
         return f"{commit}+" if _git(folder, "status", "--porcelain", "--untracked-files=no") else commit
     except (OSError, subprocess.SubprocessError):
