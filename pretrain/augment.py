@@ -130,7 +130,7 @@ def _render_labels(labels: Tensor, labelled: Tensor, theta: Tensor, size: int, s
 
 
 def _recolour(pixels_fchw: Tensor, colour: Tensor, contrast: Tensor) -> Tensor:
-    """c (M x) + (1 - c) m, where m is the mean brightness of M x; clamped to [0, 1]."""
+    """Computes c (M x) + (1 - c) m, where m is the mean brightness of M x; clamped to [0, 1]."""
     flat = pixels_fchw.flatten(2)
     luma = torch.as_tensor(LUMA, dtype=flat.dtype, device=flat.device)
     mean = (colour @ flat.mean(2, keepdim=True)).mul(luma[:, None]).sum(1, keepdim=True)

@@ -39,7 +39,7 @@ class LabelOptions:
     classifier: str = IMAGENET
     """Classifier for `cam` and `motion-cam`: `imagenet` (from the extra `imagenet`), torchvision:NAME or timm:NAME."""
     classifier_weights: Path | None = None
-    """State dict of that classifier; not needed for `imagenet`."""
+    """State dict of that classifier; none for `imagenet`, which has its own."""
     stride: int = 4
     """Every `stride`-th frame of a video has a map."""
     cache: Path | None = None
@@ -159,7 +159,7 @@ class PriorOptions:
     classifier: str = IMAGENET
     """Classifier for cam and motion-cam: `imagenet` (from the extra `imagenet`), torchvision:NAME or timm:NAME."""
     weights: Path | None = None
-    """State dict of that classifier; not needed for `imagenet`."""
+    """State dict of that classifier; none for `imagenet`, which has its own."""
     refine: Refinement = "none"
     """Refinement of each map with its frame: `guided` (fast), `crf` (extra `crf`) or `none`."""
     binary: bool = False

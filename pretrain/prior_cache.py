@@ -74,7 +74,7 @@ def cache_priors(
         kind: The prior.
         stride: Frames 0, stride, 2 stride, ... get a map.
         classifier: Classifier for `cam` and `motion-cam`, see `mug.networks.classifier.open_classifier`.
-        weights: Its state dict; not needed for `imagenet`.
+        weights: Its state dict; None for `imagenet`, which has its own.
         refinement: Refinement of each map with its frame.
         binary: Whether maps are thresholded at one half, after refinement (MuG Eq. 2: Q in {0, 1}).
         overwrite: Whether to recompute existing maps.

@@ -41,7 +41,7 @@ def attend(query: Tensor, source: Tensor, value: Tensor, temperature: float | Te
 
 
 def _fused(query: Tensor, source: Tensor, value: Tensor) -> Tensor:
-    width = max(query.shape[-1], value.shape[-1])  # the fused kernels need equal widths; zeros do not change the products
+    width = max(query.shape[-1], value.shape[-1])  # fused kernels need equal widths; zeros do not change the products
     q, k, v = (_widened(x, width).unsqueeze(1) for x in (query, source, value))
     return F.scaled_dot_product_attention(q, k, v, scale=1.0)[:, 0, :, : value.shape[-1]].to(value.dtype)
 
@@ -72,5 +72,5 @@ def _in_chunks(value: Tensor) -> bool:
 
 
 def _widened(x: Tensor, width: int) -> Tensor:
-    """Pads to `width`; returns `x` itself if it has that width, as `F.pad` would copy it and autograd keep the copy."""
+    """Pads `x` to `width`, or returns it if it has that width: `F.pad` would copy it and autograd keep the copy."""
     return x if x.shape[-1] == width else F.pad(x, (0, width - x.shape[-1]))
