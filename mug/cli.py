@@ -170,7 +170,7 @@ def find(name: str) -> Command:
     """The command with this name.
 
     Raises:
-        InputError: there is none.
+        InputError: the name is unknown.
     """
     for command in COMMANDS:
         if command.name == name:

@@ -108,7 +108,7 @@ def clip_descriptor(model: MuG, video: Video, size: int) -> np.ndarray:
 
 
 def _augmented(model: MuG, seen: Features) -> Tensor:
-    """Features r (N, 256, h, w) of the frames of a clip, each with the others as references; a single frame with itself."""
+    """Features r (N, 256, h, w) of a clip's frames, each with the others as references; a single frame with itself."""
     count = len(seen.match)
     others = torch.tensor([[k for k in range(count) if k != n] or [n] for n in range(count)])
     return model.aggregate(seen, Features(*(maps[others] for maps in seen)))

@@ -96,7 +96,7 @@ def find_videos(path: Path) -> list[Video]:
     Names are unique: files whose names differ only in the suffix keep it.
 
     Raises:
-        InputError: there is none, or none is readable.
+        InputError: there are no videos, or none is readable.
     """
     path = Path(path)
     images = path / "JPEGImages"
