@@ -1,8 +1,8 @@
-"""Making the maps of a head that learned from Eq. 12 of AGNN probabilities.
+"""Turns the maps of a head trained with Eq. 12 of AGNN into probabilities.
 
-The loss weighs the fore- and background of each frame alike, whatever their areas. What it teaches is therefore how
-likely a cell would be foreground if half of its frame were: the odds are too high by one factor, which follows from the
-shares that objects have of the frames.
+The loss gives fore- and background of each frame equal weight, whatever their areas. The network therefore predicts how
+likely a cell would be foreground if half of its frame were. Its foreground odds are too high by one factor, which
+follows from the foreground shares of the training frames.
 """
 
 from __future__ import annotations
@@ -17,20 +17,20 @@ from agnn_head.model import AGNN
 
 
 def raised_odds(shares: Sequence[float]) -> float:
-    """By what factor the odds of foreground that Eq. 12 teaches exceed the true ones.
+    """The factor by which foreground odds trained with Eq. 12 exceed the true ones.
 
-    A cell of which no more is seen than that it is foreground with probability q, in whatever frame, has the least
-    loss at the odds q / (1 - q) E[1 - eta | foreground] / E[eta | background]. Over frames with the shares eta this
-    factor is mean(1 - eta) / mean(eta) as long as no eta is limited (see `agnn_head.loss.SMALLEST_SHARE`).
+    For a cell that is foreground with probability q, independently of its frame, the loss is lowest at the odds
+    q / (1 - q) E[1 - eta | foreground] / E[eta | background]. Over frames with the shares eta the factor is
+    mean(1 - eta) / mean(eta) unless an eta is clipped (see `agnn_head.loss.SMALLEST_SHARE`).
 
     Args:
-        shares: eta of each frame, the share of its known cells that is foreground.
+        shares: eta of each frame, the foreground share of its labelled cells.
 
     >>> round(raised_odds([0.1, 0.3]), 6)
     4.0
     """
     eta = np.asarray(shares, np.float64)
-    there = eta.clip(1e-6, 1 - 1e-6)  # where every frame is empty, or full, means would be of nothing
+    there = eta.clip(1e-6, 1 - 1e-6)  # avoids division by zero where all frames are empty or full
     weight = eta.clip(SMALLEST_SHARE, 1 - SMALLEST_SHARE)
     of_foreground = (there * (1 - weight)).sum() / there.sum()
     of_background = ((1 - there) * weight).sum() / (1 - there).sum()
@@ -38,11 +38,11 @@ def raised_odds(shares: Sequence[float]) -> float:
 
 
 def to_probabilities(network: AGNN, shares: Sequence[float]) -> None:
-    """Moves the bias of the last layer, so that the sigmoid of its logits is a probability.
+    """Shifts the bias of the last layer so that the sigmoid of its logits is a probability.
 
     Args:
-        network: Trained on frames with these shares by `weighted_bce`.
-        shares: As of `raised_odds`.
+        network: Trained with `weighted_bce` on frames with these shares.
+        shares: See `raised_odds`.
     """
     bias = network.output.bias
     assert bias is not None

@@ -1,4 +1,4 @@
-"""AGNN's weights on disk, and the trunks that it starts from."""
+"""AGNN weights on disk, and initial weights for its trunk."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ from mug.options import BackboneConfig
 
 ARCHITECTURE = "agnn"
 PYRAMID_RATES = (12, 24, 36)
-"""The dilations at which torchvision trained its pyramid."""
+"""Dilations of torchvision's pretrained pyramid."""
 
 
 def save_weights(path: Path, model: AGNN, metadata: Mapping[str, str]) -> None:
-    """Writes a model; kernels are stored in half precision, vectors as they are.
+    """Writes a model: kernels in half precision, vectors in full.
 
     Args:
-        path: A `.safetensors` file; appears complete or not at all.
+        path: A `.safetensors` file, written atomically.
         model: On any device.
-        metadata: What should be known about the weights. `architecture`, `config` (JSON) and `version` are added.
+        metadata: Notes about the weights. `architecture`, `config` (JSON) and `version` are added.
     """
     note = {"architecture": ARCHITECTURE, "config": json.dumps(asdict(model.config)), "version": mug.__version__}
     tensors = {name: x.half() if x.ndim > 1 else x for name, x in model.state_dict().items()}
@@ -40,14 +40,14 @@ def save_weights(path: Path, model: AGNN, metadata: Mapping[str, str]) -> None:
 
 
 def load_weights(path: Path) -> tuple[AGNN, dict[str, str]]:
-    """Builds the model that a file of `save_weights` describes.
+    """Builds the model from a file of `save_weights`.
 
     Returns:
         The model on the CPU, in single precision and evaluation mode, and the file's metadata.
 
     Raises:
-        InputError: the file is absent, no safetensors, truncated, of another program or architecture, or has values
-            that are not finite.
+        InputError: the file is missing, truncated or not safetensors, comes from another program or architecture, or
+            contains values that are not finite.
     """
     path = Path(path)
     tensors, metadata = read_safetensors(path)
@@ -60,15 +60,15 @@ def load_weights(path: Path) -> tuple[AGNN, dict[str, str]]:
 
 
 def load_phi(model: AGNN, path: Path | None) -> None:
-    """Starts the trunk from the phi of a file of `mug.checkpoint.save_weights`.
+    """Initialises the trunk with the phi from a file of `mug.checkpoint.save_weights`.
 
     Args:
-        model: Its embedding is of kind `phi`.
-        path: None for the weights that come with the package.
+        model: With an embedding of kind `phi`.
+        path: None for the packaged weights.
 
     Raises:
-        InputError: the model has another trunk, the file's phi another architecture, or `mug.checkpoint.load_weights`
-            refuses the file.
+        InputError: the model has another trunk, the file's phi has another architecture, or
+            `mug.checkpoint.load_weights` rejects the file.
     """
     phi = model.embedding.trunk
     if not isinstance(phi, Phi):
@@ -82,14 +82,13 @@ def load_phi(model: AGNN, path: Path | None) -> None:
 
 
 def load_deeplab(model: AGNN, path: Path) -> None:
-    """Starts the trunk from a file of torchvision's `deeplabv3_resnet50` or `101`, `.safetensors` or `.pth`.
+    """Initialises the trunk from torchvision's `deeplabv3_resnet50` or `101`, a `.safetensors` or `.pth` file.
 
-    Where the embedding's rates are those at which torchvision trained its pyramid, 12, 24 and 36, the pyramid is taken
-    too. Classifiers are left out.
+    The pyramid is loaded too if the embedding's rates are torchvision's: 12, 24 and 36. Classifiers are dropped.
 
     Raises:
-        InputError: the model has another trunk, or the file is absent, unreadable, holds more than tensors, is of
-            another architecture, or has values that are not finite.
+        InputError: the model has another trunk, or the file is missing, unreadable, contains more than tensors, has
+            another architecture or values that are not finite.
     """
     path, embedding = Path(path), model.embedding
     if not isinstance(embedding.trunk, DeepLabTrunk):
@@ -112,7 +111,7 @@ def _under(prefix: str, tensors: Mapping[str, Tensor], new_prefix: str) -> dict[
 
 
 def _fold_pooled_norm(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Torchvision's pooled branch is a convolution and a batch norm; at test they are one convolution with a bias."""
+    """Folds the batch norm of torchvision's pooled branch into its convolution, which gains a bias."""
     branch = _under("aspp.convs.4.", tensors, "")
     rest = {name: x for name, x in tensors.items() if not name.startswith("aspp.convs.4.")}
     if not {"1.weight", "2.weight", "2.bias", "2.running_mean", "2.running_var"} <= branch.keys():

@@ -1,4 +1,4 @@
-"""How a node takes in what it heard (AGNN Eq. 10; ConvGRU of Ballas et al. 2016)."""
+"""State update of a node from its message (AGNN Eq. 10; ConvGRU of Ballas et al. 2016)."""
 
 from __future__ import annotations
 
@@ -7,10 +7,11 @@ from torch import Tensor, nn
 
 
 class ConvGRU(nn.Module):
-    """h' = (1 - z) h + z tanh(W m + U (r h)), with 1x1 kernels: each position by itself (AGNN Eq. 10).
+    """h' = (1 - z) h + z tanh(W m + U (r h)), with 1x1 kernels: position by position (AGNN Eq. 10).
 
-    Update gate z = sigmoid(W_z m + U_z h), reset gate r = sigmoid(W_r m + U_r h), each with a bias. That of z begins at
-    -1: the graph starts close to no graph, and learns what to take in instead of learning first to keep what it had.
+    Update gate z = sigmoid(W_z m + U_z h), reset gate r = sigmoid(W_r m + U_r h), each with a bias. The bias of z
+    starts at -1: the network starts close to one without a graph and learns what to take in, rather than having to
+    learn first to keep its state.
     """
 
     def __init__(self, channels: int) -> None:

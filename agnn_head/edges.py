@@ -1,7 +1,7 @@
-"""The two edges of the graph: intra-attention within a node, inter-attention between two (AGNN Eq. 4, 5, 7).
+"""The two kinds of edges: intra-attention within a node, inter-attention between two (AGNN Eq. 4, 5, 7).
 
-A node's state is (B, P, C): P = h w positions of C channels. A 1x1 convolution is a linear map of each position. No
-(P, P) edge ever exists: `mug.affinity.attend` and `co_attend` read through it.
+A node's state is (B, P, C): P = h w positions of C channels. A 1x1 convolution is a linear map of each position. The
+(P, P) matrix of an edge is never stored: `mug.affinity.attention.attend` and `co_attend` compute it in chunks.
 """
 
 from __future__ import annotations
@@ -12,13 +12,13 @@ from torch import Tensor, nn
 from mug.affinity.attention import attend, co_attend
 
 REDUCTION = 8
-"""By how much W_f and W_h narrow the channels that are compared, as in the self-attention of SAGAN."""
+"""Factor by which W_f and W_h reduce the channels that are compared, as in SAGAN's self-attention."""
 
 
 class LoopEdge(nn.Module):
     """e_ii = alpha softmax((W_f h)(W_h h)^T)(W_l h) + h, also the message of a node to itself (AGNN Eq. 4, 6).
 
-    alpha begins at 0: at first a node tells itself what it is.
+    alpha starts at 0: at first a node's message to itself is its own state.
     """
 
     def __init__(self, channels: int) -> None:
@@ -34,28 +34,29 @@ class LoopEdge(nn.Module):
         return self.message(self.read(state_bpc), state_bpc)
 
     def read(self, state_bpc: Tensor) -> Tensor:
-        """softmax((W_f h)(W_h h)^T) h (B, P, C): what a node's positions find in those that they resemble."""
+        """softmax((W_f h)(W_h h)^T) h (B, P, C): for each position, the mean state of those similar to it."""
         return attend(self.f(state_bpc), self.h(state_bpc), state_bpc)
 
     def message(self, read_bpc: Tensor, state_bpc: Tensor) -> Tensor:
-        """e_ii (B, P, C) of what was `read`; W_l is linear and may come last, so that nothing else need be kept."""
+        """e_ii (B, P, C) from the result of `read`; W_l is linear and can come last, so nothing else is stored."""
         return self.alpha * self.l(read_bpc) + state_bpc
 
 
 class LineEdge(nn.Module):
     """e_ij = h_i W_c h_j^T, and the message softmax(e_ij) h_j that it carries to i (AGNN Eq. 5, 7).
 
-    Frames have no order, so e_ji = e_ij^T for every pair takes W_c = W_c^T: it is (I + (A + A^T) / 2) / sqrt(C) of a
-    free A.
+    Frames have no order, so e_ji = e_ij^T must hold for every pair, which requires W_c = W_c^T. W_c is therefore
+    (I + (A + A^T) / 2) / sqrt(C) with a free A.
 
-    A begins at 0: similar positions attend to each other from the first step. With the node embedding's features, C
-    independent rectified unit normals a position, two unrelated positions score 0.16 sqrt(C) with a standard deviation
-    of 0.47, two identical ones 0.5 sqrt(C): at C = 256, 5.4 above. Among 3600 positions a perfect match thus takes 5 %
-    of the weight, two hundred times its share if the softmax were flat, and far from all of it. At the scale of 1 it
-    would stand 87 above, one-hot and without gradient; at 1/C 0.3, flat.
+    A starts at 0: similar positions attend to each other from the first step. If the embedding's features are C
+    independent rectified unit normals per position, two unrelated positions score 0.16 sqrt(C) with a standard
+    deviation of 0.47 and two identical ones 0.5 sqrt(C), which is 5.4 higher at C = 256. Among 3600 positions a perfect
+    match then gets 5 % of the weight: two hundred times its share under a flat softmax, but far from all of it. Without
+    the factor 1 / sqrt(C) it would score 87 higher: one-hot, without gradient. With 1 / C it would be 0.3: flat.
 
     The identity stays outside of A so that training starts from it and weight decay returns to it. Optimisers that
-    move all weights alike, as AdamW does, otherwise bury a diagonal of 1 / sqrt(C) within some hundred steps.
+    move all weights by the same amount, such as AdamW, otherwise bury a diagonal of 1 / sqrt(C) within a few hundred
+    steps.
     """
 
     identity: Tensor
@@ -75,5 +76,5 @@ class LineEdge(nn.Module):
         return state @ self.weight
 
     def forward(self, i_bpc: Tensor, j_bpc: Tensor) -> tuple[Tensor, Tensor]:
-        """The messages m_ji to i and m_ij to j (B, P, C) of nodes with the states h_i and h_j."""
+        """The messages m_ji to i and m_ij to j (B, P, C) between nodes with the states h_i and h_j."""
         return co_attend(i_bpc, j_bpc, self.weight)

@@ -23,7 +23,7 @@ class Embedding(nn.Module):
         channels: C of the node's feature map.
 
     Raises:
-        InputError: a trunk that there is none of.
+        InputError: an unknown trunk.
     """
 
     def __init__(self, config: EmbeddingConfig, channels: int) -> None:
@@ -34,22 +34,22 @@ class Embedding(nn.Module):
         if config.kind == "phi":
             self.trunk, trunk_channels = Phi(config.backbone or BackboneConfig()), TRUNK_CHANNELS
             for head in (self.trunk.match_head, self.trunk.value_head):
-                head.requires_grad_(False)  # nothing here reads them: distributed training must not wait for them
+                head.requires_grad_(False)  # unused here; distributed training would wait for their gradients
         else:
             self.trunk, trunk_channels = DeepLabTrunk(config.depth), RESNET_CHANNELS
         self.aspp = ASPP(trunk_channels, config.rates, channels)
 
     def forward(self, frames_bchw: Tensor) -> Tensor:
-        """RGB frames (B, 3, H, W) in [0, 1] -> (B, C, h, w), h = ceil(H / stride); not negative."""
+        """RGB frames (B, 3, H, W) in [0, 1] -> (B, C, h, w), h = ceil(H / stride); non-negative."""
         seen = self.trunk(frames_bchw)
         return self.aspp(seen if isinstance(self.trunk, DeepLabTrunk) else seen.trunk)
 
 
 class DeepLabTrunk(nn.Module):
-    """torchvision's ResNet with its last two groups dilated: stride 8, 2048 channels; layers named as there.
+    """torchvision's ResNet with its last two groups dilated: stride 8, 2048 channels; torchvision's layer names.
 
     Raises:
-        InputError: a depth that torchvision's DeepLabV3 does not come in.
+        InputError: a depth for which torchvision has no DeepLabV3.
     """
 
     mean: Tensor
@@ -73,10 +73,10 @@ class DeepLabTrunk(nn.Module):
 
 
 class ASPP(nn.Module):
-    """Atrous spatial pyramid pooling (DeepLabV3, Chen et al. 2017); convolutions are named as torchvision's.
+    """Atrous spatial pyramid pooling (DeepLabV3, Chen et al. 2017) with torchvision's names for the convolutions.
 
-    The pooled branch has a single value a frame and channel. Batch statistics of the handful of frames that a step
-    sees would be noise, and of one frame undefined: it has a bias in place of a norm.
+    The pooled branch has a single value per frame and channel. Batch statistics over the few frames of a step would be
+    noise, and over one frame undefined, so it has a bias instead of a norm.
     """
 
     def __init__(self, in_channels: int, rates: tuple[int, int, int], channels: int) -> None:

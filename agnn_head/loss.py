@@ -1,4 +1,4 @@
-"""The loss of a predicted foreground (AGNN Eq. 12)."""
+"""Foreground loss (AGNN Eq. 12)."""
 
 from __future__ import annotations
 
@@ -10,15 +10,16 @@ from mug.precision import widen
 from mug.run.processes import share_of_mean
 
 SMALLEST_SHARE = 0.01
-"""What eta is kept away from 0 and 1 by. Exactly there, Eq. 12 is 0 whatever is predicted, and a frame without object,
-or full of it, would teach nothing; so it counts as the background of a frame of which the object takes 1 % does."""
+"""eta is clipped to [SMALLEST_SHARE, 1 - SMALLEST_SHARE]. At 0 or 1, Eq. 12 is 0 whatever the prediction, and a frame
+without an object, or full of it, would teach nothing. Clipped, it weighs as much as the background of a frame whose
+object covers 1 %."""
 
 
 def weighted_bce(logits: Tensor, target: Tensor) -> Tensor:
-    """Cross-entropy in which fore- and background of a frame weigh the same, whatever their areas (AGNN Eq. 12).
+    """Cross-entropy in which fore- and background of a frame have equal weight, whatever their areas (AGNN Eq. 12).
 
-    -(1 - eta) S log S^ - eta (1 - S) log(1 - S^), with eta = foreground / (foreground + background) of each frame, at
-    least 0.01 and at most 0.99; the mean over all labelled cells of all processes, where the paper sums.
+    -(1 - eta) S log S^ - eta (1 - S) log(1 - S^), with eta = foreground / (foreground + background) of each frame,
+    clipped to [0.01, 0.99]; a mean over all labelled cells of all processes, where the paper sums.
 
     Args:
         logits: (..., 1, h, w), before the sigmoid.
@@ -28,10 +29,10 @@ def weighted_bce(logits: Tensor, target: Tensor) -> Tensor:
         This process's share (see `share_of_mean`); 0 if nothing is labelled anywhere.
 
     Raises:
-        ValueError: shapes that do not belong together.
+        ValueError: the shapes do not match.
     """
     logits = widen(logits.squeeze(-3))
-    if logits.shape != target.shape:  # or they would be broadcast
+    if logits.shape != target.shape:  # else they would broadcast
         raise ValueError(f"logits {tuple(logits.shape)} and target {tuple(target.shape)} differ in shape")
     labelled = ~target.isnan()
     target = torch.where(labelled, target, 0).to(logits.dtype)

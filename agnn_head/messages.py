@@ -1,4 +1,4 @@
-"""What a node hears: the gated sum of its neighbours' messages and its own (AGNN Eq. 6 - 9)."""
+"""Message aggregation: the gated sum of a node's own message and its neighbours' (AGNN Eq. 6 - 9)."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from mug.precision import widen
 class Gate(nn.Module):
     """g = sigmoid(GAP(W_g * m + b_g)), how much of each channel of a message is trusted (AGNN Eq. 8).
 
-    The mean of a 1x1 convolution is the convolution of the mean, so it is applied to C numbers.
+    The mean of a 1x1 convolution is the convolution of the mean, so it runs on only C numbers.
     """
 
     def __init__(self, channels: int) -> None:
@@ -28,7 +28,7 @@ class Gate(nn.Module):
 
 
 class Messages(nn.Module):
-    """m_i = sum over j, i among them, of g_ji * m_ji (AGNN Eq. 9).
+    """m_i = sum over j, including i, of g_ji * m_ji (AGNN Eq. 9).
 
     Args:
         channels: C of a state.
@@ -42,16 +42,16 @@ class Messages(nn.Module):
         self.gate = Gate(channels) if gated else None
 
     def forward(self, states: Sequence[Tensor]) -> Iterator[Tensor]:
-        """m_i (B, P, C) of each node in turn, of the states h_i (B, P, C) of all.
+        """Yields m_i (B, P, C) of each node in turn, from the states h_i (B, P, C) of all nodes.
 
-        Each m_i comes as soon as it is complete. If the caller uses it before asking for the next, the backward pass
-        goes node by node too and holds the gradients of few messages at a time.
+        Each m_i is yielded as soon as it is complete. If the caller uses it before asking for the next, the backward
+        pass also runs node by node and keeps the gradients of few messages at a time.
         """
         heard = [torch.zeros_like(h) for h in states]
         for i, h in enumerate(states):
             heard[i].add_(self._own(h))
             for receiver, _, message in self._along_edges(i, states):
-                # in place: what comes and goes between tensors that stay is memory that the allocator scatters
+                # in place: short-lived tensors allocated between long-lived ones fragment memory
                 if self.gate is None:
                     heard[receiver].add_(message)
                 else:
@@ -59,9 +59,9 @@ class Messages(nn.Module):
             yield heard[i]
 
     def gates(self, states: Sequence[Tensor]) -> Tensor:
-        """g_ji of what node i, with the state h_i (B, P, C), hears from j, at [b, i, j] of (B, N, N, C).
+        """The gates (B, N, N, C), g_ji at [b, i, j], of the message from node j to node i; states h_i are (B, P, C).
 
-        Ones without gates.
+        All ones without gates.
         """
         count, (batch, _, channels) = len(states), states[0].shape
         gates = states[0].new_ones(batch, count, count, channels)
@@ -74,7 +74,7 @@ class Messages(nn.Module):
         return gates
 
     def _own(self, state_bpc: Tensor) -> Tensor:
-        """The gated message of a node to itself; for the backward pass what was read is kept, the rest made again."""
+        """The gated message of a node to itself; the backward pass keeps the attention result, recomputes the rest."""
         return checkpoint(self._own_of, self.loop.read(state_bpc), state_bpc, use_reentrant=False)
 
     def _own_of(self, read_bpc: Tensor, state_bpc: Tensor) -> Tensor:

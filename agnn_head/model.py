@@ -20,10 +20,10 @@ from mug.precision import widen
 class AGNN(nn.Module):
     """Node embedding, messages, state update and readout; nodes and rounds share all weights.
 
-    Neither the number of frames nor the number of rounds is built in: both may differ from training.
+    The numbers of frames and rounds are not fixed: both may differ from training.
 
     Raises:
-        InputError: a number of channels or rounds, or a trunk, that cannot be.
+        InputError: an invalid number of channels or rounds, or an unknown trunk.
     """
 
     def __init__(self, config: AGNNConfig) -> None:
@@ -46,14 +46,14 @@ class AGNN(nn.Module):
         return self.read(self.propagate(v_bnchw, iterations=iterations), v_bnchw)
 
     def rounds(self, iterations: int | None = None) -> int:
-        """K where so many are asked for, None for the configured number; 0 in a model without the graph."""
+        """The number of rounds to run: `iterations`, or the configured K if None; 0 in a model without the graph."""
         if not self.config.graph:
             return 0
         return self.config.iterations if iterations is None else iterations
 
     @property
     def output(self) -> nn.Conv2d:
-        """The last layer: what it gives are the logits of `read`."""
+        """The last layer, whose output is the logits of `read`."""
         return self.readout.output if self.config.graph else self.intermediate
 
     def embed(self, frames_bchw: Tensor) -> Tensor:
@@ -68,12 +68,12 @@ class AGNN(nn.Module):
         """Lets the nodes of each graph exchange messages (AGNN Eq. 4 - 10).
 
         Args:
-            v_bnchw: (B, N, C, h, w), the embedding of N >= 1 frames. A single frame hears itself alone.
-            state_bnchw: The states to go on from, if not v.
-            iterations: K; None is the configured number. A model without the graph leaves all as it is.
+            v_bnchw: (B, N, C, h, w), the embedding of N >= 1 frames. A single frame only gets its own message.
+            state_bnchw: The states to continue from; default v.
+            iterations: K; None for the configured number. A model without the graph returns the states unchanged.
 
         Returns:
-            h^K (B, N, C, h, w). It permutes as the frames do.
+            h^K (B, N, C, h, w), equivariant to the order of the frames.
 
         Raises:
             ValueError: a negative number of iterations.
@@ -88,7 +88,7 @@ class AGNN(nn.Module):
         return torch.stack([x.transpose(1, 2) for x in states], 1).unflatten(3, state_bnchw.shape[-2:])
 
     def read(self, h_bnchw: Tensor, v_bnchw: Tensor) -> Tensor:
-        """Foreground logits (B, N, 1, h, w) of the last states and the embedding, (B, N, C, h, w) (AGNN Eq. 11).
+        """Foreground logits (B, N, 1, h, w) from the last states and the embedding, (B, N, C, h, w) (AGNN Eq. 11).
 
         A model without the graph reads the embedding alone.
         """
@@ -98,7 +98,7 @@ class AGNN(nn.Module):
 
     @torch.no_grad()
     def attention_map(self, h_query_chw: Tensor, h_source_chw: Tensor, point: tuple[int, int]) -> Tensor:
-        """Where one cell of a frame looks in another: a row of softmax(e_ij) (AGNN Eq. 5, 7).
+        """Attention of one cell of a frame over another frame: a row of softmax(e_ij) (AGNN Eq. 5, 7).
 
         Args:
             h_query_chw: (C, h, w), state of the frame that receives.
@@ -117,7 +117,7 @@ class AGNN(nn.Module):
 
     @torch.no_grad()
     def loop_attention_map(self, h_chw: Tensor, point: tuple[int, int]) -> Tensor:
-        """Where one cell of a frame looks in its own frame: a row of softmax((W_f h)(W_h h)^T) (AGNN Eq. 4).
+        """Attention of one cell over its own frame: a row of softmax((W_f h)(W_h h)^T) (AGNN Eq. 4).
 
         Args:
             h_chw: (C, h, w), state of the frame.
@@ -135,21 +135,21 @@ class AGNN(nn.Module):
 
     @torch.no_grad()
     def gates(self, h_bnchw: Tensor) -> Tensor:
-        """How much of each channel of each message is trusted in the round that starts from these states (AGNN Eq. 8).
+        """The gate of each channel of each message in the round that starts from these states (AGNN Eq. 8).
 
         Args:
             h_bnchw: (B, N, C, h, w).
 
         Returns:
-            (B, N, N, C) in [0, 1]: at [b, i, j] is g_ji, of what i hears from j. Ones in a model without gates.
+            (B, N, N, C) in [0, 1]: g_ji at [b, i, j], for the message from j to i. All ones in a model without gates.
         """
         return self.messages.gates(_by_node(h_bnchw))
 
     def _round(self, states: Sequence[Tensor]) -> list[Tensor]:
-        """One exchange of messages between the N states (B, P, C); all hear what was said before the round.
+        """One exchange of messages between the N states (B, P, C); all messages come from the states before the round.
 
-        For the backward pass a round keeps states and messages. What a node makes of them, some ten maps and cheap, is
-        computed again.
+        A round stores states and messages for the backward pass. The update's intermediates, about ten cheap maps, are
+        recomputed.
         """
         heard = self.messages(states)
         return [checkpoint(self.update, h, m, use_reentrant=False) for h, m in zip(states, heard, strict=True)]

@@ -1,4 +1,4 @@
-"""What AGNN is built from: options, which load no library."""
+"""Options of the AGNN architecture; importing this module loads no library."""
 
 from __future__ import annotations
 
@@ -10,29 +10,29 @@ from mug.options import BackboneConfig
 
 @dataclass
 class EmbeddingConfig:
-    """What maps a frame to a node's feature map."""
+    """The network that maps a frame to a node's feature map."""
 
     kind: Literal["phi", "deeplab"] = "phi"
-    """The trunk: MuG's phi, or the residual network of torchvision's DeepLabV3."""
+    """Trunk: MuG's phi, or the ResNet of torchvision's DeepLabV3."""
     backbone: BackboneConfig | None = None
-    """Which phi, for kind `phi` alone; when not given, that of the weights which training starts from."""
+    """Architecture of phi, for kind `phi` only. Default: that of the initial weights."""
     depth: int = 101
-    """Layers of DeepLabV3's ResNet, 50 or 101; read for kind `deeplab` alone."""
+    """Layers of DeepLabV3's ResNet, 50 or 101, for kind `deeplab` only."""
     rates: tuple[int, int, int] = (6, 12, 18)
-    """Dilations, in cells, of the pyramid's three 3x3 kernels. torchvision trained its own pyramid at 12, 24, 36."""
+    """Dilations, in cells, of the pyramid's three 3x3 kernels. torchvision's own pyramid was trained at 12, 24, 36."""
 
 
 @dataclass
 class AGNNConfig:
-    """What AGNN is built from."""
+    """Architecture of AGNN."""
 
     embedding: EmbeddingConfig = field(default_factory=EmbeddingConfig)
-    """What maps a frame to its node."""
+    """Network that maps a frame to its node."""
     channels: int = 256
-    """C, of a node's state."""
+    """C, the channels of a node's state."""
     graph: bool = True
-    """Without it the embedding's own output is the result, of each frame alone: the backbone (Table 6, "w/o AGNN")."""
+    """Whether to use the graph. Without it each frame is segmented alone, from the embedding (Table 6, "w/o AGNN")."""
     iterations: int = 3
-    """K, rounds of messages. With 0 the readout of the graph sees each frame alone."""
+    """K, the rounds of messages. With 0 the graph's readout sees each frame alone."""
     gated: bool = True
-    """Whether messages pass the gate of Eq. 8; without it, Table 6, "w/o Gated Message"."""
+    """Whether messages pass the gate of Eq. 8; false gives "w/o Gated Message" of Table 6."""

@@ -1,4 +1,4 @@
-"""From a node's last state to its frame's foreground (AGNN Eq. 11)."""
+"""Readout of a frame's foreground from its node's last state (AGNN Eq. 11)."""
 
 from __future__ import annotations
 

@@ -2,14 +2,14 @@
 
     import mug
 
-    for mask in mug.segment("clip.mp4"):  # Z-VOS: HW uint8, nothing given
+    for mask in mug.segment("clip.mp4"):  # Z-VOS: HW uint8, no mask given
         ...
 
     propagator = mug.Propagator()  # O-VOS, frame by frame
     propagator.step(first_frame, first_mask)
     mask = propagator.step(next_frame)
 
-What is public lies in the table below and is imported once it is asked for: `import mug` itself loads no library.
+The table below lists the public objects. Each is imported on first access: `import mug` itself loads no library.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ PUBLIC = {
     "score": "downstream.api:score",
     "segment": "downstream.api:segment",
 }
-"""Public objects of all packages: where each lies."""
+"""Public objects of all packages, and where each is defined."""
 
 __all__ = ["AGNN", "PUBLIC", "MuG", "Propagator", "__version__", "load", "open_video", "score", "segment"]
 

@@ -1,4 +1,4 @@
-"""phi: the fully convolutional representation that everything else trains and reads (MuG Sec. 3.1, 3.2)."""
+"""phi: the fully convolutional feature extractor that all losses train and all tasks use (MuG Sec. 3.1, 3.2)."""
 
 from __future__ import annotations
 
@@ -25,23 +25,23 @@ IMAGENET_STD = (0.229, 0.224, 0.225)
 
 
 class Features(NamedTuple):
-    """What phi sees in a batch of frames; h = ceil(H / stride), w = ceil(W / stride), cells lie as `mug.grid` says."""
+    """Feature maps of a batch of frames; h = ceil(H / stride), w = ceil(W / stride), cells as in `mug.grid`."""
 
     trunk: Tensor
-    """(B, 512, h, w): read by rho."""
+    """(B, 512, h, w): input of rho."""
     match: Tensor
     """(B, 64, h, w), L2-normalised over channels: compared between frames."""
     value: Tensor
-    """(B, 128, h, w): carried between frames."""
+    """(B, 128, h, w): transferred between frames."""
 
 
 class Phi(nn.Module):
     """A torchvision ResNet without its classifier, with a matching and a value head.
 
-    The residual layers keep torchvision's names under `resnet.`, so weights move both ways.
+    The residual layers keep torchvision's names under `resnet.`, so weights can be copied both ways.
 
     Raises:
-        InputError: a depth, stage count or stride that no ResNet of the family has.
+        InputError: an unsupported depth, number of stages or stride.
     """
 
     mean: Tensor
@@ -80,7 +80,7 @@ class Phi(nn.Module):
 
     @property
     def last_shared(self) -> nn.Parameter:
-        """Kernel of the last convolution that all three of `Features` depend on."""
+        """Kernel of the last convolution that all three maps of `Features` depend on."""
         groups = [self.resnet.get_submodule(f"layer{self.config.stages}"), self.project]
         kernels = [m.weight for group in groups for m in group.modules() if isinstance(m, nn.Conv2d)]
         return cast(nn.Parameter, kernels[-1])
@@ -90,7 +90,7 @@ class Phi(nn.Module):
 
 
 def for_inference(phi: Phi) -> Phi:
-    """A copy of phi that computes the same faster: batch norms folded into convolutions, channels last in memory.
+    """A faster copy of phi with the same output: batch norms folded into convolutions, channels last in memory.
 
     Args:
         phi: In evaluation mode.
@@ -106,7 +106,7 @@ def for_inference(phi: Phi) -> Phi:
 
 
 def _pooled(features: Tensor, factor: int) -> Tensor:
-    """Every `factor`-th cell, the mean of those around it: centred on it, as strided layers are."""
+    """Average pooling centred on every `factor`-th cell, like strided layers."""
     return F.avg_pool2d(features, 2 * factor - 1, factor, factor - 1, count_include_pad=False)
 
 
@@ -124,7 +124,7 @@ def _check(config: BackboneConfig) -> None:
 
 
 def _headless_resnet(config: BackboneConfig) -> torchvision.models.ResNet:
-    """The torchvision network up to the last kept group, its strides beyond `config.stride` taken out."""
+    """The torchvision network up to the last kept group, without its strides beyond `config.stride`."""
     build = getattr(torchvision.models, f"resnet{config.depth}")
     net: torchvision.models.ResNet = build(weights=None, norm_layer=BatchNorm)
     for name in ("avgpool", "fc", *(f"layer{s}" for s in range(config.stages + 1, 5))):
@@ -134,7 +134,7 @@ def _headless_resnet(config: BackboneConfig) -> torchvision.models.ResNet:
         if stride < config.stride:
             stride *= 2
             continue
-        entry_dilation = dilation  # the first block of a group still sees the grid of the group before it
+        entry_dilation = dilation  # the first block of a group still has the dilation of the previous group
         if config.dilated:
             dilation *= 2
         for index, block in enumerate(net.get_submodule(f"layer{stage}").children()):

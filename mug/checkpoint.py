@@ -1,4 +1,4 @@
-"""Weights on disk: our own safetensors files, and torchvision's in both directions."""
+"""Weights on disk: mug's own safetensors files, and conversion from and to torchvision."""
 
 from __future__ import annotations
 
@@ -22,18 +22,18 @@ from mug.options import BackboneConfig, ModelConfig
 PACKAGED = Path(__file__).parent / "weights"
 
 TRAINING_ONLY = ("kappa.", "short.")
-"""Heads that only losses read; a run's own checkpoints keep them, released weights do without their megabytes."""
+"""Heads that only losses use; checkpoints of a run keep them, released weights omit them to save megabytes."""
 
 
 def save_weights(path: Path, model: MuG, metadata: Mapping[str, str]) -> None:
-    """Writes what inference needs of a model: phi, rho, v and the temperature.
+    """Writes the parts of a model that inference needs: phi, rho, v and the temperature.
 
-    Kernels are stored in half precision; vectors (batch norm's statistics may not fit into half) as they are.
+    Kernels are stored in half precision, vectors in full: batch norm statistics may exceed the range of half.
 
     Args:
-        path: A `.safetensors` file; appears complete or not at all.
+        path: A `.safetensors` file, written atomically.
         model: On any device.
-        metadata: What should be known about the weights. `config` (JSON) and `version` are added.
+        metadata: Notes about the weights. `config` (JSON) and `version` are added.
     """
     tensors = {name: x for name, x in model.state_dict().items() if not name.startswith(TRAINING_ONLY)}
     note = dict(metadata) | {"config": json.dumps(asdict(model.config)), "version": mug.__version__}
@@ -41,18 +41,18 @@ def save_weights(path: Path, model: MuG, metadata: Mapping[str, str]) -> None:
 
 
 def load_weights(path: Path | None = None) -> tuple[MuG, dict[str, str]]:
-    """Builds the model that a file of `save_weights` describes.
+    """Builds the model from a file of `save_weights`.
 
     Args:
-        path: None for the weights that come with the package.
+        path: None for the packaged weights.
 
     Returns:
         The model on the CPU, in single precision and evaluation mode, and the file's metadata. Heads that only
-        training reads are untrained.
+        training uses are untrained.
 
     Raises:
-        InputError: the file is absent, no safetensors, truncated, of another program or architecture, or has values
-            that are not finite.
+        InputError: the file is missing, truncated or not safetensors, comes from another program or architecture, or
+            contains values that are not finite.
     """
     path = packaged_weights() if path is None else Path(path)
     tensors, metadata = read_safetensors(path)
@@ -64,14 +64,14 @@ def load_weights(path: Path | None = None) -> tuple[MuG, dict[str, str]]:
 
 
 def load_torchvision(phi: Phi, path: Path) -> None:
-    """Starts phi from a file of torchvision's ResNet weights, `.safetensors` or `.pth`; groups phi lacks are left out.
+    """Initialises phi from torchvision's ResNet weights, `.safetensors` or `.pth`; groups that phi lacks are dropped.
 
     Raises:
-        InputError: the file is absent, unreadable, holds more than tensors, is of another architecture, or has values
+        InputError: the file is missing, unreadable, contains more than tensors, has another architecture or values
             that are not finite.
     """
     path = Path(path)
-    # older files know no count of batches, and nothing depends on it
+    # older files lack the batch counter, and nothing depends on it
     expected = {name: x for name, x in phi.resnet.state_dict().items() if not name.endswith("num_batches_tracked")}
     tensors = {name: x for name, x in without_prefix(read_tensors(path), expected).items() if name in expected}
     check_same(path, tensors, expected)
@@ -79,10 +79,10 @@ def load_torchvision(phi: Phi, path: Path) -> None:
 
 
 def load_phi_into_torchvision(phi: Phi, network: nn.Module) -> None:
-    """Copies phi's residual layers into a `torchvision.models.resnet*` of the same depth; the rest stays as it was.
+    """Copies phi's residual layers into a `torchvision.models.resnet*` of the same depth; other layers are unchanged.
 
     Raises:
-        InputError: the network is none of phi's depth.
+        InputError: the network has another depth than phi.
     """
     wanted = network.state_dict()
     state = phi.resnet.state_dict()
@@ -92,17 +92,17 @@ def load_phi_into_torchvision(phi: Phi, network: nn.Module) -> None:
 
 
 def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: dict[str, str]) -> None:
-    """Writes a safetensors file that appears complete or not at all."""
+    """Writes a safetensors file atomically."""
     with atomic_path(Path(path)) as temporary:
         ready = {name: x.detach().cpu().contiguous() for name, x in tensors.items()}
         safetensors.torch.save_file(ready, temporary, metadata=metadata)
 
 
 def packaged_weights() -> Path:
-    """The weights that come with the package.
+    """Path of the packaged weights.
 
     Raises:
-        InputError: none do.
+        InputError: the installation has none.
     """
     files = sorted(PACKAGED.glob("*.safetensors"))
     if not files:

@@ -1,4 +1,4 @@
-"""The command `mug`: one table of commands, each imported only once it is called."""
+"""The command `mug`: a table of commands, each imported only when called."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ class Command(NamedTuple):
     target: str
     """`module:function`; the function takes one dataclass of options, or nothing."""
     options: str
-    """`module:class` of that dataclass, in a module that loads no large library: options are read and refused before
-    the function is imported. Or `module:function` that is given the arguments and tells the class. Empty for none."""
+    """`module:class` of that dataclass, in a module that loads no large library: options are parsed and rejected before
+    the function is imported. Or `module:function` that returns the class for the given arguments. Empty for none."""
     help: str
     positional: tuple[str, ...] = ()
-    """Options that are given by place instead of by name."""
+    """Positional options."""
 
 
 COMMANDS = (
@@ -115,9 +115,9 @@ COMMANDS = (
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs the command line and gives its exit status.
+    """Runs the command line and returns its exit status.
 
-    0 done, 1 for a run that cannot go on, 2 for what the user has to mend, 130 after Ctrl-C.
+    0 for success, 1 for a run that cannot continue, 2 for errors the user has to fix, 130 after Ctrl-C.
     """
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     if not arguments:
@@ -167,10 +167,10 @@ def overview() -> str:
 
 
 def find(name: str) -> Command:
-    """The command of that name.
+    """The command with this name.
 
     Raises:
-        InputError: there is none.
+        InputError: the name is unknown.
     """
     for command in COMMANDS:
         if command.name == name:
@@ -181,17 +181,17 @@ def find(name: str) -> Command:
 
 
 def run(command: Command, arguments: Sequence[str]) -> None:
-    """Reads the options that `arguments` spell, then imports the command's function and calls it with them.
+    """Parses the options in `arguments`, then imports the command's function and calls it with them.
 
     Raises:
-        InputError: options that cannot be used, or an installation that lacks what the command needs.
+        InputError: invalid options, or an installation that lacks what the command needs.
     """
     if not arguments and not command.options:
         with _explained(command):
-            resolve(command.target)()  # so that `mug doctor` runs where every package is missing
+            resolve(command.target)()  # `mug doctor` must run even if all packages are missing
         return
     with _explained(command):
-        from mug.command.options import parse  # brings jsonargparse, which `mug --help` does not wait for
+        from mug.command.options import parse  # imports jsonargparse, which `mug --help` does not need
         from mug.command.preflight import preflight
 
         options_type = resolve(command.options) if command.options else None
@@ -206,7 +206,7 @@ def run(command: Command, arguments: Sequence[str]) -> None:
 
 @contextmanager
 def _explained(command: Command) -> Iterator[None]:
-    """Turns an import that fails into an `InputError` that says what is missing."""
+    """Turns a failed import into an `InputError` that names the missing module."""
     try:
         yield
     except ModuleNotFoundError as error:

@@ -1,4 +1,4 @@
-"""What the command line answers with one line instead of a traceback, or beside its work."""
+"""Errors that the command line reports in one line instead of a traceback, and warnings."""
 
 from __future__ import annotations
 
@@ -7,22 +7,22 @@ from collections.abc import Hashable
 
 
 class InputError(Exception):
-    """What the user gave cannot be used; the message is one line that names the file and the remedy."""
+    """The user's input is not usable; the message is one line that names the file and the remedy."""
 
 
 class RunError(Exception):
-    """A run cannot go on though its input was usable (a loss that is no number, say); the message is one line."""
+    """A run cannot continue although its input was usable (a NaN loss, for example); the message is one line."""
 
 
 _warned: set[Hashable] = set()
 
 
 def warn(message: str, about: Hashable = None) -> None:
-    """Says on standard error, in one line, that the work goes on with less than the user may think.
+    """Prints a one-line warning to standard error: the work continues, but not as the user may expect.
 
     Args:
-        message: Names the file and what is made of it.
-        about: What is warned of once alone, such as a folder of many files; the message itself when not given.
+        message: Names the file and how it is treated.
+        about: Subject of which only the first warning is printed, such as a folder of many files. Default: the message.
     """
     key = message if about is None else about
     if key not in _warned:

@@ -1,12 +1,12 @@
-"""Where the cells of phi's grid lie in a frame: stated here, and nowhere else.
+"""Positions of the cells of phi's grid in a frame. Only this module defines them.
 
-Every strided layer of a residual network has an odd kernel, padded by half of it, so that it is centred on the first
-pixel of its stride. Cell i of a grid of stride s is therefore centred on pixel s i, not in the middle of the s pixels
-from there. In the coordinates that torch's sampling takes with `align_corners=False`, where pixel p of S lies at
-(2 p + 1) / S - 1, that is (2 s i + 1) / S - 1.
+Every strided layer of a residual network has an odd kernel, padded by half of it, and is therefore centred on the first
+pixel of its stride. Cell i of a grid of stride s is centred on pixel s i, not in the middle of the s pixels that start
+there. In the coordinates of torch's sampling with `align_corners=False`, where pixel p of S is at (2 p + 1) / S - 1,
+this is (2 s i + 1) / S - 1.
 
-With a stride of 1 cells are pixels. Where the cells of another network lie otherwise, `first` says on which pixel its
-cell 0 is centred: 0 is phi's, and (s - 1) / 2 that of a transformer's patches.
+With a stride of 1, cells are pixels. For networks with another layout, `first` is the pixel on which cell 0 is centred:
+0 for phi, (s - 1) / 2 for the patches of a transformer.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ Map = TypeVar("Map", np.ndarray, Tensor)
 
 
 def compose(outer: Map, inner: Map) -> Map:
-    """The affine map (..., 2, 3) that does `inner`, then `outer`."""
+    """The affine map (..., 2, 3) that applies `inner`, then `outer`."""
     linear: Map = outer[..., :2] @ inner
     linear[..., 2:] += outer[..., 2:]
     return linear
 
 
 def cells_to_frame(cells: Tensor, size: int | Tensor, stride: int) -> Tensor:
-    """Positions in cells, whole or between, to [-1, 1] coordinates of a frame of `size` pixels."""
+    """Converts positions in cells, which may be fractional, to [-1, 1] coordinates of a frame of `size` pixels."""
     return (2 * stride * cells + 1) / size - 1
 
 
@@ -40,12 +40,12 @@ def frame_to_cells(points: Tensor, size: int | Tensor, stride: int) -> Tensor:
 
 
 def warp_cells(theta: Tensor, grid: Sequence[int], stride: int = 1) -> Tensor:
-    """Where an affine warp of a frame takes the h x w cells of its grid: (B, 2, 3) -> (B, h w, 2), (x, y) in cells.
+    """Warps the h x w cells of a frame's grid: (B, 2, 3) -> target positions (B, h w, 2), (x, y) in cells.
 
     Args:
-        theta: From [-1, 1] coordinates of a frame to those of another of the same size.
+        theta: Affine warps from [-1, 1] coordinates of a frame to those of another of the same size.
         grid: h and w.
-        stride: Pixels to a cell; the frames have h and w times as many.
+        stride: Pixels per cell; the frames are h and w times as large.
     """
     size = theta.new_tensor([grid[1] * stride, grid[0] * stride])
     y, x = torch.meshgrid(*(torch.arange(n, device=theta.device, dtype=theta.dtype) for n in grid), indexing="ij")
@@ -61,19 +61,19 @@ def enlarge(
     first: float = 0.0,
     mode: Literal["bilinear", "nearest"] = "bilinear",
 ) -> Tensor:
-    """Interpolation of maps (B, C, h, w) on the grid of a network to a size in pixels: (B, C, *size).
+    """Interpolates maps (B, C, h, w) from the grid of a network to a size in pixels: (B, C, *size).
 
     Args:
-        maps: Beyond their outermost cells their values go on.
-        size: Height and width that are wanted: those of the video.
-        frame: Height and width in pixels at which the network saw it.
-        stride: Pixels of that to a cell.
-        first: Pixel of that on which cell 0 is centred.
-        mode: `nearest`: every pixel has the value of the cell with the nearest centre.
+        maps: Values on the grid; those of the outermost cells are replicated beyond it.
+        size: Height and width of the output: those of the video.
+        frame: Height and width in pixels of the network's input.
+        stride: Input pixels per cell.
+        first: Input pixel on which cell 0 is centred.
+        mode: `nearest` gives every pixel the value of the cell with the nearest centre.
     """
     rows = []
     for side, cells in ((frame[1], maps.shape[-1]), (frame[0], maps.shape[-2])):
-        # sampling takes the map's own [-1, 1], in which its cells are pixels
+        # grid_sample uses [-1, 1] coordinates of the map, whose pixels are the cells
         borders = frame_to_cells(torch.tensor([-1.0, 1.0]), side, stride) - first / stride
         ends = cells_to_frame(borders, cells, 1).tolist()
         rows.append(((ends[1] - ends[0]) / 2, (ends[1] + ends[0]) / 2))
@@ -84,14 +84,14 @@ def enlarge(
 
 
 def shrink(maps: Tensor, grid: Sequence[int], frame: Sequence[int], stride: int, first: float = 0.0) -> Tensor:
-    """What maps (B, C, H, W) of a frame have in each cell, on average: (B, C, *grid).
+    """Averages maps (B, C, H, W) of a frame over each cell: (B, C, *grid).
 
     Args:
-        maps: At any size; together they show the whole frame.
+        maps: Of any resolution; they cover the whole frame.
         grid: h and w.
-        frame: Height and width in pixels at which the network saw it.
-        stride: Pixels of that to a cell, which reaches half of it to every side, as far as the frame does.
-        first: Pixel of that on which cell 0 is centred.
+        frame: Height and width in pixels of the network's input.
+        stride: Input pixels per cell. A cell extends half a stride to each side, within the frame.
+        first: Input pixel on which cell 0 is centred.
     """
     rows, columns = (
         _overlaps(maps, pixels, cells, side / pixels, stride, first)
@@ -108,7 +108,7 @@ def at_cells(
     first: float = 0.0,
     mode: Literal["bilinear", "nearest"] = "bilinear",
 ) -> Tensor:
-    """What maps (B, C, H, W) of a frame have at the centre of each cell: (B, C, *grid). Arguments as in `shrink`."""
+    """Samples maps (B, C, H, W) of a frame at the centre of each cell: (B, C, *grid). Arguments as in `shrink`."""
     ends = []
     for cells, side in zip(grid[::-1], frame[::-1], strict=True):
         ends.append(cells_to_frame(first / stride + torch.arange(cells, device=maps.device), side, stride))
@@ -118,7 +118,7 @@ def at_cells(
 
 
 def _overlaps(like: Tensor, pixels: int, cells: int, size: float, stride: int, first: float) -> Tensor:
-    """(cells, pixels): the share of a cell, along one side of a frame, that each pixel of length `size` covers."""
+    """(cells, pixels): the share of each cell covered by each pixel of length `size`, along one side of a frame."""
     start = size * torch.arange(pixels, device=like.device, dtype=like.dtype)
     centre = first + 0.5 + stride * torch.arange(cells, device=like.device, dtype=like.dtype)[:, None]
     covered = torch.minimum(centre + stride / 2, start + size) - torch.maximum(centre - stride / 2, start)

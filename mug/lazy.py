@@ -1,4 +1,4 @@
-"""What a table names as text and is imported once it is asked for."""
+"""Lazy imports of objects that a table names as text."""
 
 from __future__ import annotations
 
@@ -7,6 +7,6 @@ from typing import Any
 
 
 def resolve(target: str) -> Any:
-    """What `module:name` names."""
+    """Imports the object named by `module:name`."""
     module, _, name = target.partition(":")
     return getattr(importlib.import_module(module), name)

@@ -21,30 +21,30 @@ from mug.options import LossWeights, ModelConfig
 CLIP_FRAMES = 3
 
 LABELLED = ("clip", "abstract", "instance", "references")
-"""The parts of a batch, in their order, whose frames may have a label. What a known warp shows may lie outside of the
-frame, where nothing is known."""
+"""The parts of a batch, in order, whose frames may have a label. Warped frames have none, as a known warp may reach
+outside the frame, where nothing is known."""
 
 TEMPERATURE = (0.05, 0.2)
-"""Bounds of the learned temperature of the matching features: far below, training fits pixel detail."""
+"""Bounds of the learned temperature of the matching features: far below them, training fits pixel detail."""
 
 
 @dataclass
 class Batch:
-    """N training videos, F = 3 + K + 1 + R + K frames of each, and what is known about them."""
+    """N training videos, F = 3 + K + 1 + R + K frames of each, with labels and known warps."""
 
     frames: Tensor
     """(N, F, 3, S, S) in [0, 1]: a clip of 3, the abstract of K, one instance, its R references, K warped."""
     labels: Tensor
-    """(N, 3 + K + 1 + R, h, w): target of all frames but the warped ones on phi's grid (`mug.grid`), NaN where there is
+    """(N, 3 + K + 1 + R, h, w): targets of all but the warped frames on phi's grid (`mug.grid`), NaN where there is
     none."""
     patch: Tensor
     """(N, 2): (x, y) px of the top left corner of the patch tracked from the clip's first frame."""
     pair: Tensor
-    """(N, 2): which two frames of the abstract make the long-term pair, in random order."""
+    """(N, 2): the two frames of the abstract that form the long-term pair, in random order."""
     warp: Tensor
-    """(N, K, 2, 3): takes [-1, 1] coordinates of each of `warped` to those of the abstract's frame."""
+    """(N, K, 2, 3): maps [-1, 1] coordinates of each of `warped` to those of the abstract's frame."""
     names: list[str] = field(default_factory=list)
-    """The videos, for messages."""
+    """Names of the videos, for messages."""
 
     @property
     def segments(self) -> int:
@@ -53,14 +53,14 @@ class Batch:
 
     @property
     def spans(self) -> dict[str, slice]:
-        """Where the parts lie among the frames, by their names below; those of `LABELLED` lie so among the labels."""
+        """Positions of the parts among the frames, by name; those of `LABELLED` are the same among the labels."""
         instance, warped = CLIP_FRAMES + self.segments, self.frames.shape[1] - self.segments
         edges = (0, CLIP_FRAMES, instance, instance + 1, warped, self.frames.shape[1])
         return dict(zip((*LABELLED, "warped"), itertools.starmap(slice, itertools.pairwise(edges)), strict=True))
 
     @property
     def clip(self) -> Tensor:
-        """(N, 3, 3, S, S): three frames in their order."""
+        """(N, 3, 3, S, S): three frames in temporal order."""
         return self.frames[:, self.spans["clip"]]
 
     @property
@@ -70,22 +70,22 @@ class Batch:
 
     @property
     def instance(self) -> Tensor:
-        """(N, 1, 3, S, S): a frame X^n of the video, none of the abstract."""
+        """(N, 1, 3, S, S): a frame X^n of the video, not in the abstract."""
         return self.frames[:, self.spans["instance"]]
 
     @property
     def references(self) -> Tensor:
-        """(N, R, 3, S, S): where X^n finds global information; labelled where anything is, and not of the abstract."""
+        """(N, R, 3, S, S): sources of global information for X^n; labelled if any frame is, and not in the abstract."""
         return self.frames[:, self.spans["references"]]
 
     @property
     def warped(self) -> Tensor:
-        """(N, K, 3, S, S): the abstract's frames, each through its known warp, jittered."""
+        """(N, K, 3, S, S): the abstract's frames, each with its known warp and colour jitter."""
         return self.frames[:, self.spans["warped"]]
 
     @property
     def pair_index(self) -> tuple[Tensor, Tensor]:
-        """Picks (N, 2, ...), the long-term pair, out of what is there for each of the abstract's frames (N, K, ...)."""
+        """Index that selects the long-term pair (N, 2, ...) from any tensor over the abstract's frames (N, K, ...)."""
         return torch.arange(len(self.pair), device=self.pair.device)[:, None], self.pair.long()
 
     @property
@@ -106,7 +106,7 @@ class Batch:
 
 
 class MuG(nn.Module):
-    """phi, rho, kappa and v, trained together by `forward`, one granularity of video a term."""
+    """phi, rho, kappa and v, trained together by `forward` with one loss term per granularity."""
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
@@ -120,35 +120,35 @@ class MuG(nn.Module):
 
     @property
     def temperature(self) -> Tensor:
-        """The temperature that suits the matching features, within its bounds; only known warps teach it.
+        """The temperature of the matching features, within its bounds; only the known-warp loss trains it.
 
-        At a bound and beyond it the gradient is that of the temperature itself, so that it can come back: a clamp
-        would have none there. `forward` brings the parameter back to the bound, from where one step leads inside.
+        The gradient passes straight through the bounds, so the temperature can return: a clamp would have no gradient
+        there. `forward` clamps the parameter to the bound, from which one step leads back inside.
         """
         free = self.log_temperature.exp()
         return free + (free.clamp(*TEMPERATURE) - free).detach()
 
     def forward(self, batch: Batch, weights: LossWeights, shares: bool = False) -> dict[str, Tensor]:
-        """One training step's losses (MuG Eq. 16), unweighted by their names in `LossWeights`, and their `total`.
+        """Losses of one training step (MuG Eq. 16): unweighted, by their names in `LossWeights`, and the `total`.
 
         Eq. 5 and 8 are sums over the lattice, Eq. 2, 14 and 15 means (see `short_term_loss`, `long_term_loss`,
-        `frame_loss`, `instance_loss`). Averaged over processes they are the losses of the whole batch. Beside them,
-        without gradient: `temperature` and, where their terms are on, `inlier_share` (hard, Eq. 8), `short_error_px`
+        `frame_loss`, `instance_loss`). Averaged over processes, they are the losses of the whole batch. The result also
+        has, without gradient, `temperature` and, if their terms are on, `inlier_share` (hard, Eq. 8), `short_error_px`
         (mean distance between the start and the end of a track), `instance_accuracy`, `warp_geometry` and
         `warp_matching`.
 
         Args:
             batch: The videos.
-            weights: Of the terms in the total.
-            shares: Whether to measure which share of the trunk's gradient each weighted term has (`share_<term>`), at
-                the last convolution that all heads read through.
+            weights: Weights of the terms in the total.
+            shares: Whether to measure each weighted term's share of the trunk's gradient (`share_<term>`), at the last
+                convolution that all heads share.
         """
         with torch.no_grad():
             self.log_temperature.clamp_(*map(math.log, TEMPERATURE))
         seen = self._see(batch, weights)
         out: dict[str, Tensor] = {"temperature": self.temperature.detach()}
         abstract = seen.get("abstract")
-        if weights.frame:  # of all frames that are seen
+        if weights.frame:  # on all encoded frames
             logits = {name: self.rho(seen[name].trunk.flatten(0, 1)) for name in LABELLED if name in seen}
             labels = [batch.labels[:, batch.spans[name]].flatten(0, 1) for name in logits]
             out["frame"] = frame_loss(torch.cat(list(logits.values())), torch.cat(labels))
@@ -187,7 +187,7 @@ class MuG(nn.Module):
             out["warp"], out["warp_geometry"], out["warp_matching"] = known_warp_loss(
                 self.kappa, seen["warped"].match, abstract.match, batch.warp, self.temperature, self.phi.stride
             )
-        # what no term used still takes part, with a gradient of zero: distributed training waits for every parameter
+        # unused parameters take part with a gradient of zero: distributed training waits for every parameter
         total = torch.stack([p.sum() for p in self.parameters()]).sum() * 0
         terms = {name: weight * out[name] for name, weight in vars(weights).items() if weight}
         for term in terms.values():
@@ -197,7 +197,7 @@ class MuG(nn.Module):
         return out | {"total": total}
 
     def aggregate(self, query: Features, source: Features) -> Tensor:
-        """Augments: r = [x', x] (B, 256, h, w) of B query frames (MuG Eq. 11).
+        """Globally augmented features r = [x', x] (B, 256, h, w) of B query frames (MuG Eq. 11).
 
         Args:
             query: Features (B, C, h, w).
@@ -210,7 +210,7 @@ class MuG(nn.Module):
         return self.readout(self.aggregate(query, source)).float().sigmoid()
 
     def _see(self, batch: Batch, weights: LossWeights) -> dict[str, Features]:
-        """Features (N, frames, C, h, w) of the parts of the batch that the terms need, in one pass through phi."""
+        """Features (N, frames, C, h, w) of the parts of the batch that the terms need, from one pass through phi."""
         needed = {
             "clip": weights.short,
             "abstract": weights.readout or weights.long or weights.video or weights.warp,
@@ -229,12 +229,12 @@ class MuG(nn.Module):
         return {name: Features(*(x[i] for x in split)) for i, name in enumerate(parts)}
 
     def _augment(self, query: Features, source: Features, references: Callable[[int], list[int]]) -> Tensor:
-        """Gives r (N, Q, 256, h, w) of Q query frames (MuG Eq. 9 - 11).
+        """Globally augmented features r (N, Q, 256, h, w) of Q query frames (MuG Eq. 9 - 11).
 
         Args:
             query: Features (N, Q, C, h, w).
             source: Features (N, S, C, h, w).
-            references: Which frames of `source` are those of a query.
+            references: Maps the index of a query to the indices of its references in `source`.
         """
         rows = []
         for q in range(query.match.shape[1]):

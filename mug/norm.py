@@ -1,4 +1,4 @@
-"""Batch normalisation over the whole batch, however many processes hold it."""
+"""Batch normalisation over the batches of all processes."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from mug.precision import widen
 class BatchNorm(nn.BatchNorm2d):
     """`nn.BatchNorm2d` whose training statistics span all processes, on any device.
 
-    torch's own `SyncBatchNorm` runs on GPUs only; two CPU processes must train to the same losses as one. In a single
-    process, and in evaluation, this *is* `nn.BatchNorm2d`, and its state dict loads into torchvision's networks.
+    torch's own `SyncBatchNorm` runs on GPUs only, but two CPU processes must give the same losses as one. In a single
+    process, and in evaluation, this *is* `nn.BatchNorm2d`; its state dict loads into torchvision's networks.
     """
 
     def forward(self, input: Tensor) -> Tensor:
@@ -27,7 +27,7 @@ class BatchNorm(nn.BatchNorm2d):
         return self._normalise_across_processes(input)
 
     def _normalise_across_processes(self, x_bchw: Tensor) -> Tensor:
-        """(B,C,H,W) -> (B,C,H,W); two passes in at least float32, so that no precision is lost to E[x^2] - E[x]^2."""
+        """(B,C,H,W) -> (B,C,H,W) in two passes and at least float32, as E[x^2] - E[x]^2 would lose precision."""
         x = widen(x_bchw)
         count = all_reduce(x.new_tensor([x.numel() / x.shape[1]]))
         mean = all_reduce(x.sum((0, 2, 3))) / count
@@ -49,7 +49,7 @@ class BatchNorm(nn.BatchNorm2d):
 
 @contextmanager
 def running_statistics_kept(module: nn.Module) -> Iterator[None]:
-    """Within it, the batch norms of a module that trains go by their batch but leave their running estimates alone."""
+    """Within the context, batch norms in training mode use batch statistics but do not update running estimates."""
     norms = [m for m in module.modules() if isinstance(m, BatchNorm)]
     before = [m.track_running_stats for m in norms]
     try:

@@ -1,4 +1,4 @@
-"""What the network is built from and what its loss is made of: options, which load no library."""
+"""Options of the network and its loss; importing this module loads no library."""
 
 from __future__ import annotations
 
@@ -7,19 +7,19 @@ from dataclasses import dataclass, field
 
 @dataclass
 class BackboneConfig:
-    """Which residual network phi is built from."""
+    """Architecture of phi's residual network."""
 
     depth: int = 18
     """Layers of the torchvision ResNet: 18, 34, 50 or 101."""
     stages: int = 4
-    """How many of its residual groups are kept, 1 to 4. A last group of other than 512 channels is mapped to 512."""
+    """Residual groups to keep, 1 to 4. If the last does not have 512 channels, it is projected to 512."""
     stride: int = 8
-    """Pixels of the frame to a cell of the feature map: 4, 8 or 16."""
+    """Pixels of the frame per cell of the feature map: 4, 8 or 16."""
     dilated: bool = False
     """Whether groups that lose their stride are dilated instead, which keeps their receptive field."""
     hypercolumn: bool = False
-    """Whether the trunk reads the output of every kept group, not of the last alone: fine colour and edges reach the
-    matching head without waiting for deep layers to pass them on, which short training needs."""
+    """Whether the trunk combines the outputs of all kept groups instead of using only the last. The matching head then
+    sees fine colour and edges before deep layers learn to pass them on, which short training needs."""
 
 
 PRESETS: dict[str, BackboneConfig] = {
@@ -30,12 +30,12 @@ PRESETS: dict[str, BackboneConfig] = {
 
 @dataclass
 class ModelConfig:
-    """What MuG is built from."""
+    """Architecture of MuG."""
 
     backbone: BackboneConfig = field(default_factory=BackboneConfig)
     """The network phi."""
     temperature: float = 0.07
-    """Of the affinity between matching features, 0.05 to 0.2, to begin with; known warps teach a better one."""
+    """Initial temperature of the affinity between matching features, 0.05 to 0.2; the known-warp loss trains it."""
 
 
 @dataclass
@@ -43,9 +43,9 @@ class LossWeights:
     """The weight of each term (MuG Eq. 16); a term of weight 0 is not computed."""
 
     frame: float = 1.0
-    """Foreground from a single frame, Eq. 2 and 15: every frame of a step that has a map."""
+    """Foreground from a single frame, Eq. 2 and 15, on every frame of a step that has a map."""
     readout: float = 1.0
-    """Foreground from the globally augmented frame; the paper trains it but leaves it out of Eq. 16."""
+    """Foreground from the globally augmented frame; the paper trains it but omits it from Eq. 16."""
     short: float = 0.1
     """Forward-backward tracking, Eq. 5."""
     long: float = 0.02
@@ -53,4 +53,4 @@ class LossWeights:
     video: float = 0.5
     """Discrimination of videos, Eq. 14."""
     warp: float = 0.0
-    """Matching under a known warp; beyond the paper."""
+    """Matching under a known warp; not in the paper."""

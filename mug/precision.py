@@ -1,4 +1,4 @@
-"""Arithmetic that needs more digits than autocast's half precision."""
+"""Arithmetic that needs more precision than autocast's half."""
 
 from __future__ import annotations
 
@@ -7,5 +7,5 @@ from torch import Tensor
 
 
 def widen(x: Tensor) -> Tensor:
-    """The same in at least single precision, for sums, norms and softmax."""
+    """Converts to at least single precision, for sums, norms and softmax."""
     return x.to(torch.promote_types(x.dtype, torch.float32))

@@ -1,6 +1,7 @@
-"""Video retrieval: do clips of one video lie nearest to each other? A minute's measure of pretraining, without a label.
+"""Video retrieval: a label-free measure of pretraining that takes about a minute.
 
-It asks of unseen clips what the video granularity trains for (MuG Eq. 12 - 14): pooled r tells videos apart.
+It measures on unseen clips what the video granularity trains (MuG Eq. 12 - 14): pooled r tells videos apart, so the
+nearest neighbours of a clip come from its own video.
 """
 
 from __future__ import annotations
@@ -24,36 +25,36 @@ from mug.precision import widen
 from mug.run.progress import track
 
 CLIPS = 4
-"""Clips that a video is cut into, of equal length."""
+"""Number of clips of equal length per video."""
 FRAMES = 3
-"""Frames that are seen of a clip, evenly spread; each is augmented from the others."""
+"""Evenly spaced frames encoded per clip; each is augmented from the others."""
 SIZE = 192
-"""Pixels of the shorter side of a frame as phi sees it."""
+"""Shorter side of phi's input, in pixels."""
 
 
 class Retrieval(NamedTuple):
-    """How well clips find their video, in fractions."""
+    """Retrieval scores, as fractions."""
 
     recall: float
-    """Clips whose nearest neighbour is of their own video (recall at 1)."""
+    """Share of clips whose nearest neighbour is from their own video (recall at 1)."""
     precision: float
-    """Of the CLIPS - 1 nearest neighbours of a clip, how many are of its video, on average."""
+    """Mean share of a clip's CLIPS - 1 nearest neighbours that are from its own video."""
     chance: float
-    """What random neighbours would reach in both."""
+    """Expected value of both scores for random neighbours."""
     clips: int
-    """How many clips there are."""
+    """Number of clips."""
 
 
 def retrieval(model: MuG, videos: Sequence[Video], size: int = SIZE) -> Retrieval:
     """Finds the nearest neighbours of every clip among the clips of all videos.
 
     Args:
-        model: Is asked in evaluation mode and left in the mode it was in.
+        model: Runs in evaluation mode; its mode is restored.
         videos: Two or more.
-        size: Pixels of the frames' shorter side.
+        size: Shorter side of the frames, in pixels.
 
     Raises:
-        InputError: there are fewer than two videos of CLIPS frames, or a frame cannot be read.
+        InputError: fewer than two videos have CLIPS frames, or a frame cannot be read.
     """
     usable = [video for video in videos if len(video) >= CLIPS]
     if len(usable) < 2:
@@ -61,18 +62,18 @@ def retrieval(model: MuG, videos: Sequence[Video], size: int = SIZE) -> Retrieva
     trained = model.training
     model.eval()
     try:
-        clips = np.concatenate([describe(model, video, size) for video in track(usable, "describing clips")])
+        clips = np.concatenate([clip_descriptor(model, video, size) for video in track(usable, "describing clips")])
     finally:
         model.train(trained)
     return retrieve(clips, np.repeat(np.arange(len(usable)), CLIPS))
 
 
 def retrieve(descriptors: np.ndarray, labels: np.ndarray) -> Retrieval:
-    """Looks up the nearest neighbours of each descriptor among the others.
+    """Finds the nearest neighbours of each descriptor among the others.
 
     Args:
         descriptors: (M, C), of unit length; compared by inner product.
-        labels: (M,), which video each is of; CLIPS of every video.
+        labels: (M,), the video of each; CLIPS per video.
     """
     import faiss
     from threadpoolctl import threadpool_limits
@@ -80,11 +81,11 @@ def retrieve(descriptors: np.ndarray, labels: np.ndarray) -> Retrieval:
     vectors = np.ascontiguousarray(descriptors, dtype=np.float32)
     index = faiss.IndexFlatIP(vectors.shape[1])
     index.add(vectors)
-    with threadpool_limits(1):  # some hundred clips; and threads that it would leave behind do not outlive a fork
+    with threadpool_limits(1):  # few clips, and its idle threads would not survive a fork
         _, found = index.search(vectors, min(CLIPS, len(vectors)))
     right = []
     for own, row in enumerate(found):
-        # a clip finds itself, mostly first: not where another looks just the same
+        # a clip finds itself, usually first, but not if another has the same descriptor
         others = [neighbour for neighbour in row if neighbour != own][: CLIPS - 1]
         right.append(labels[others] == labels[own])
     hits = np.array(right)
@@ -93,7 +94,7 @@ def retrieve(descriptors: np.ndarray, labels: np.ndarray) -> Retrieval:
 
 
 @torch.inference_mode()
-def describe(model: MuG, video: Video, size: int) -> np.ndarray:
+def clip_descriptor(model: MuG, video: Video, size: int) -> np.ndarray:
     """GAP(r) of each clip of a video: (CLIPS, 256) float32, of unit length (MuG Eq. 11, 13)."""
     device = next(model.parameters()).device
     rows = []
@@ -107,7 +108,7 @@ def describe(model: MuG, video: Video, size: int) -> np.ndarray:
 
 
 def _augmented(model: MuG, seen: Features) -> Tensor:
-    """Gives r (N, 256, h, w) of the frames of a clip, each with the others for reference; alone, with itself."""
+    """Features r (N, 256, h, w) of a clip's frames, each with the others as references; a single frame with itself."""
     count = len(seen.match)
     others = torch.tensor([[k for k in range(count) if k != n] or [n] for n in range(count)])
     return model.aggregate(seen, Features(*(maps[others] for maps in seen)))

@@ -1,1 +1,1 @@
-"""Unlabeled video in, phi out."""
+"""Pretraining of phi on unlabeled video."""

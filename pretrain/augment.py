@@ -1,7 +1,7 @@
-"""Geometry and colour of training frames: drawn with the sample's own numbers, applied on the device.
+"""Augmentation of training frames: drawn with the sample's own generator, applied on the device.
 
-All changes of a frame's geometry are one affine map and all changes of its colour one 3x3 matrix with an offset, so a
-frame is resampled once and its colours are multiplied once, however many changes there are.
+All geometric changes of a frame are combined in one affine map and all colour changes in one 3x3 matrix with an offset,
+so a frame is resampled once and its colours are multiplied once.
 """
 
 from __future__ import annotations
@@ -22,21 +22,21 @@ from pretrain.sampling import CLIP, SampleOptions
 LUMA = np.array([0.299, 0.587, 0.114])
 TO_YIQ = np.array([LUMA, [0.5959, -0.2746, -0.3213], [0.2115, -0.5227, 0.3112]])
 CANVAS = 1.125
-"""Side of what is cut out of a frame, in sides of a training frame: rotation needs the margin."""
+"""Side of the crop read from disk, relative to that of a training frame: rotation needs the margin."""
 LABEL_SAMPLES = 4
-"""Points to a side at which a label is read around the centre of each cell of phi's grid, a stride apart in all."""
+"""Samples per side at which a label is read in each cell of phi's grid; together they span one stride."""
 
 
 @dataclass(frozen=True)
 class Changes:
-    """What is done to the F = 3 + K + 1 + R + K frames of a sample."""
+    """Augmentation of the F = 3 + K + 1 + R + K frames of a sample."""
 
     theta: np.ndarray
     """(F, 2, 3): from [-1, 1] coordinates of a training frame to those of the frame on disk."""
     warp: np.ndarray
     """(K, 2, 3): from [-1, 1] coordinates of `warped` to those of the abstract's frames."""
     colour: np.ndarray
-    """(F, 3, 3): multiplies RGB, before the contrast is changed."""
+    """(F, 3, 3): colour matrix, applied to RGB before the contrast."""
     contrast: np.ndarray
     """(F,)"""
     blur: np.ndarray
@@ -46,14 +46,14 @@ class Changes:
 
 
 def draw_changes(size: tuple[int, int], options: SampleOptions, rng: np.random.Generator) -> Changes:
-    """Draws the changes of a sample; the frames of its clip are changed alike, all others independently.
+    """Draws the changes of a sample: the same for all frames of its clip, independent for all others.
 
-    All frames are mirrored or none is: tau of Eq. 7 would have to mirror where only one frame of a pair is, and nothing
-    in a video does. Crops never leave the frame; only the known warps may.
+    Either all frames are mirrored or none: if only one frame of a pair were, tau of Eq. 7 would have to mirror, which
+    does not happen in videos. Crops never leave the frame; only the known warps may.
 
     Args:
         size: Height and width of the video's frames.
-        options: How strong the changes are.
+        options: Strengths of the changes.
         rng: The sample's own generator.
     """
     alone = options.abstract + 1 + options.references  # the abstract, the instance, its references
@@ -71,7 +71,7 @@ def draw_changes(size: tuple[int, int], options: SampleOptions, rng: np.random.G
 
 
 def boxes(theta: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The parts of the frames that training frames show, and the maps into those parts.
+    """The boxes of the frames that training frames show, and the maps into these boxes.
 
     Args:
         theta: (F, 2, 3), as in `Changes`.
@@ -92,15 +92,15 @@ def boxes(theta: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 @torch.no_grad()
 def render(raw: dict[str, Tensor], names: list[str], size: int, stride: int) -> Batch:
-    """Makes the training batch on the device that the samples are on.
+    """Makes the training batch on the device of the samples.
 
     Args:
         raw: The tensors of `pretrain.dataset.RawBatch`.
-        names: The videos.
+        names: Names of the videos.
         size: S, side of the training frames in pixels.
-        stride: Pixels to a cell of phi's grid.
+        stride: Pixels per cell of phi's grid.
     """
-    # sample by sample: the pixels of a whole batch need not be there as floats twice
+    # sample by sample, to avoid a second copy of the whole batch in floating point
     frames = torch.stack([_render_frames(*parts, size) for parts in zip(
         raw["canvas"], raw["theta"], raw["colour"], raw["contrast"], raw["blur"], strict=True
     )])  # fmt: skip
@@ -119,7 +119,7 @@ def _render_frames(canvas: Tensor, theta: Tensor, colour: Tensor, contrast: Tens
 
 
 def _render_labels(labels: Tensor, labelled: Tensor, theta: Tensor, size: int, stride: int) -> Tensor:
-    """uint8 (L, C, C) of the first L frames -> (L, h, w): the mean around each cell, NaN where a frame has no label."""
+    """uint8 (L, C, C) of the first L frames -> (L, h, w): the mean over each cell, NaN for frames without a label."""
     side = LABEL_SAMPLES * -(-size // stride)
     cells = (torch.arange(side, device=theta.device) + 0.5) / LABEL_SAMPLES - 0.5
     y, x = torch.meshgrid(*[cells_to_frame(cells, size, stride)] * 2, indexing="ij")
@@ -130,7 +130,7 @@ def _render_labels(labels: Tensor, labelled: Tensor, theta: Tensor, size: int, s
 
 
 def _recolour(pixels_fchw: Tensor, colour: Tensor, contrast: Tensor) -> Tensor:
-    """Gives c (M x) + (1 - c) m, where m is the mean brightness of M x; clamped to [0, 1]."""
+    """Computes c (M x) + (1 - c) m, where m is the mean brightness of M x; clamped to [0, 1]."""
     flat = pixels_fchw.flatten(2)
     luma = torch.as_tensor(LUMA, dtype=flat.dtype, device=flat.device)
     mean = (colour @ flat.mean(2, keepdim=True)).mul(luma[:, None]).sum(1, keepdim=True)
@@ -140,13 +140,13 @@ def _recolour(pixels_fchw: Tensor, colour: Tensor, contrast: Tensor) -> Tensor:
 
 
 def _blur(pixels_fchw: Tensor, sigma: Tensor) -> Tensor:
-    """Gaussian blur, a standard deviation for each frame; frames with 0 stay as they are."""
+    """Gaussian blur with one standard deviation per frame; frames with 0 are unchanged."""
     side = 2 * max(1, pixels_fchw.shape[-1] // 32) + 1
     return gaussian_blur2d(pixels_fchw, side, sigma.clamp_min(1e-3)[:, None].expand(-1, 2), "replicate")
 
 
 def _draw_crop(size: tuple[int, int], flip: float, options: SampleOptions, rng: np.random.Generator) -> np.ndarray:
-    """(2, 3): a rotated, stretched square that lies within the frame, mirrored where `flip` is -1."""
+    """(2, 3): a rotated, stretched square inside the frame, mirrored if `flip` is -1."""
     angle = np.deg2rad(options.rotation) * rng.uniform(-1, 1)
     stretch = options.aspect ** (rng.uniform(-1, 1) / 2)
     linear = _rotation(angle) @ np.diag([flip * stretch, 1 / stretch])

@@ -1,4 +1,4 @@
-"""Bootstrapping: the model relabels the training frames, and the next round starts from that (MuG Sec. 3.1, Eq. 15)."""
+"""Bootstrapping: the model relabels the training frames for the next round (MuG Sec. 3.1, Eq. 15)."""
 
 from __future__ import annotations
 
@@ -25,27 +25,27 @@ from pretrain.options import LabelOptions
 from pretrain.videos import TrainingVideo
 
 CHUNK = 8
-"""Frames that go through the network at once."""
+"""Frames per forward pass."""
 LEAST_CUT = 1e-6
-"""Where a prior is foreground everywhere; what is surely background stays so."""
+"""Lowest threshold, reached if a prior is foreground everywhere: a prediction of 0 stays background."""
 
 
 @dataclass
 class Relabelling:
-    """How a model's predictions become labels."""
+    """Settings for turning a model's predictions into labels."""
 
     stride: int
-    """Every so many frames of a video get a label."""
+    """Every `stride`-th frame of a video gets a label."""
     references: int
-    """Frames, spread evenly over the video, from which each frame's global information comes."""
+    """Number of reference frames, spread evenly over the video, for each frame's global information."""
     size: int
-    """Shorter side, in pixels, at which the model sees a frame."""
+    """Shorter side of the model's input, in pixels."""
     squeeze: bool = False
     """Whether frames are squeezed into a square of that side, as in training with `sample.squeeze`."""
     refinement: Refinement = "guided"
-    """How a prediction is sharpened by its frame."""
+    """Refinement of a prediction with its frame."""
     binary: bool = True
-    """Whether it is cut to foreground and background: the P-bar in {0, 1} of Eq. 15."""
+    """Whether predictions are thresholded: the P-bar in {0, 1} of Eq. 15."""
 
 
 def label_frames(video: TrainingVideo, stride: int) -> range:
@@ -54,12 +54,12 @@ def label_frames(video: TrainingVideo, stride: int) -> range:
 
 
 def label_path(folder: Path, video: TrainingVideo, index: int) -> Path:
-    """Where the label of a frame lies."""
+    """Path of a frame's label."""
     return folder / video.name / f"{video.frame_name(index)}.png"
 
 
 def label_weights(prior: Path, labels: Path, number: int, options: LabelOptions) -> dict[Path, float]:
-    """The folders of maps that round `number` learns from, with the weight of each (MuG Eq. 15)."""
+    """The folders of maps that train round `number`, with the weight of each (MuG Eq. 15)."""
     if number == 1:
         return {prior: 1.0}
     of_label, of_prediction = bootstrap_weights(options.alpha, options.keep)
@@ -67,10 +67,10 @@ def label_weights(prior: Path, labels: Path, number: int, options: LabelOptions)
 
 
 def require_labels(folders: Iterable[Path], videos: Iterable[TrainingVideo], stride: int) -> None:
-    """Refuses to train where a map is missing.
+    """Checks that no map is missing.
 
     Raises:
-        InputError: naming the first map that is not there.
+        InputError: a map is missing; the message names the first one.
     """
     for folder in folders:
         for video in videos:
@@ -86,15 +86,15 @@ def require_labels(folders: Iterable[Path], videos: Iterable[TrainingVideo], str
 def relabel(
     network: MuG, videos: Sequence[TrainingVideo], prior: Path, out: Path, how: Relabelling, device: torch.device
 ) -> None:
-    """Writes what the readout v says of every label frame, an 8-bit map `out/<video>/<frame>.png` each.
+    """Writes the prediction of the readout v for every label frame, an 8-bit map `out/<video>/<frame>.png` each.
 
-    Predictions learned from noisy maps are unsure, and surest of background: cut at one half, foreground would vanish
-    from round to round. So the odds of a video's predictions are scaled until one half is where it keeps as much
-    foreground as its initial maps Q have; more where more than that is likelier foreground than not. Refinement comes
-    after that and is cut at one half: what a CRF gives is nearly 0 or 1, which leaves no other place to cut.
+    Predictions learned from noisy maps are uncertain and biased to background: with a threshold of one half, foreground
+    would vanish from round to round. So the odds of a video's predictions are scaled until the threshold one half
+    leaves as much foreground as its initial maps Q have, or more if more exceeds one half without scaling. Refinement
+    follows and is thresholded at one half: the output of a CRF is nearly 0 or 1, so other thresholds have no effect.
 
-    Videos whose maps are all there already are passed over, so work that was stopped goes on where it was. The same
-    model and videos give the same maps.
+    Videos whose maps are complete are skipped, so stopped work resumes where it was. The same model and videos give the
+    same maps.
     """
     trained = network.training
     network.eval()
@@ -119,7 +119,7 @@ def relabel(
 
 
 def _cut(predicted: np.ndarray, share: float) -> float:
-    """The probability above which lies at least `share` of the values, equal ones together; 0.5 where that is more."""
+    """The threshold, at most 0.5, above which at least `share` of the values lie; equal values stay together."""
     values = np.sort(predicted, axis=None)
     least = values[len(values) - int(np.ceil(share * len(values)))] if share > 0 else np.inf
     kept = values >= least
@@ -131,7 +131,7 @@ def _cut(predicted: np.ndarray, share: float) -> float:
 def _predict(
     network: MuG, video: TrainingVideo, indices: Sequence[int], how: Relabelling, device: torch.device
 ) -> Iterator[np.ndarray]:
-    """Foreground probability (h, w) of the frames asked for, in the cells of phi."""
+    """Yields the foreground probability (h, w) of each frame on phi's grid."""
     spread = np.linspace(0, len(video) - 1, min(how.references + 1, len(video))).round().astype(int).tolist()
     source = network.phi(_tensor([read_frame(video.file(i)) for i in spread], how, device))
     for start in range(0, len(indices), CHUNK):
@@ -143,20 +143,20 @@ def _predict(
 
 
 def _others(spread: list[int], index: int) -> list[int]:
-    """Positions in `spread` of all frames but the nearest: none is its own reference, and all have equally many."""
+    """Positions in `spread` of all frames but the nearest: no frame is its own reference, all have the same number."""
     nearest = min(range(len(spread)), key=lambda position: abs(spread[position] - index))
     return [position for position in range(len(spread)) if position != nearest]
 
 
 def _tensor(frames: Sequence[np.ndarray], how: Relabelling, device: torch.device) -> Tensor:
-    """(B, 3, H, W) in [0, 1], at the size at which the model sees them."""
+    """(B, 3, H, W) in [0, 1], at the model's input size."""
     height, width = _seen_size(frames[0], how)
     small = [cv2.resize(frame, (width, height), interpolation=cv2.INTER_AREA) for frame in frames]
     return to_tensor(*small, device=device)
 
 
 def _seen_size(frame: np.ndarray, how: Relabelling) -> tuple[int, int]:
-    """Height and width at which the model sees a frame."""
+    """Height and width of the model's input for a frame."""
     if how.squeeze:
         return how.size, how.size
     scale = how.size / min(frame.shape[:2])

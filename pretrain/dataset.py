@@ -1,4 +1,4 @@
-"""Training samples: frames read from disk with everything that was drawn for them."""
+"""Training samples: frames read from disk, with their labels and randomly drawn augmentation."""
 
 from __future__ import annotations
 
@@ -26,15 +26,15 @@ Key = tuple[int, int, int]
 
 @dataclass
 class RawBatch:
-    """N samples as they come from disk, small enough to be sent to a device."""
+    """N samples as read from disk, small enough to be sent to a device."""
 
     tensors: dict[str, Tensor]
     """canvas uint8 (N, F, 3, C, C); labels uint8 (N, F - K, C, C); labelled bool (N, F - K); theta (N, F, 2, 3) into
     the canvases; warp (N, K, 2, 3); colour (N, F, 3, 3); contrast, blur (N, F); patch, pair int64 (N, 2)."""
     names: list[str]
-    """The videos."""
+    """Names of the videos."""
     bad: list[str]
-    """Files that could not be read and were replaced, each with its reason."""
+    """Error messages of files that could not be read and were replaced or left out."""
     size: int
     """Side of the training frames in pixels."""
 
@@ -44,28 +44,28 @@ class RawBatch:
         return RawBatch(moved, self.names, self.bad, self.size)
 
     def pin_memory(self) -> RawBatch:
-        """The samples in pinned memory; the data loader asks for it."""
+        """The samples in pinned memory; called by the data loader."""
         return RawBatch({k: t.pin_memory() for k, t in self.tensors.items()}, self.names, self.bad, self.size)
 
     def augment(self, stride: int) -> Batch:
-        """The training batch, made where the samples are; `stride` is that of phi."""
+        """Makes the training batch on the device of the samples; `stride` is that of phi."""
         return render(self.tensors, self.names, self.size, stride)
 
 
 class TrainingSamples(Dataset[dict[str, Any]]):
-    """Sample i of step s of round r, for any (r, s, i) and from nothing but these and the seed.
+    """Sample i of step s of round r, for any (r, s, i); it depends only on these and the seed.
 
-    The videos of a step are different ones where there are enough; every video is used about equally often. A frame
-    that cannot be read is replaced by its nearest neighbour.
+    The videos of a step are distinct if there are enough; every video is used about equally often. An unreadable frame
+    is replaced by the nearest readable one.
 
     Args:
         videos: The index of training videos.
-        labels: Folders of soft maps `<video>/<frame>.png` with their weights: the target is the weighted mean of those
-            that a frame has (MuG Eq. 15 with its alpha; cross-entropy is linear in the target).
-        options: What a sample holds.
-        batch: N, the videos of a step.
-        seed: The run's.
-        label_stride: Labels exist for every so many frames.
+        labels: Folders of soft maps `<video>/<frame>.png` with their weights. The target of a frame is the weighted
+            mean of its maps (MuG Eq. 15 with its alpha; cross-entropy is linear in the target).
+        options: Contents of a sample.
+        batch: N, the number of videos per step.
+        seed: Seed of the run.
+        label_stride: Every `label_stride`-th frame has a label.
     """
 
     def __init__(
@@ -86,9 +86,9 @@ class TrainingSamples(Dataset[dict[str, Any]]):
         return load_sample(self.video(key), self.labels, self.options, self.label_stride, rng)
 
     def video(self, key: Key) -> TrainingVideo:
-        """The video of a sample: the steps go through random orders of all videos."""
+        """The video of a sample: successive steps go through random permutations of all videos."""
         number, step, i = key
-        steps = max(1, len(self.videos) // self.batch)  # the rest of an order is left out, another one every time
+        steps = max(1, len(self.videos) // self.batch)  # the remainder of each permutation is not used
         order = np.random.default_rng([self.seed, number, step // steps, 2**32 - 1]).permutation(len(self.videos))
         return self.videos[int(order[(step % steps * self.batch + i) % len(order)])]
 
@@ -114,7 +114,7 @@ def load_sample(
     box, theta = boxes(changes.theta)
     reader = _Reader(video, box, numbers, round(CANVAS * options.size))
     canvas = np.stack([reader.cut(n, b) for n, b in zip(numbers, box, strict=True)])
-    plain = len(numbers) - options.abstract  # all but the warped, which show the abstract's frames again
+    plain = len(numbers) - options.abstract  # all but the warped copies of the abstract
     maps = [reader.cut_label(n, b, labels) for n, b in zip(numbers[:plain], box[:plain], strict=True)]
     empty = np.zeros((reader.side, reader.side), np.uint8)
     return {
@@ -131,7 +131,7 @@ def load_sample(
 
 
 def collate(samples: Sequence[Mapping[str, Any]]) -> RawBatch:
-    """Puts samples together."""
+    """Combines samples into a `RawBatch`."""
     tensors = {
         name: torch.stack([sample[name] for sample in samples])
         for name, value in samples[0].items()
@@ -142,26 +142,26 @@ def collate(samples: Sequence[Mapping[str, Any]]) -> RawBatch:
 
 
 class _Reader:
-    """Cuts boxes out of the frames and labels of a video, each read once and no larger than needed."""
+    """Crops boxes from the frames and labels of a video; each frame is read once and no larger than needed."""
 
     def __init__(self, video: TrainingVideo, box: np.ndarray, numbers: Sequence[int], side: int) -> None:
         self.video, self.side = video, side
         self.bad: list[str] = []
         height, width = video.size
-        # pixels that the shorter side of a frame must keep so that its smallest box still fills the canvas
+        # shorter side that a frame needs for its smallest box to fill the canvas
         sides = np.minimum((box[:, 2] - box[:, 0]) * width, (box[:, 3] - box[:, 1]) * height)
         need = np.ceil(side * min(video.size) / sides).astype(int)
         self._shorter = {n: int(max(need[[m == n for m in numbers]])) for n in set(numbers)}
         self._read: dict[int, tuple[int, Image.Image]] = {}
 
     def cut(self, number: int, box: np.ndarray) -> np.ndarray:
-        """(side, side, 3) uint8: the box (shares of width and height) of a frame."""
+        """(side, side, 3) uint8: a box of a frame, given as shares of width and height."""
         if number not in self._read:
             self._read[number] = self._nearest_readable(number)
         return self._resize(self._read[number][1], box)
 
     def cut_label(self, number: int, box: np.ndarray, labels: Mapping[Path, float]) -> np.ndarray | None:
-        """(side, side) uint8: the same for the label of a frame that `cut` has read; None where it has none."""
+        """(side, side) uint8: the same for the label of a frame that `cut` has read; None if it has no label."""
         name = self.video.frame_name(self._read[number][0])
         total, weights = np.zeros((self.side, self.side)), 0.0
         for folder, weight in labels.items():
@@ -191,6 +191,6 @@ class _Reader:
 
 
 def _tensors(changes: Changes) -> dict[str, Tensor]:
-    """All but theta, which is given for the canvases."""
+    """The changes as tensors, except theta, which has to refer to the canvases."""
     floats = {name: getattr(changes, name).astype(np.float32) for name in ("warp", "colour", "contrast", "blur")}
     return {name: torch.from_numpy(value) for name, value in (floats | {"patch": changes.patch}).items()}

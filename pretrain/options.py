@@ -1,4 +1,4 @@
-"""Every choice of `mug prior` and `mug pretrain`: a configuration file is these, written down. Loads no library."""
+"""Options of `mug prior` and `mug pretrain`, as set in configuration files; importing this module loads no library."""
 
 from __future__ import annotations
 
@@ -16,99 +16,99 @@ from pretrain.sampling import SampleOptions
 Kind = Literal["motion", "saliency", "manifold-ranking", "cam", "motion-cam"]
 
 CLASSIFIED = ("cam", "motion-cam")
-"""Kinds that ask a classifier: weakly supervised."""
+"""Kinds that use a classifier: weakly supervised."""
 _OF_CLASSIFIED = f"maps of {' and '.join(CLASSIFIED)} alone ask a classifier"
 
 
 @dataclass
 class WarmupOptions:
-    """The first steps, in which kappa and the matching head learn from synthetic warps."""
+    """Warm-up, in which kappa and the matching head learn from synthetic warps."""
 
     steps: int = 0
-    """How many there are."""
+    """Number of steps."""
     weights: LossWeights = field(default_factory=lambda: LossWeights(short=0.0, long=0.0, video=0.0, warp=1.0))
-    """What the total loss is made of meanwhile."""
+    """Weights of the loss terms during the warm-up."""
 
 
 @dataclass
 class LabelOptions:
-    """Where the foreground maps come from and how they are renewed."""
+    """Initial foreground maps and their renewal between rounds."""
 
     prior: Kind = "motion"
     """Kind of the initial maps Q."""
     classifier: str = IMAGENET
-    """Of `cam` and `motion-cam`: `imagenet` (the extra of this name brings it), torchvision:NAME or timm:NAME."""
+    """Classifier for `cam` and `motion-cam`: `imagenet` (from the extra `imagenet`), torchvision:NAME or timm:NAME."""
     classifier_weights: Path | None = None
-    """State dict of that classifier, where it does not bring its own."""
+    """State dict of that classifier; none for `imagenet`, which has its own."""
     stride: int = 4
-    """Every so many frames of a video have a map."""
+    """Every `stride`-th frame of a video has a map."""
     cache: Path | None = None
-    """Folder where initial maps are kept for several runs; `labels/prior` of the run when not given."""
+    """Folder for initial maps shared by several runs. Default: `labels/prior` of the run."""
     alpha: float = 0.05
     """Weight in Eq. 15 of the map that is not kept."""
     keep: Literal["prediction", "label"] = "prediction"
-    """Which of the two maps of Eq. 15 keeps 1 - alpha: the prediction, as printed, or the label so far."""
+    """Map that has the weight 1 - alpha in Eq. 15: the prediction, as printed, or the initial map, `label`."""
     refine: Refinement = "guided"
-    """How predictions are sharpened before they become labels."""
+    """Refinement of predictions before they become labels."""
     binary: bool = True
-    """Whether predictions are cut to 0 or 1 before they become labels, as in Eq. 15."""
+    """Whether predictions are thresholded to 0 or 1 before they become labels, as in Eq. 15."""
     binary_prior: bool = False
-    """Whether the initial maps are, too, refined in the same way before: the Q in {0, 1} of Eq. 2 and 15."""
+    """Whether the initial maps are refined and thresholded in the same way: the Q in {0, 1} of Eq. 2 and 15."""
 
 
 @dataclass
 class PretrainOptions:
-    """What `mug pretrain` is told."""
+    """Options of `mug pretrain`."""
 
     videos: list[Path] | Path
     """Unlabeled video: a folder of clips, a data set in its own layout, or several of these (`--videos A B`)."""
     out: Path
-    """Folder of the run; a run that lies there already goes on where it stopped."""
+    """Folder of the run; an existing run is resumed."""
     labels: Path | None = None
-    """Folder of initial maps that `mug prior` wrote; computed when not given."""
+    """Folder of initial maps written by `mug prior`; computed if not given."""
     index_cache: Path | None = None
-    """Folder where frames of video files are unpacked to and the index is kept, for several runs."""
+    """Folder for the index and the unpacked frames of video files, shared by several runs."""
     model: ModelConfig = field(default_factory=ModelConfig)
     """The network."""
     initial: Path | None = None
-    """Weights of a torchvision ResNet to start from (a state dict); from scratch when not given, as in the paper."""
+    """Initial weights: the state dict of a torchvision ResNet. Default: from scratch, as in the paper."""
     sample: SampleOptions = field(default_factory=SampleOptions)
-    """What one sample holds and how it is augmented."""
+    """Contents and augmentation of a sample."""
     bootstrap: LabelOptions = field(default_factory=LabelOptions)
     """The foreground maps and their renewal."""
     optimiser: OptimiserOptions = field(default_factory=OptimiserOptions)
-    """How the weights are moved."""
+    """Optimiser."""
     schedule: ScheduleOptions = field(default_factory=ScheduleOptions)
-    """How the learning rate changes."""
+    """Learning rate schedule."""
     weights: LossWeights = field(default_factory=LossWeights)
-    """What the total loss is made of (Eq. 16)."""
+    """Weights of the loss terms (Eq. 16)."""
     warmup: WarmupOptions = field(default_factory=WarmupOptions)
-    """The first steps, on synthetic warps."""
+    """Warm-up on synthetic warps."""
     rounds: int | list[int] = 2
-    """Rounds of `steps` steps each, or a list with the steps of each round."""
+    """Number of rounds of `steps` steps each, or a list with the steps of each round."""
     steps: int = 10000
-    """Steps of a round, where `rounds` is a number."""
+    """Steps per round, if `rounds` is a number."""
     batch: int = 16
-    """Videos in a step, over all processes and accumulated parts."""
+    """Videos per step, over all processes and accumulated parts."""
     accumulate: int = 1
-    """Parts that a process works through one after the other in a step."""
+    """Parts per process and step over which gradients are accumulated."""
     engine: Engine = field(default_factory=Engine)
-    """Where and how it is computed."""
+    """Device, precision and processes."""
     num_workers: int = 2
-    """Processes that read frames, for each training process; 0 reads in the training process."""
+    """Frame-reading processes per training process; with 0 the training process reads."""
     save_every: int = 500
     """Steps between checkpoints."""
     picture_every: int = 1000
     """Steps between pictures; 0 for none."""
     share_every: int = 100
-    """Steps between measures of the share that each term has of the trunk's gradient; 0 for none."""
+    """Steps between measurements of each term's share of the trunk's gradient; 0 for none."""
     retrieval_every: int = 1000
-    """Steps between measures of video retrieval, of a minute or less each; 0 for none."""
+    """Steps between measurements of video retrieval, which take up to a minute each; 0 for none."""
     seed: int = 0
-    """Seed of everything random."""
+    """Random seed."""
 
     def require(self) -> None:
-        """Asks for weights to start from, for initial maps as they should be, or else for their classifier."""
+        """Checks the initial weights, and either the given initial maps or the classifier to compute them."""
         from mug.backbone import Phi
         from mug.checkpoint import load_torchvision
         from pretrain.prior_cache import require_binary, require_classifier
@@ -140,35 +140,36 @@ FREE_KEYS = (
     "out", "num_workers", "save_every", "picture_every", "share_every", "retrieval_every", "index_cache",
     "bootstrap.cache", "engine.threads",
 )  # fmt: skip
-"""What may change when a run goes on: nothing here moves a loss."""
+"""Options that may change when a run is resumed: they do not affect the losses."""
 
 
 @dataclass
 class PriorOptions:
-    """What `mug prior` is told."""
+    """Options of `mug prior`."""
 
     videos: list[Path] | Path
-    """A video, a folder of videos, a data set in its own layout, or several of these: whatever `mug pretrain` reads."""
+    """A video, a folder of videos, a data set in its own layout, or several of these, as for `mug pretrain`."""
     out: Path
-    """Folder for the maps, OUT/VIDEO/FRAME.png; maps that lie there already are kept."""
+    """Folder for the maps, OUT/VIDEO/FRAME.png; existing maps are kept."""
     kind: Kind = "motion"
-    """All but cam and motion-cam, which ask a classifier, need no label; the paper has manifold-ranking and cam."""
+    """Kind of the maps. cam and motion-cam use a classifier; the others need no labels. The paper uses
+    manifold-ranking and cam."""
     stride: int = 1
-    """Every so many frames of a video get a map."""
+    """Every `stride`-th frame of a video gets a map."""
     classifier: str = IMAGENET
-    """Of cam and motion-cam: `imagenet` (the extra of this name brings it), torchvision:NAME or timm:NAME."""
+    """Classifier for cam and motion-cam: `imagenet` (from the extra `imagenet`), torchvision:NAME or timm:NAME."""
     weights: Path | None = None
-    """State dict of that classifier, where it does not bring its own."""
+    """State dict of that classifier; none for `imagenet`, which has its own."""
     refine: Refinement = "none"
-    """Sharpens each map by its frame: `guided` (fast), `crf` (extra `crf`) or `none`."""
+    """Refinement of each map with its frame: `guided` (fast), `crf` (extra `crf`) or `none`."""
     binary: bool = False
-    """Cut the maps at one half, after refinement: the paper's Q in {0, 1}."""
+    """Whether to threshold the maps at one half, after refinement: the paper's Q in {0, 1}."""
     index_cache: Path | None = None
-    """Folder where frames of video files are unpacked to, for several uses; OUT/.videos when not given."""
+    """Folder for the unpacked frames of video files, shared by several uses. Default: OUT/.videos."""
     overwrite: bool = False
-    """Compute maps anew that lie there already."""
+    """Whether to recompute existing maps."""
     workers: int | None = None
-    """Processes; one for each core when not given."""
+    """Number of processes. Default: one per core."""
 
     def unused(self) -> Mapping[str, str]:
         """See `mug.command.options.parse`."""

@@ -1,4 +1,4 @@
-"""Pictures of what a run sees: labels and predictions, tracked patches, estimated warps."""
+"""Pictures of a training run: labels and predictions, tracked patches, estimated warps."""
 
 from __future__ import annotations
 
@@ -16,14 +16,15 @@ START, END = (0.1, 0.9, 0.2), (1.0, 0.2, 0.1)
 
 
 @torch.no_grad()
-def draw(network: MuG, batch: Batch) -> dict[str, Tensor]:
-    """Pictures (3, H, W) in [0, 1] of the first samples of a batch, by name; the network is left as it was.
+def training_pictures(network: MuG, batch: Batch) -> dict[str, Tensor]:
+    """Pictures (3, H, W) in [0, 1] of the first samples of a batch, by name; the network is not changed.
 
-    `labels`: each frame with a map above its target, P of the single frame and the readout from r. `tracking`: the
-    clip, the patch at its start in green and in red where it came out after going forth and back. `warps`: a frame, its
-    warped copy and the frame through the warp that kappa estimates; then the same of a long-term pair.
+    `labels`: each reference frame, its target, P of the single frame and the readout from r, from top to bottom.
+    `tracking`: the clip with the patch at its start in green and, after tracking forth and back, at its end in red.
+    `warps`: a frame, its warped copy and the frame under kappa's estimate of the warp; then the same for a long-term
+    pair.
 
-    Where several processes train, all have to draw.
+    With several training processes, all have to call it.
     """
     trained = network.training
     network.eval()

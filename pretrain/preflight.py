@@ -1,4 +1,4 @@
-"""A look at everything that could stop a run later, before its first step."""
+"""Checks, before the first step of a run, of everything that could stop it later."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from pretrain.bootstrap import label_frames
 from pretrain.options import PretrainOptions
 from pretrain.videos import VideoIndex, in_words
 
-BYTES_A_LABEL = 20_000  # of an 8-bit map at 480p, or a little more
+BYTES_A_LABEL = 20_000  # size of an 8-bit map at 480p, rounded up
 
 
 def check_videos(options: PretrainOptions, index: VideoIndex) -> None:
-    """Refuses videos that are too few or too short for a batch, and a disk too full for the run.
+    """Rejects too few or too short videos, and a disk without enough space for the run.
 
     Raises:
-        InputError: naming the option or the folder that would have to change.
+        InputError: the message names the option or folder to change.
     """
     if len(index) < options.batch:
         raise InputError(
@@ -42,14 +42,14 @@ def check_videos(options: PretrainOptions, index: VideoIndex) -> None:
 
 
 def check_step(options: PretrainOptions, network: MuG, batch: Batch, samples: int, device: torch.device) -> str:
-    """Sends a small batch through a copy of the model and estimates what a whole step keeps in memory.
+    """Runs a small batch through a copy of the model and estimates how much memory a full step keeps.
 
     Args:
-        options: Of the run.
-        network: The model; it is left as it is.
+        options: Options of the run.
+        network: The model, which is not changed.
         batch: A few samples, on the device.
-        samples: How many of them a process works through at a time.
-        device: Where it is computed.
+        samples: Number of samples per forward pass of a process.
+        device: Device of the run.
 
     Returns:
         The estimate in words.
@@ -82,10 +82,10 @@ def check_step(options: PretrainOptions, network: MuG, batch: Batch, samples: in
 
 
 def check(options: PretrainOptions) -> None:
-    """Refuses numbers that cannot be trained with.
+    """Rejects numbers that make training impossible.
 
     Raises:
-        InputError: naming the option and what would do.
+        InputError: the message names the option and valid values.
     """
     steps = options.round_steps()
     if not steps or min(steps) < 1:
@@ -101,7 +101,7 @@ def check(options: PretrainOptions) -> None:
             f"sample.size: {options.sample.size} px are no whole number of cells of {options.model.backbone.stride}; "
             "give a multiple of model.backbone.stride"
         )
-    # the patch that the short term tracks is a quarter of the frame, and batch norm needs two values to a channel
+    # the tracked patch of the short term is a quarter of the frame, and batch norm needs two values per channel
     cells = -(-patch_size(options.sample.size) // options.model.backbone.stride)
     together = options.batch // options.accumulate
     if together * cells**2 < 2 and (options.weights.short or (options.warmup.steps and options.warmup.weights.short)):

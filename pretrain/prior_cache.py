@@ -1,4 +1,4 @@
-"""`mug prior`: initial foreground maps of videos, kept on disk as 8-bit images."""
+"""`mug prior`: initial foreground maps of videos, stored as 8-bit images."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ from pretrain.options import CLASSIFIED, Kind, PriorOptions
 from pretrain.videos import VideoIndex, in_words
 
 SETTINGS = "prior.json"
-"""File beside the maps that says what they are, so that two kinds never mix in one folder."""
+"""File beside the maps with their settings, so that two kinds never mix in one folder."""
 
 
 def prior(options: PriorOptions) -> None:
     """Writes initial foreground maps of unlabeled videos as 8-bit images; half of 255 is the natural threshold.
 
-    Videos and their names are those of `mug pretrain`, which can be given the maps; what cannot be read is left out.
+    Videos and their names are those of `mug pretrain`, which accepts the maps; unreadable files are left out.
     """
     how: dict[str, Any] = {
         "kind": options.kind,
@@ -44,7 +44,7 @@ def prior(options: PriorOptions) -> None:
         "overwrite": options.overwrite,
         "workers": options.workers,
     }
-    cache_priors([], options.out, **how)  # refuses what will not do, before videos are unpacked
+    cache_priors([], options.out, **how)  # rejects invalid options before videos are unpacked
     index = VideoIndex.build(options.videos, options.index_cache or options.out / ".videos", min_frames=1)
     print(f"{in_words(options.videos)}: {index}", file=sys.stderr)
     written = cache_priors([video.open() for video in index], options.out, **how)
@@ -64,27 +64,27 @@ def cache_priors(
     overwrite: bool = False,
     workers: int | None = None,
 ) -> int:
-    """Writes the maps FOLDER/VIDEO/FRAME.png of every `stride`-th frame; those that lie there already are kept.
+    """Writes the maps FOLDER/VIDEO/FRAME.png of every `stride`-th frame; existing ones are kept.
 
-    A map appears complete or not at all, so that a stopped run goes on where it was.
+    Maps are written atomically, so that a stopped run resumes where it was.
 
     Args:
-        videos: The videos; their names are those of the folders.
-        folder: Where the maps go.
-        kind: Which prior.
+        videos: The videos; their names are used for the folders.
+        folder: Output folder.
+        kind: The prior.
         stride: Frames 0, stride, 2 stride, ... get a map.
-        classifier: Of `cam` and `motion-cam`, see `mug.networks.classifier.open_classifier`.
-        weights: Its state dict, where it does not bring its own.
-        refinement: Sharpens each map by its frame.
-        binary: Whether maps are cut at one half, after refinement (MuG Eq. 2: Q in {0, 1}).
-        overwrite: Compute maps anew that lie there already.
-        workers: Processes; one for each core when None.
+        classifier: Classifier for `cam` and `motion-cam`, see `mug.networks.classifier.open_classifier`.
+        weights: Its state dict; None for `imagenet`, which has its own.
+        refinement: Refinement of each map with its frame.
+        binary: Whether maps are thresholded at one half, after refinement (MuG Eq. 2: Q in {0, 1}).
+        overwrite: Whether to recompute existing maps.
+        workers: Number of processes; None for one per core.
 
     Returns:
-        How many maps were written.
+        The number of maps written.
 
     Raises:
-        InputError: the options or the folder will not do, or a frame cannot be read.
+        InputError: the options or the folder are not usable, or a frame cannot be read.
     """
     if stride < 1:
         raise InputError(f"--stride {stride}: give 1 for every frame, or more to leave frames out")
@@ -109,10 +109,10 @@ def cache_priors(
 
 
 def require_classifier(classifier: str, weights: Path | None) -> None:
-    """Opens the classifier of class activation maps once, before any work is done.
+    """Checks, before any work starts, that the classifier for class activation maps can be opened.
 
     Raises:
-        InputError: it or its weights are missing or cannot be used.
+        InputError: the classifier or its weights are missing or not usable.
     """
     from mug.networks.classifier import open_classifier
 
@@ -123,7 +123,7 @@ def _map(task: partial[int], videos: Sequence[Video], workers: int) -> Iterator[
     if workers <= 1:
         yield from map(task, videos)
         return
-    # processes are spawned: the caller may already run threads or hold a GPU, which a fork would not survive
+    # processes are spawned, as the threads or GPU state of the caller would not survive a fork
     with ProcessPoolExecutor(workers, get_context("spawn"), initializer=_one_thread) as pool:
         jobs = [pool.submit(task, video) for video in sorted(videos, key=len, reverse=True)]
         try:
@@ -134,7 +134,7 @@ def _map(task: partial[int], videos: Sequence[Video], workers: int) -> Iterator[
 
 
 def _one_thread() -> None:
-    os.environ["OMP_NUM_THREADS"] = "1"  # for torch, which only some priors import
+    os.environ["OMP_NUM_THREADS"] = "1"  # for torch, imported only by some priors
     import cv2
     from threadpoolctl import threadpool_limits
 
@@ -150,7 +150,7 @@ def _cache_video(
     missing = {i for i, file in zip(wanted, files, strict=True) if anew or not file.is_file()}
     if not missing:
         return 0
-    # the maps of a video are found together, so all are computed even where only some are missing
+    # the maps of a video depend on each other, so all are computed even if only some are missing
     for i, file, soft in zip(wanted, files, source(video, wanted), strict=True):
         if i in missing:
             if refinement != "none":
@@ -169,10 +169,10 @@ def _cam(
 
 
 def require_binary(folder: Path) -> None:
-    """Refuses maps that `mug prior` left soft.
+    """Rejects soft maps written by `mug prior`.
 
     Raises:
-        InputError: they are.
+        InputError: the maps are soft.
     """
     if not _settings_of(folder).get("binary", True):
         raise InputError(
@@ -182,7 +182,7 @@ def require_binary(folder: Path) -> None:
 
 
 def _settings_of(folder: Path) -> dict[str, Any]:
-    """What `mug prior` wrote down about the maps in a folder; empty where it did not make them."""
+    """The settings that `mug prior` stored with the maps in a folder; empty if it did not write them."""
     try:
         found = json.loads((folder / SETTINGS).read_text())
     except (OSError, ValueError):
@@ -191,7 +191,7 @@ def _settings_of(folder: Path) -> dict[str, Any]:
 
 
 def _claim(folder: Path, settings: dict[str, Any], overwrite: bool) -> None:
-    """Writes down what the folder's maps are; refuses a folder that holds something else."""
+    """Stores the settings of the maps in their folder; rejects a folder with other contents."""
     if folder.exists() and not folder.is_dir():
         raise InputError(f"{folder}: is a file; name a folder for the maps")
     file = folder / SETTINGS

@@ -1,4 +1,4 @@
-"""Which frames of a video make a training sample (MuG Sec. 3.1)."""
+"""Choice of the frames of a training sample (MuG Sec. 3.1)."""
 
 from __future__ import annotations
 
@@ -9,60 +9,60 @@ import numpy as np
 from mug.errors import InputError
 
 CLIP = 3
-"""Frames of a clip."""
+"""Number of frames in a clip."""
 CLIP_WINDOW = 6
-"""Successive frames that a clip is drawn from."""
+"""Number of successive frames from which a clip is drawn."""
 PAIR_GAP = 6
-"""Least distance of the two frames of a pair."""
+"""Smallest distance between the two frames of a pair."""
 LEAST_SIZE = 32
-"""Least side of a frame in pixels: the patch that is tracked is a quarter of it."""
+"""Smallest side of a frame in pixels: the tracked patch is a quarter of it."""
 
 
 @dataclass
 class SampleOptions:
-    """What one sample holds, and how its frames are changed."""
+    """Contents of a sample and augmentation of its frames."""
 
     size: int = 256
-    """Side of the square frames in pixels (Sec. 3.2); the patch that is tracked is a quarter of it."""
+    """Side of the square frames in pixels (Sec. 3.2); the tracked patch is a quarter of it."""
     abstract: int = 8
-    """K, the segments of a video and the frames of its abstract (Sec. 3.2)."""
+    """K, the number of segments of a video and of frames in its abstract (Sec. 3.2)."""
     references: int = 3
-    """R, frames that have a map and are not of the abstract: what learns from maps sees these, and the instance X^n of
-    Eq. 12 gets its global information from them."""
+    """R, the number of frames with a map that are not in the abstract. They train the foreground losses and provide
+    global information for the instance X^n of Eq. 12."""
     squeeze: bool = False
-    """Whether a frame is squeezed into a square first, so that a crop of 1 shows all of it as in the paper; else crops
-    keep their shape, and the largest is a square as high as the frame."""
+    """Whether a frame is first squeezed into a square, so that a crop of 1 shows all of it, as in the paper. Otherwise
+    crops keep the aspect ratio, and the largest is a square with the shorter side of the frame."""
     crop: float = 0.6
-    """Least side of the random crop, as a share of the largest one."""
+    """Smallest side of the random crop, as a share of the largest possible one."""
     aspect: float = 1.33
-    """Largest stretch of one side of the crop against the other."""
+    """Largest aspect ratio of the crop."""
     rotation: float = 10.0
-    """Largest rotation in degrees, to either side."""
+    """Largest rotation in degrees, in either direction."""
     flip: float = 0.5
-    """Share of samples that are mirrored, all their frames alike: no affine warp between two frames mirrors."""
+    """Share of mirrored samples. All frames of a sample are mirrored, as no affine warp between two frames mirrors."""
     jitter: float = 0.1
-    """Largest change of brightness, contrast and saturation, as a share. Matching is learned from frames whose colours
-    differ by as much, and overlooks in a video what it had to overlook here: 0.4 with hue and grey costs many points of
-    O-VOS (docs/results.md)."""
+    """Largest relative change of brightness, contrast and saturation. Matching becomes invariant to changes of this
+    size and then ignores such differences in videos: 0.4 with hue and grey costs many points of O-VOS
+    (docs/results.md)."""
     hue: float = 0.0
     """Largest change of hue, as a share of the colour circle."""
     grey: float = 0.0
-    """Share of clips and frames that lose their colour."""
+    """Share of clips and frames that are converted to grey."""
     blur: float = 0.2
     """Share of clips and frames that are blurred."""
     warp_rotation: float = 30.0
     """Largest rotation of the known warp in degrees."""
     warp_scale: float = 1.6
-    """Largest zoom of the known warp, in and out."""
+    """Largest zoom factor of the known warp, in and out."""
     warp_shift: float = 0.25
-    """Largest shift of the known warp, as a share of the frame's half side."""
+    """Largest shift of the known warp, as a share of half the frame's side."""
     warp_shear: float = 0.15
     """Largest shear of the known warp."""
     warp_strength: float = 1.0
-    """How many times stronger the colours of the warped copy are changed."""
+    """Factor on the strength of the colour changes of the warped copies."""
 
     def __post_init__(self) -> None:
-        """Refuses numbers that no sample can have."""
+        """Rejects invalid numbers."""
         if self.size < LEAST_SIZE:
             raise InputError(f"sample.size: {self.size} px leave no patch to track; use {LEAST_SIZE} or more")
         if self.abstract < 2:
@@ -81,18 +81,18 @@ class SampleOptions:
 
 @dataclass(frozen=True)
 class SampleFrames:
-    """Frame numbers of a sample."""
+    """Frame indices of a sample."""
 
     clip: np.ndarray
-    """(3,): in order, from six successive frames."""
+    """(3,): in temporal order, from six successive frames."""
     abstract: np.ndarray
-    """(K,): one of each segment of equal duration, with a map or without."""
+    """(K,): one from each segment of equal duration, with or without a map."""
     pair: np.ndarray
-    """(2,): two positions in `abstract`, frames at least 6 apart where the video allows, in random order."""
+    """(2,): two positions in `abstract` in random order, of frames at least 6 apart if the video allows it."""
     instance: int
     """One more frame, for instance discrimination."""
     references: np.ndarray
-    """(R,): the references of the instance; frames with a map as far as there are enough."""
+    """(R,): the references of the instance; frames with a map, if there are enough."""
 
 
 def draw_frames(
@@ -100,13 +100,13 @@ def draw_frames(
 ) -> SampleFrames:
     """Draws the frames of a sample from a video.
 
-    Abstract, instance and references have no frame in common where the video has enough of them.
+    Abstract, instance and references have no frame in common if the video is long enough.
 
     Args:
-        length: Frames of the video, at least 1.
+        length: Number of frames of the video, at least 1.
         abstract: K, the number of segments.
-        references: R, how many the instance has.
-        label_stride: Labels exist for every so many frames, from frame 0 on. Only the references keep to them.
+        references: R, the number of references.
+        label_stride: Every `label_stride`-th frame from frame 0 on has a label. Only references are chosen by this.
         rng: The sample's own generator.
     """
     clip = _draw_clip(length, rng)
@@ -121,7 +121,7 @@ def draw_frames(
 
 
 def _without(frames: np.ndarray, taken: np.ndarray | int) -> np.ndarray:
-    """The frames that are not taken; all of them where none would be left."""
+    """The frames that are not taken; all of them if none would be left."""
     rest = np.setdiff1d(frames, taken)
     return rest if len(rest) else frames
 
@@ -133,7 +133,7 @@ def _draw_clip(length: int, rng: np.random.Generator) -> np.ndarray:
 
 
 def _draw_from_segment(length: int, k: int, segments: int, rng: np.random.Generator) -> int:
-    """A frame of segment `k`; segments share frames where the video has too few."""
+    """A random frame of segment `k`; segments share frames if the video has too few."""
     start = k * length // segments
     return int(rng.integers(start, max(start + 1, (k + 1) * length // segments)))
 

@@ -1,4 +1,4 @@
-"""Unlabeled video in, phi out: setup -> round -> step (MuG Sec. 3.1, 3.2)."""
+"""Pretraining of phi on unlabeled video: setup -> round -> step (MuG Sec. 3.1, 3.2)."""
 
 from __future__ import annotations
 
@@ -35,29 +35,29 @@ if TYPE_CHECKING:
     from lightning.fabric import Fabric
 
 PLACES = ("videos", "out", "labels", "index_cache", "initial")
-"""Options that name folders of one machine: weights travel, so they do not say them."""
+"""Options that name local paths; omitted from the weights, which are shared between machines."""
 
 COLUMNS = (
     "step", "round", "lr", "total", "frame", "readout", "short", "short_error_px", "long", "inlier_share", "video",
     "instance_accuracy", "warp", "warp_geometry", "warp_matching", "temperature", "grad_norm",
     *(f"share_{term}" for term in vars(LossWeights())), "retrieval_recall", "retrieval_precision",
 )  # fmt: skip
-"""Of `metrics.csv`; a term that is switched off, or a step that is not measured, leaves a place empty."""
+"""Columns of `metrics.csv`; disabled terms and steps without a measurement leave a column empty."""
 
 RETRIEVAL_VIDEOS = 100
-"""Videos that retrieval looks at; with more, as many evenly chosen ones. They take about a minute on one core."""
+"""Maximum number of videos for retrieval, chosen evenly; this many take about a minute on one core."""
 
 
 @dataclass
 class Run(Training):
-    """All that a run in progress holds."""
+    """A pretraining run in progress."""
 
     options: PretrainOptions
     index: VideoIndex
     network: MuG
-    """The model itself."""
+    """The model without the engine's wrapper."""
     faint: set[str] = field(default_factory=set)
-    """Terms that were named because they teach next to nothing."""
+    """Loss terms already reported for their negligible gradient."""
 
     @property
     def rounds(self) -> list[range]:
@@ -71,14 +71,14 @@ class Run(Training):
 
 
 def pretrain(options: PretrainOptions) -> None:
-    """Learns phi from unlabeled video, in rounds; a run that was stopped goes on where it was, exactly.
+    """Learns phi from unlabeled video, in rounds; a stopped run resumes exactly.
 
     Writes `phi.safetensors`, `metrics.csv`, `labels/`, `pictures/`, `checkpoints/` and TensorBoard events to the run's
     folder.
 
     Raises:
-        InputError: options, videos or a folder that cannot be used.
-        RunError: a loss became something that is no number.
+        InputError: the options, the videos or the folder are not usable.
+        RunError: a loss is not finite.
     """
     check(options)
     preflight(options)
@@ -99,7 +99,7 @@ def setup(options: PretrainOptions, folder: RunFolder) -> Run:
     fabric = launch(options.engine)
     index = build_index(fabric, options)
     torch.manual_seed(options.seed)
-    # convolutions take a fifth less of a step in this order of memory, on processors with bfloat16 units
+    # on CPUs with bfloat16 units, this memory format makes convolutions take a fifth less of a step
     network: MuG = MuG(options.model).to(memory_format=torch.channels_last)
     if options.initial:
         load_torchvision(network.phi, options.initial)
@@ -117,7 +117,7 @@ def setup(options: PretrainOptions, folder: RunFolder) -> Run:
 
 
 def build_index(fabric: Fabric, options: PretrainOptions) -> VideoIndex:
-    """The index of the training videos, made by the first process and then read by the others."""
+    """The index of the training videos, built by the first process and then read by the others."""
     cache = options.index_cache or options.out / "videos"
     with fabric.rank_zero_first():
         index = VideoIndex.build(options.videos, cache)
@@ -126,19 +126,19 @@ def build_index(fabric: Fabric, options: PretrainOptions) -> VideoIndex:
 
 
 def try_out(run: Run) -> None:
-    """Sends a few samples through the model before anything long begins."""
+    """Runs a few samples through the model before any long work starts."""
     options, fabric = run.options, run.fabric
     samples = options.batch // (options.accumulate * fabric.world_size)
     dataset = training_set(run, 1)
     few = collate([dataset[(1, 0, i)] for i in range(min(samples, 2))]).to(fabric.device)
     batch = few.augment(options.model.backbone.stride)
-    # without labels there is nothing to learn yet, but the same is computed
+    # there are no labels yet; random ones need the same computation
     batch.labels = torch.rand(batch.labels.shape, device=fabric.device)
     run.say(check_step(options, run.network, batch, samples, fabric.device))
 
 
 def make_priors(run: Run) -> None:
-    """Computes the initial maps Q that are not there yet, on all cores."""
+    """Computes the missing initial maps Q, on all threads of the engine."""
     how = run.options.bootstrap
     videos = [video.open() for video in run.index]
     cache_priors(
@@ -155,7 +155,7 @@ def make_priors(run: Run) -> None:
 
 
 def train_round(run: Run, number: int, steps: range) -> None:
-    """Trains from where the run stands to the end of a round."""
+    """Trains from the current step to the end of a round."""
     todo = range(max(run.step, steps.start), steps.stop)
     if not todo:
         return
@@ -174,7 +174,7 @@ def train_round(run: Run, number: int, steps: range) -> None:
             row = {"step": step, "round": number, "lr": rate, **values}
             log.write(row, f"round {number}  loss {values['total']:.4f}")
             if options.picture_every and run.step % options.picture_every == 0:
-                log.draw(run.step, pictures.draw(run.network, batch))  # all processes take part
+                log.draw(run.step, pictures.training_pictures(run.network, batch))  # all processes take part
             if run.step == steps.stop:
                 write_weights(run, number)
             if run.step == steps.stop or run.step % options.save_every == 0:
@@ -182,7 +182,7 @@ def train_round(run: Run, number: int, steps: range) -> None:
 
 
 def measure_retrieval(run: Run) -> dict[str, float]:
-    """How well clips of the training videos find each other by pooled r, measured by the first process."""
+    """Retrieval scores of clips of the training videos by pooled r, measured by the first process."""
     if not run.fabric.is_global_zero:
         return {}
     count = min(RETRIEVAL_VIDEOS, len(run.index))
@@ -193,14 +193,14 @@ def measure_retrieval(run: Run) -> dict[str, float]:
 
 
 def train_step(run: Run, step: int, rate: float, batches: Iterator[RawBatch]) -> tuple[dict[str, float], Batch]:
-    """One step of the optimiser: the parts of the batch forward and back, then the weights.
+    """One optimiser step: forward and backward passes of the parts of the batch, then the update.
 
     Returns:
         The losses and diagnostics, averaged over parts and processes, with the gradient's norm and, at every
-        `share_every`th step, each term's share of the gradient; the last part.
+        `share_every`-th step, each term's share of the gradient; and the last part.
 
     Raises:
-        RunError: the loss or the gradient is no number; the videos of the batch are named.
+        RunError: the loss or the gradient is not finite; the message names the videos of the batch.
     """
     options = run.options
     torch.manual_seed(int(np.random.SeedSequence([options.seed, step]).generate_state(1)[0]))
@@ -219,7 +219,7 @@ def train_step(run: Run, step: int, rate: float, batches: Iterator[RawBatch]) ->
 
 
 def name_faint_terms(run: Run, step: int, values: dict[str, float]) -> None:
-    """Says once of each term that it is on and teaches next to nothing."""
+    """Reports, once per term, terms with a negligible share of the gradient."""
     shares = {name.removeprefix("share_"): value for name, value in values.items() if name.startswith("share_")}
     for term, share in shares.items():
         if share < FAINT and term not in run.faint:
@@ -231,7 +231,7 @@ def name_faint_terms(run: Run, step: int, values: dict[str, float]) -> None:
 
 
 def learning_rate_at(options: PretrainOptions, steps: range, step: int) -> float:
-    """The learning rate of a step of a round."""
+    """The learning rate of a step in a round."""
     span = steps if options.schedule.each_round else range(sum(options.round_steps()))
     return learning_rate(step, span.start, span.stop, options.optimiser.lr, options.schedule)
 
@@ -244,13 +244,13 @@ def training_set(run: Run, number: int) -> TrainingSamples:
 
 
 def loader(run: Run, samples: TrainingSamples, number: int, steps: range) -> Iterator[RawBatch]:
-    """The batches of this process for some steps of a round."""
+    """The batches of this process for the given steps of a round."""
     options = run.options
     return run.batches(samples, collate, (number, steps, options.batch, options.accumulate), options.num_workers)
 
 
 def renew_labels(run: Run, number: int) -> None:
-    """Lets the model of a round make the labels of the next one, each process those of its share of the videos."""
+    """Makes the labels of the next round with the model of this one; each process labels its share of the videos."""
     options, fabric = run.options, run.fabric
     how = Relabelling(
         stride=options.bootstrap.stride,
@@ -267,7 +267,7 @@ def renew_labels(run: Run, number: int) -> None:
 
 
 def write_weights(run: Run, number: int) -> None:
-    """Writes `phi.safetensors` and what it was trained on, from the first process."""
+    """Writes `phi.safetensors` with its provenance, from the first process."""
     if not run.fabric.is_global_zero:
         return
     clips = ", ".join(own_name(path) for path in roots_of(run.options.videos))

@@ -1,4 +1,4 @@
-"""Unlabeled videos to train on, whatever layout they lie in."""
+"""Index of unlabeled training videos in any folder layout."""
 
 from __future__ import annotations
 
@@ -28,53 +28,53 @@ FORMAT = 4
 GENERIC = {"images", "img", "imgs", "frames", "jpegimages", "480p", "1080p", "full-resolution", "train", "training",
            "train_all_frames", "val", "valid", "valid_all_frames", "test", "test_all_frames", "dev", "trainingset",
            "testset"}  # fmt: skip
-"""Folder names that tell nothing about a video, lower case; they are left out of its name."""
+"""Generic folder names, in lower case; they are omitted from the names of videos."""
 DENSER = "_all_frames"
-"""What YouTube-VOS appends to a part of it that has every frame of the same videos, not every fifth alone."""
+"""Suffix of the YouTube-VOS folders with every frame of the same videos instead of every fifth."""
 NO_FRAMES = re.compile(r"annotations?(_|$)|scribbles?(_|$)|(masks?|labels?|groundtruth|imagesets)$", re.IGNORECASE)
-"""Folders whose pictures are labels."""
+"""Names of folders whose pictures are labels."""
 
 
 @dataclass(frozen=True)
 class TrainingVideo:
-    """Frames on disk that can be read at random, in order."""
+    """A video as a folder of frames on disk, with random access."""
 
     name: str
-    """Unique in its index; may have a slash (`airplane/airplane-1`)."""
+    """Unique in its index; may contain a slash (`airplane/airplane-1`)."""
     folder: Path
     frames: tuple[str, ...]
     """File names in `folder`."""
     size: tuple[int, int]
-    """Height and width of its frames in pixels."""
+    """Height and width of the frames in pixels."""
 
     def __len__(self) -> int:
         return len(self.frames)
 
     def file(self, index: int) -> Path:
-        """Where frame `index` lies."""
+        """Path of frame `index`."""
         return self.folder / self.frames[index]
 
     def frame_name(self, index: int) -> str:
-        """Name of frame `index` without suffix: that of its label map."""
+        """Name of frame `index` without suffix, also that of its label map."""
         return Path(self.frames[index]).stem
 
     def open(self) -> FrameFolder:
-        """The video for reading in order."""
+        """Opens the video for sequential reading."""
         return FrameFolder(self.folder, self.name, [self.file(i) for i in range(len(self))])
 
 
 @dataclass
 class VideoIndex(Sequence[TrainingVideo]):
-    """The videos of some folders, and what was left out of them: what `mug pretrain` and `mug prior` read.
+    """The videos that `mug pretrain` and `mug prior` find in some folders, and the files left out.
 
-    One rule covers the layouts in use (plain folders, OxUvA, LaSOT, GOT-10k, YouTube-VOS, YouTube-Objects, FBMS-59,
-    DAVIS): a folder with frames in it is a video, and its name is its path without the parts that are the same for all.
+    One rule covers the common layouts (plain folders, OxUvA, LaSOT, GOT-10k, YouTube-VOS, YouTube-Objects, FBMS-59,
+    DAVIS): a folder that contains frames is a video, and its name is its path below the root without generic parts.
     Video files are unpacked.
     """
 
     videos: list[TrainingVideo] = field(default_factory=list)
     bad: list[str] = field(default_factory=list)
-    """Files that cannot be used, each with its reason."""
+    """Unusable files, each with the reason."""
     short: list[str] = field(default_factory=list)
     """Names of videos with too few frames."""
 
@@ -105,16 +105,16 @@ class VideoIndex(Sequence[TrainingVideo]):
     def build(
         cls, paths: Path | Sequence[Path], cache: Path, shorter: int | None = 480, min_frames: int = CLIP_WINDOW
     ) -> VideoIndex:
-        """Finds the videos under `paths`, or takes them from the cache where nothing changed since.
+        """Finds the videos under `paths`, or loads them from the cache if nothing has changed.
 
         Args:
             paths: A folder of any layout, a video file, or several of these.
             cache: Folder for the index and the frames of video files, shared by runs.
-            shorter: Shorter side in pixels that frames of video files are scaled down to; None leaves them as they are.
+            shorter: Shorter side in pixels to which frames of video files are scaled down; None to keep their size.
             min_frames: Videos with fewer frames are left out.
 
         Raises:
-            InputError: there is nothing to train on.
+            InputError: there are no videos to train on.
         """
         roots, cache = list(dict.fromkeys(roots_of(paths))), Path(cache)
         for root in roots:
@@ -137,18 +137,18 @@ class VideoIndex(Sequence[TrainingVideo]):
 
 
 def roots_of(paths: Path | Sequence[Path]) -> list[Path]:
-    """The folders or files that an option names, one or several."""
+    """The folders or files of an option, as a list."""
     return [Path(paths)] if isinstance(paths, str | Path) else [Path(path) for path in paths]
 
 
 def in_words(paths: Path | Sequence[Path]) -> str:
-    """The same for messages."""
+    """The folders or files of an option, for messages."""
     return ", ".join(map(str, roots_of(paths)))
 
 
 @dataclass
 class _Places:
-    """Where videos lie under each root."""
+    """Folders of frames and video files under each root."""
 
     roots: list[Path]
     folders: list[list[Path]]
@@ -161,7 +161,7 @@ class _Places:
 
 
 def _survey(root: Path, cache: Path) -> tuple[list[Path], list[Path]]:
-    """Folders with frames in them and video files under `root`, in natural order."""
+    """Folders that contain frames, and video files, under `root`, in natural order."""
     if root.is_file():
         return [], [root] if root.suffix.lower() in FILE_SUFFIXES else []
     folders, files = [], []
@@ -177,13 +177,13 @@ def _survey(root: Path, cache: Path) -> tuple[list[Path], list[Path]]:
 
 
 def _denser(folder: Path) -> set[Path]:
-    """Where the same video would lie with all its frames."""
+    """Possible folders of the same video with all its frames."""
     parts = folder.parts
     return {Path(*parts[:i], parts[i] + DENSER, *parts[i + 1 :]) for i in range(1, len(parts))}
 
 
 def _may_hold_frames(name: str, siblings: list[str]) -> bool:
-    """Not labels, not hidden, not the same videos in another size."""
+    """Whether a folder is not for labels, not hidden, and not a copy of the same videos in another size."""
     doubled = name in ("1080p", "Full-Resolution") and "480p" in siblings
     return not (is_hidden(name) or NO_FRAMES.match(name) or doubled)
 
@@ -207,7 +207,7 @@ def _scan(places: _Places, cache: Path, shorter: int | None, min_frames: int) ->
 
 
 def _names(places: Sequence[tuple[Path, Path]]) -> dict[Path, str]:
-    """Unique names: the path below its root without generic parts; where two are alike all of it, or the root's too."""
+    """Unique names: the path below the root without generic parts; if two are equal all of it, or parts of the root."""
     choices: dict[Path, list[str]] = {}
     for root, path in places:
         parts, base = path.relative_to(root).parts, Path(os.path.abspath(root))
@@ -230,9 +230,9 @@ def _names(places: Sequence[tuple[Path, Path]]) -> dict[Path, str]:
 
 
 def _usable_frames(folder: Path) -> tuple[list[str], tuple[int, int], list[str]]:
-    """Names of the frames that are whole and of the most common size, that size, complaints about the others."""
+    """Names of the complete frames of the most common size, that size, and complaints about the others."""
     names = [path.name for path in frame_files(folder)]
-    with ThreadPoolExecutor(8) as pool:  # the disk is waited for, mostly
+    with ThreadPoolExecutor(8) as pool:  # mostly waits for the disk
         sizes = list(pool.map(lambda name: _whole_size(folder / name), names))
     counts = Counter(size for size in sizes if size is not None)
     usual = counts.most_common(1)[0][0] if counts else (0, 0)
@@ -252,7 +252,7 @@ def _usable_frames(folder: Path) -> tuple[list[str], tuple[int, int], list[str]]
 
 
 def _whole_size(path: Path) -> tuple[int, int] | None:
-    """Height and width of a picture whose header and end are there; nothing is decoded."""
+    """Height and width of a picture with a header and an end, else None; nothing is decoded."""
     try:
         size = picture_size(path)
         return size if is_whole(path) else None
@@ -261,7 +261,7 @@ def _whole_size(path: Path) -> tuple[int, int] | None:
 
 
 def _unpack_all(files: list[Path], cache: Path, shorter: int | None, bad: list[str]) -> Iterator[Path | None]:
-    """Folder of frames of each video file, None where it cannot be read; what is unpacked already is left alone."""
+    """Yields the folder of frames of each video file, None if it is unreadable; existing folders are reused."""
     if not files:
         return
     with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
@@ -273,7 +273,7 @@ def _unpack_all(files: list[Path], cache: Path, shorter: int | None, bad: list[s
 
 
 def _unpack(file: Path, cache: Path, shorter: int | None) -> tuple[Path | None, str]:
-    """Writes the frames of a video file as JPEGs; a folder appears only when all of them are there."""
+    """Writes the frames of a video file as JPEGs; the folder appears only when it is complete."""
     status = file.stat()
     key = _digest([str(file.resolve()), status.st_size, status.st_mtime_ns, shorter])
     folder = cache / "frames" / f"{file.stem}-{key}"
@@ -292,7 +292,7 @@ def _unpack(file: Path, cache: Path, shorter: int | None) -> tuple[Path | None, 
                 temporary.mkdir()
                 _write_frames(video, temporary, size)
         except OSError:
-            if not folder.is_dir():  # else another process was quicker
+            if not folder.is_dir():  # else another process was faster
                 raise
     return folder, complaint.read_text() if complaint.exists() else ""
 
@@ -302,7 +302,7 @@ def _write_frames(video: VideoFile, folder: Path, size: tuple[int, int]) -> None
     for name in video.frame_names:
         try:
             image = Image.fromarray(next(frames))
-        except InputError as error:  # what was decoded before serves
+        except InputError as error:  # the frames decoded so far are used
             (folder / "complaint.txt").write_text(str(error))
             return
         if image.size != size:
@@ -311,7 +311,7 @@ def _write_frames(video: VideoFile, folder: Path, size: tuple[int, int]) -> None
 
 
 def _stamp(root: Path, path: Path) -> list[Any]:
-    """What changes when a folder gains or loses a frame, or when a file is rewritten."""
+    """A value that changes when a folder gains or loses a frame, or when a file is rewritten."""
     status = path.stat()
     return [str(path.relative_to(root)), status.st_mtime_ns, status.st_size if path.is_file() else 0]
 

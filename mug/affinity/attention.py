@@ -1,6 +1,6 @@
 """softmax(query . source) . value over the *source* axis: the one comparison behind MuG Eq. 6, 8, 9, 10 and 17.
 
-Nothing here holds a matrix of all query against all source positions.
+Nothing here stores the full matrix of query by source positions.
 """
 
 from __future__ import annotations
@@ -13,22 +13,22 @@ from torch.utils.checkpoint import checkpoint
 from mug.affinity.chunked import Attention, CoAttention
 
 NARROW = 4
-"""How many times wider than a query its value is, from which on padding costs more than fused kernels save."""
+"""Value-to-query width ratio above which padding costs more than the fused kernel saves."""
 
 
 def attend(query: Tensor, source: Tensor, value: Tensor, temperature: float | Tensor = 1.0) -> Tensor:
-    """Reads `value` where `source` resembles `query` (MuG Eq. 9, 10), in memory linear in N and M.
+    """Reads `value` where `source` is similar to `query` (MuG Eq. 9, 10), in memory linear in N and M.
 
     Differentiable once.
 
     Args:
         query: (B, N, C).
         source: (B, M, C).
-        value: (B, M, D), what is carried from the source positions.
+        value: (B, M, D), one per source position.
         temperature: Divides the inner products before the softmax over M.
 
     Returns:
-        (B, N, D), of the type of `value`.
+        (B, N, D), in the dtype of `value`.
     """
     if not (isinstance(temperature, float) and temperature == 1.0):
         query = query / temperature
@@ -37,17 +37,17 @@ def attend(query: Tensor, source: Tensor, value: Tensor, temperature: float | Te
         return _fused(query, source, value)
     if _in_chunks(value):
         return Attention.apply(query, source, value)
-    return checkpoint(_fused, query, source, value, use_reentrant=False)  # else autograd keeps what is padded
+    return checkpoint(_fused, query, source, value, use_reentrant=False)  # keeps no padded copies
 
 
 def _fused(query: Tensor, source: Tensor, value: Tensor) -> Tensor:
-    width = max(query.shape[-1], value.shape[-1])  # the fused kernels want one width; zeros add nothing to a product
+    width = max(query.shape[-1], value.shape[-1])  # fused kernels need equal widths; zeros do not change the products
     q, k, v = (_widened(x, width).unsqueeze(1) for x in (query, source, value))
     return F.scaled_dot_product_attention(q, k, v, scale=1.0)[:, 0, :, : value.shape[-1]].to(value.dtype)
 
 
 def co_attend(left: Tensor, right: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
-    """Each of two sides reads the other through one edge E = L W R^T (AGNN Eq. 5, 7), in memory linear in N and M.
+    """Attention of two sides to each other through one edge E = L W R^T (AGNN Eq. 5, 7), memory linear in N and M.
 
     Differentiable once.
 
@@ -57,20 +57,20 @@ def co_attend(left: Tensor, right: Tensor, weight: Tensor) -> tuple[Tensor, Tens
         weight: W (C, C).
 
     Returns:
-        softmax(E) R (B, N, C) and softmax(E^T) L (B, M, C), of the type of the sides.
+        softmax(E) R (B, N, C) and softmax(E^T) L (B, M, C), in the dtype of the sides.
     """
     if _in_chunks(left):
         return CoAttention.apply(left, right, weight)
     query = left @ weight
-    x, y = left.to(query.dtype), right.to(query.dtype)  # what autocast narrows is narrowed once, and kept once
+    x, y = left.to(query.dtype), right.to(query.dtype)  # autocast then converts, and autograd stores, each side once
     return attend(query, y, y).to(left.dtype), attend(y, query, x).to(right.dtype)
 
 
 def _in_chunks(value: Tensor) -> bool:
-    """Whether to read by `mug.affinity.chunked`, in full precision; in less, fused kernels have faster arithmetic."""
+    """Whether to use `mug.affinity.chunked`: in full precision only, as fused kernels are faster in half."""
     return value.dtype in (torch.float32, torch.float64) and not torch.is_autocast_enabled(value.device.type)
 
 
 def _widened(x: Tensor, width: int) -> Tensor:
-    """`x` itself where it has the width already: `F.pad` would copy it, and autograd keep the copy."""
+    """Pads `x` to `width`, or returns it if it has that width: `F.pad` would copy it and autograd keep the copy."""
     return x if x.shape[-1] == width else F.pad(x, (0, width - x.shape[-1]))

@@ -1,12 +1,12 @@
-"""Softmax attention in chunks of queries, in full precision: what fused kernels do not do.
+"""Softmax attention in chunks of queries, in full precision, for cases that fused kernels handle badly.
 
-Those want query and value of one width and read in one direction: where the widths differ much they multiply mostly
-zeros, and where both sides read through the same edge they compute it twice. For each pair of positions, forward and
-backward, they take seven products of the larger width. Here one direction takes four of the query's width and three of
-the value's, and both directions together ten instead of fourteen.
+Fused kernels need query and value of equal width and attend in one direction. If the widths differ much they multiply
+mostly zeros; if both sides attend through the same edge they compute it twice. For each pair of positions, forward and
+backward together, they take seven products of the larger width. Here one direction takes four of the query's width and
+three of the value's, and both directions together ten instead of fourteen.
 
-Of the edge there is one chunk at a time, in the forward pass and again in the backward pass. It lies transposed, a
-column for each query of the chunk: matrix products are fastest where the long side of the result is that of its rows.
+Only one chunk of the edge exists at a time; the backward pass recomputes it. Chunks are stored transposed, one column
+per query: matrix products are fastest if the result has more rows than columns.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 CHUNK_ELEMENTS = 1 << 20
-"""Of the edge at a time: 4 MiB in single precision, and up to two more matrices of that size to work in."""
+"""Elements of the edge per chunk: 4 MiB in single precision, plus up to two scratch matrices of that size."""
 
 ALIGNED = 32
-"""The queries of a chunk are a multiple of this many, or matrix products slow down."""
+"""The number of queries per chunk is a multiple of this; other numbers slow matrix products down."""
 
 
 class Attention(torch.autograd.Function):
@@ -67,7 +67,7 @@ class Attention(torch.autograd.Function):
 
 
 class CoAttention(torch.autograd.Function):
-    """softmax(E) R and softmax(E^T) L of the edge E = L W R^T, which is computed once for both.
+    """softmax(E) R and softmax(E^T) L for the edge E = L W R^T, computed once for both.
 
     Args:
         left: L (B, N, C).
@@ -87,7 +87,7 @@ class CoAttention(torch.autograd.Function):
             for chunk, edge, scratch in _chunks(x, y, 2):
                 torch.mm(y, weight.T @ x[chunk].T, out=edge)
                 _read(edge, y, scratch, to_x[chunk], zx[:, chunk])
-                # a row is complete with the last chunk only: what is summed so far shrinks as its maximum grows
+                # rows are complete only after the last chunk: partial sums are rescaled when the maximum grows
                 higher = torch.maximum(top, edge.amax(1, keepdim=True))
                 shrink = top.sub_(higher).exp_()
                 edge.sub_(higher).exp_()
@@ -127,7 +127,7 @@ class CoAttention(torch.autograd.Function):
 
 
 def _chunks(query_nc: Tensor, source_mc: Tensor, matrices: int) -> Iterator[tuple[Any, ...]]:
-    """Which queries a chunk has, and so many matrices (M, chunk) to fill, each time in the same memory."""
+    """Yields each chunk's slice of queries and `matrices` buffers (M, chunk); all chunks share the same memory."""
     count, rows = len(query_nc), len(source_mc)
     step = min(max(CHUNK_ELEMENTS // rows // ALIGNED * ALIGNED, ALIGNED), count)
     memory = query_nc.new_empty(matrices, rows * step)
@@ -142,7 +142,7 @@ def _columns(chunk_rc: Tensor) -> Tensor:
 
 
 def _read(edge_mr: Tensor, value_md: Tensor, scratch_mr: Tensor, out_rd: Tensor, log_sum_1r: Tensor) -> None:
-    """Each column's softmax times value to `out`, the logarithm of its sum; `scratch` may be the edge, then lost."""
+    """Writes each column's softmax times value to `out` and its log-sum-exp; `scratch` may be the edge itself."""
     top = edge_mr.amax(0, keepdim=True)
     total = torch.sub(edge_mr, top, out=scratch_mr).exp_().sum(0, keepdim=True)
     torch.mm(scratch_mr.T, value_md, out=out_rd).div_(total.T)

@@ -1,4 +1,4 @@
-"""How much of an affinity agrees with an affine warp (MuG Eq. 8), without the matrix of all positions."""
+"""Agreement of an affinity with an affine warp (MuG Eq. 8), without storing the full affinity matrix."""
 
 from __future__ import annotations
 
@@ -12,26 +12,26 @@ from mug.grid import warp_cells
 from mug.precision import widen
 
 CHUNK_ELEMENTS = 1 << 24
-"""Affinities held at a time where they are worked off in chunks: 64 MiB in single precision."""
+"""Affinities per chunk: 64 MiB in single precision."""
 
 
 def inlier_score(
     query: Tensor, source: Tensor, theta: Tensor, temperature: float | Tensor = 1.0, stride: int = 1
 ) -> Tensor:
-    """How much of the affinity agrees with an affine warp, softly (MuG Eq. 8, one direction).
+    """Soft inlier score: the part of the affinity that agrees with an affine warp (MuG Eq. 8, one direction).
 
-    Each query position reads its affinity at the four cells around the place to which the warp takes it. The bilinear
-    weights are the soft form of the indicator "within one cell" and give the warp a gradient. A source cell hit by
-    more than one query's worth of weight shares it out, and what leaves the frame reads nothing; so neither zooming in
-    on a cell that all resemble nor zooming out of the frame can raise the score.
+    Each query position reads its affinity at the four cells around its warped position. The bilinear weights are the
+    soft form of the indicator "within one cell" and give the warp a gradient. If the weights on a source cell add up to
+    more than one, the queries share it, and positions outside the frame score nothing. So the score cannot be raised
+    by zooming in on a cell that all queries resemble, nor by zooming out of the frame.
 
     Args:
         query: (B, C, h, w).
         source: (B, C, h, w); the affinity is a softmax over its positions.
-        theta: (B, 2, 3), takes coordinates of the query's frame to those of the source's, both in [-1, 1],
+        theta: (B, 2, 3), maps coordinates of the query's frame to those of the source's, both in [-1, 1],
             `align_corners=False`.
         temperature: Divides the inner products before the softmax.
-        stride: Pixels of the frames to a cell (see `mug.grid`).
+        stride: Pixels of the frames per cell (see `mug.grid`).
 
     Returns:
         (B,) in [0, 1].
@@ -57,9 +57,9 @@ def inlier_score(
 def inlier_share(
     query: Tensor, source: Tensor, theta: Tensor, temperature: float | Tensor = 1.0, stride: int = 1
 ) -> Tensor:
-    """The share (B,) of the affinity that lies within one cell of where the warp points: MuG Eq. 8 with its hard iota.
+    """The share (B,) of the affinity within one cell of the warped position: MuG Eq. 8 with its hard iota.
 
-    Arguments as in `inlier_score`; a measure, without gradient.
+    Arguments as in `inlier_score`; for logging, without gradient.
     """
     with torch.autocast(query.device.type, enabled=False):
         size = query.shape[-2:]
@@ -70,7 +70,7 @@ def inlier_share(
         for step in _steps((-1, 0, 1), points):
             cell = points.round() + step
             index, inside = _index(cell, size)
-            near = (points - cell).norm(dim=-1) <= 1 + 1e-4  # a distance of one cell survives rounding errors
+            near = (points - cell).norm(dim=-1) <= 1 + 1e-4  # with a tolerance for rounding errors
             total += _affinity_at(q, s, index, normaliser) * (inside & near)
         return total.mean(1)
 
@@ -81,7 +81,7 @@ def _positions(x_bchw: Tensor) -> Tensor:
 
 
 def _log_normaliser(query_bnc: Tensor, source_bmc: Tensor) -> Tensor:
-    """The log-sum-exp of the inner products over the source: (B, N); chunks are computed again for the gradient."""
+    """The log-sum-exp (B, N) of the inner products over the source; the backward pass recomputes the chunks."""
     rows = max(1, CHUNK_ELEMENTS // source_bmc[..., 0].numel())
     chunks = query_bnc.split(rows, 1)
     parts = [checkpoint(_log_sum_exp, q, source_bmc, use_reentrant=False, preserve_rng_state=False) for q in chunks]
@@ -104,7 +104,7 @@ def _steps(offsets: Sequence[int], like: Tensor) -> Iterator[Tensor]:
 
 
 def _index(cell_bn2: Tensor, size: Sequence[int]) -> tuple[Tensor, Tensor]:
-    """Row-major index of each cell, clamped into the grid, and whether it was inside."""
+    """Row-major index of each cell, clamped to the grid, and whether the cell is inside."""
     height, width = size
     x, y = cell_bn2.unbind(-1)
     inside = (x >= 0) & (x < width) & (y >= 0) & (y < height)

@@ -1,4 +1,4 @@
-"""Matching within a window of a memory of frames, for propagation (MuG Eq. 17).
+"""Matching within windows of the frames in memory, for propagation (MuG Eq. 17).
 
 Only positions inside the window are compared, a tile of queries at a time.
 """
@@ -16,7 +16,7 @@ from torch import Tensor
 from mug.affinity.attention import attend
 
 TILE = 12
-"""Side, in cells, of the square of queries that `topk_attend` compares with one stretch of memory."""
+"""Side, in cells, of the square tile of queries that `topk_attend` processes at once."""
 
 
 def topk_attend(
@@ -29,28 +29,28 @@ def topk_attend(
     window: Literal["square", "circle"] = "square",
     renormalise: bool = True,
 ) -> Tensor:
-    """Carries `values` from remembered frames to the query frame (MuG Eq. 17 over a memory).
+    """Propagates `values` from the frames in memory to the query frame (MuG Eq. 17 over a memory).
 
-    The k most similar of all positions in the windows of all frames are found first, jointly; the softmax runs over
-    these. Only positions in or close around the window are computed, and only for one tile of queries at a time.
+    The k most similar positions are selected jointly from the windows of all frames; the softmax runs over these. Only
+    positions in or close to the window are compared, one tile of queries at a time.
 
     Args:
         query: (C, h, w).
         memory: (T, C, h, w).
-        values: (T, L, h, w), soft labels of the remembered frames.
-        k: How many positions each query reads; None reads the whole window.
-        radius: A query at (x, y) sees the cells with |dx| <= radius and |dy| <= radius; None sees all. One for every
-            frame, or a list with one for each.
+        values: (T, L, h, w), soft labels of the frames in memory.
+        k: Number of positions each query reads; None for the whole window.
+        radius: A query at (x, y) sees the cells with |dx| <= radius and |dy| <= radius; None sees all. One value for
+            all frames, or a list with one per frame.
         temperature: Divides the inner products before the softmax.
         window: `circle` sees the cells with dx^2 + dy^2 <= radius^2 instead.
-        renormalise: Whether the weights of the k sum to one; else the softmax runs over the whole window and the k
-            keep the weights that it gives them.
+        renormalise: Whether the weights of the k positions sum to one; else they keep the weights of the softmax over
+            the whole window.
 
     Returns:
-        (L, h, w), of the type of `values`.
+        (L, h, w), in the dtype of `values`.
 
     Raises:
-        ValueError: a list of radii of another length than the memory.
+        ValueError: the number of radii is not that of the frames in memory.
     """
     frames, _, height, width = memory.shape
     radii = list(radius) if isinstance(radius, Sequence) else [radius] * frames
@@ -73,13 +73,13 @@ def topk_attend(
 
 @dataclass
 class _Stretch:
-    """The remembered frames that share a radius."""
+    """The frames in memory that share a radius."""
 
     radius: float | None
     circle: bool
     features_cthw: Tensor
     position_thw: Tensor
-    """Where each cell lies among all cells of all frames of the memory."""
+    """Index of each cell among all cells of all frames in memory."""
 
 
 def _by_radius(memory_tchw: Tensor, radii: list[float | None], circle: bool) -> list[_Stretch]:
@@ -124,7 +124,7 @@ def _read_tile(
 
 
 def _window_logits(tile_hwc: Tensor, y: int, x: int, stretch: _Stretch) -> tuple[Tensor, Tensor]:
-    """Inner products (Q, T, h', w') of a tile with the memory that any of its queries sees, -inf outside."""
+    """Inner products (Q, T, h', w') of a tile with the cells that any of its queries sees; -inf outside the window."""
     rows, columns, channels = tile_hwc.shape
     features, position = stretch.features_cthw, stretch.position_thw
     if stretch.radius is None:
@@ -150,18 +150,18 @@ def _outside(
     dtype: torch.dtype,
     device: torch.device,
 ) -> Tensor:
-    """What hides from a tile of queries what lies outside of their windows: 0 within, else -inf.
+    """Additive mask of the windows of a tile of queries: 0 inside, -inf outside.
 
-    Most tiles of all frames of a video share it, so that it is kept.
+    Most tiles of all frames of a video share it, so it is cached.
 
     Args:
-        shape: Rows and columns of the tile, and of the memory that any of its queries sees.
-        down: Rows by which the tile begins below that memory ...
-        right: ... and columns.
-        radius: Of the windows.
-        circle: Whether they are discs.
-        dtype: Of the result.
-        device: Of the result.
+        shape: Rows and columns of the tile, and of the region of memory that any of its queries sees.
+        down: Offset in rows of the tile from the top of that region ...
+        right: ... and in columns from its left.
+        radius: Radius of the windows.
+        circle: Whether the windows are discs.
+        dtype: Type of the result.
+        device: Device of the result.
 
     Returns:
         (rows * columns, 1, h', w').
@@ -175,9 +175,9 @@ def _outside(
 
 
 def _top(logits_qthw: Tensor, k: int) -> tuple[Tensor, Tensor]:
-    """The k largest (Q, k) of each query and their index in the flattened (T, h', w').
+    """The k largest logits (Q, k) of each query and their indices in the flattened (T, h', w').
 
-    The k largest lie in the k columns with the largest maxima, so only these few columns are searched.
+    They are in the k columns with the largest maxima, so only these few columns are searched.
     """
     _, frames, height, width = logits_qthw.shape
     flat = logits_qthw.flatten(1)

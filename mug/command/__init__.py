@@ -1,1 +1,1 @@
-"""What every command has: options, checks before work begins."""
+"""What all commands share: option parsing and checks before work starts."""

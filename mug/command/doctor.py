@@ -1,4 +1,4 @@
-"""What is wrong with the installation, and what mends it."""
+"""Checks of the installation, with remedies."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ PACKAGES = {
     "tensorboard": "tensorboard",
     "av": "av",
 }
-"""Module to what pip calls it; torch, torchvision and cv2 are looked at more closely."""
+"""Module name to pip requirement; torch, torchvision and cv2 are checked more closely."""
 WEIGHTS = Path(__file__).parents[1] / "weights"
 
 
@@ -41,7 +41,7 @@ class Finding(NamedTuple):
 
 
 def doctor() -> None:
-    """Says what is wrong with the installation; ends with status 1 if something does not work."""
+    """Reports problems of the installation; exits with status 1 if something does not work."""
     findings = list(examine())
     width = max(len(finding.subject) for finding in findings)
     for state, subject, message in findings:
@@ -51,7 +51,7 @@ def doctor() -> None:
 
 
 def examine() -> Iterator[Finding]:
-    """Looks at everything `mug` rests on."""
+    """Checks everything `mug` depends on."""
     yield check_python()
     yield check_torch()
     yield check_torchvision()
@@ -72,7 +72,7 @@ def check_python() -> Finding:
 
 
 def check_torch() -> Finding:
-    """Torch can be imported."""
+    """The import of torch works."""
     try:
         torch = importlib.import_module("torch")
     except (ImportError, OSError, RuntimeError) as error:
@@ -81,7 +81,7 @@ def check_torch() -> Finding:
 
 
 def check_torchvision() -> Finding:
-    """Torchvision is of the same build as torch: its compiled operators can be called."""
+    """The build of torchvision matches torch: its compiled operators can be called."""
     remedy = "install both at once: pip install --force-reinstall torch torchvision"
     try:
         torch = importlib.import_module("torch")
@@ -95,7 +95,7 @@ def check_torchvision() -> Finding:
 
 
 def check_opencv() -> Finding:
-    """There is one OpenCV, and it has the contributed modules."""
+    """Exactly one OpenCV is installed, and it has the contributed modules."""
     installed = opencv_packages()
     wanted = "opencv-contrib-python-headless"
     if len(installed) > 1:
@@ -114,13 +114,13 @@ def check_opencv() -> Finding:
 
 
 def opencv_packages() -> list[str]:
-    """Names of the installed distributions that bring `cv2`."""
+    """Names of the installed distributions that provide `cv2`."""
     names = {(distribution.metadata["Name"] or "").lower() for distribution in metadata.distributions()}
     return sorted(name for name in names if name.startswith("opencv-"))
 
 
 def check_packages() -> Iterator[Finding]:
-    """The other packages are there."""
+    """The other packages are installed."""
     missing = [module for module in PACKAGES if find_spec(module) is None]
     for module in missing:
         yield Finding("broken", module, f"is missing; pip install '{PACKAGES[module]}'")
@@ -129,14 +129,14 @@ def check_packages() -> Iterator[Finding]:
 
 
 def check_crf() -> Finding:
-    """The dense CRF is there; most people do without."""
+    """The dense CRF is installed; most users do not need it."""
     if find_spec("pydensecrf") is None:
         return Finding("note", "dense CRF", "is not installed; only --refine crf needs it: pip install 'mug-vos[crf]'")
     return Finding("ok", "dense CRF", "is there")
 
 
 def check_cuda() -> Finding:
-    """A GPU can be used; none is needed."""
+    """A GPU is available; none is required."""
     try:
         torch = importlib.import_module("torch")
         count = torch.cuda.device_count() if torch.cuda.is_available() else 0
@@ -147,7 +147,7 @@ def check_cuda() -> Finding:
 
 
 def check_precision() -> Finding:
-    """Which precision `engine.precision: auto` stands for here, and what bfloat16 costs against float32."""
+    """The precision that `engine.precision: auto` selects here, and the cost of bfloat16 relative to float32."""
     try:
         torch = importlib.import_module("torch")
         from mug.run.bfloat16 import has_units, slowdown

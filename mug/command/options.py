@@ -1,4 +1,4 @@
-"""Options of a command: the fields of a dataclass, spelt on the command line or in a YAML file."""
+"""Options of a command: the fields of a dataclass, set on the command line or in a YAML file."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ BOOLEAN_WORDS = ("true", "false", "yes", "no")
 
 
 def spelt(option: str, arguments: Sequence[str], place: int | None = None) -> str | None:
-    """The value of an option, before it is known which others there are; the command line goes before files.
+    """The value of one option, read before the set of options is known; the command line overrides files.
 
     Args:
         option: Its name.
-        arguments: What followed the command.
-        place: Where it stands if it is given by place, counted among the words before the first option.
+        arguments: The words after the command.
+        place: Position of a positional option among the words before the first named option.
     """
     files: list[str] = []
     found: str | None = None
@@ -52,25 +52,25 @@ def spelt(option: str, arguments: Sequence[str], place: int | None = None) -> st
 def parse(
     command: str, options: type | None, positional: Sequence[str], arguments: Sequence[str], summary: str | None = None
 ) -> Any:
-    """Makes an instance of `options` of what the user typed.
+    """Makes an instance of `options` from the user's arguments.
 
-    Files given with `--config` are read first, wherever they stand; single values override them. Nested dataclasses
-    are reached with dots (`--model.backbone.depth 18`), a truth value needs no argument (`--overlay`, `--no-overlay`),
-    and dashes may stand for underscores.
+    Files given with `--config` are read first, in any position; options on the command line override them. Dots reach
+    into nested dataclasses (`--model.backbone.depth 18`), booleans need no argument (`--overlay`, `--no-overlay`), and
+    dashes may replace underscores.
+
+    `options` may have a method `unused()` that maps names of options, or prefixes of dotted ones, that have no effect
+    given the others to the reason. They are rejected if they are typed, or set to a value other than the default in a
+    file.
 
     Args:
-        command: What the user called, for messages.
+        command: The command as the user called it, for messages.
         options: A dataclass with a docstring per attribute; None if the command has no options.
-        positional: Fields that are given by place.
-        arguments: What followed the command.
-        summary: What the command does; the first paragraph heads its help.
-
-    An instance may have a method `unused()`: names of options, or beginnings of dotted ones, that the others leave
-    without effect, with the reason. Those are refused where they are typed, or given another value than the default in
-    a file.
+        positional: Fields that are positional.
+        arguments: The words after the command.
+        summary: What the command does; its first paragraph heads the help.
 
     Raises:
-        InputError: unknown, unused or missing options, values of a wrong type, a config file that cannot be read.
+        InputError: unknown, unused or missing options, values of a wrong type, an unreadable config file.
     """
     known = dict(_leaves(options)) if options else {}
     parser = _parser(command, options, positional, known, summary)
@@ -100,7 +100,7 @@ def _refuse_unused(options: Any, given: set[str]) -> None:
 
 
 class _Help(DefaultHelpFormatter):
-    """Says of an option what it is for and its default; the name of its type stays out."""
+    """Shows the purpose and default of an option, but not the name of its type."""
 
     def _get_help_string(self, action: Any) -> str:
         text: str = action.help or ""
@@ -114,7 +114,7 @@ class _Help(DefaultHelpFormatter):
 def _parser(
     command: str, options: type | None, positional: Sequence[str], known: dict[str, Any], summary: str | None
 ) -> ArgumentParser:
-    if find_spec("docstring_parser"):  # only the help is poorer without it
+    if find_spec("docstring_parser"):  # without it the help lacks descriptions
         set_parsing_settings(docstring_parse_attribute_docstrings=True)
     places = "".join(f" {name.upper()}" for name in positional)
     parser = ArgumentParser(
@@ -139,7 +139,7 @@ def _parser(
 
 
 def _attribute_doc(options: type, name: str) -> str:
-    """What the class that has the field says below it."""
+    """The docstring below a field, in the class that declares it."""
     owner = next(kind for kind in options.__mro__ if name in inspect.get_annotations(kind))
     source = inspect.getsource(owner)
     match = re.search(rf'^    {name}\s*:[^\n]*\n    """(.*?)"""', source, re.DOTALL | re.MULTILINE)
@@ -147,7 +147,7 @@ def _attribute_doc(options: type, name: str) -> str:
 
 
 def _leaves(options: type, prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Dotted name and type of every field, those of nested dataclasses included."""
+    """Dotted name and type of every field, including those of nested dataclasses."""
     hints = typing.get_type_hints(options)
     for field in fields(options):
         kind = hints[field.name]
@@ -160,9 +160,9 @@ def _leaves(options: type, prefix: str = "") -> Iterator[tuple[str, Any]]:
 def _split(
     command: str, positional: Sequence[str], arguments: list[str], known: dict[str, Any]
 ) -> tuple[list[Path], list[str]]:
-    """Takes the config files out and spells the rest as the parser wants it.
+    """Separates the config files from the other arguments, which are rewritten for the parser.
 
-    Where nothing is given by place, all that follows an option that takes a list belongs to it (`--pred a b`).
+    If a command has no positional options, all words after an option that takes a list belong to it (`--pred a b`).
     """
     configs: list[Path] = []
     rest: list[str] = []
@@ -199,7 +199,7 @@ def _takes_list(kind: Any) -> bool:
 
 
 def _listed(kind: Any) -> Any:
-    """What a list is of, for a type that takes one."""
+    """The element type of a list type."""
     lists = [part for part in (kind, *typing.get_args(kind)) if typing.get_origin(part) is list]
     return typing.get_args(lists[0])[0]
 
@@ -225,7 +225,7 @@ def _read_config(path: Path) -> dict[Any, Any]:
 
 
 def _checked_keys(path: Path, known: dict[str, Any]) -> list[str]:
-    """The options that a config file sets, by their dotted names."""
+    """Dotted names of the options that a config file sets."""
     keys = list(_keys(_read_config(path), known))
     for key in keys:
         if key not in known:
@@ -254,7 +254,7 @@ def _explain(
     configs: Sequence[Path],
     arguments: Sequence[str],
 ) -> str:
-    """One line of the parser's message, which may be several and speaks of Python types."""
+    """Rewrites the parser's message, which may have several lines and name Python types, as one line."""
     message = " ".join(message.split())
     if match := re.search(r"arguments are required: (.*)", message):
         names = [name.strip() for name in match[1].split(",")]
@@ -268,16 +268,16 @@ def _explain(
         if key in known and value:
             typed = key in positional or any(a.partition("=")[0] == f"--{key}" for a in arguments)
             place = f"--{key}" if typed or not configs else f"{configs[-1]}: {key}"
-            return f"{place}: {value[1]!r} will not do; it takes {describe(known[key])}"
+            return f"{place}: {value[1]!r} will not do; it takes {type_in_words(known[key])}"
     if match := re.match(r'Parser key "([^"]+)": Unable to load config [\'"](.*?)[\'"]', message):
         return f"--{match[1]}: {match[2]!r} is no config file that can be read"
     return f"{message}; see `{command} --help`"
 
 
-def describe(kind: Any) -> str:
-    """A type in words for a message.
+def type_in_words(kind: Any) -> str:
+    """A type in words, for messages.
 
-    >>> describe(int | None)
+    >>> type_in_words(int | None)
     'a whole number or null'
     """
     words = {int: "a whole number", float: "a number", bool: "true or false", str: "text", Path: "a path"}
@@ -287,11 +287,11 @@ def describe(kind: Any) -> str:
         return "null"
     origin, inner = typing.get_origin(kind), typing.get_args(kind)
     if origin in (typing.Union, types.UnionType):
-        return " or ".join(describe(part) for part in inner)
+        return " or ".join(type_in_words(part) for part in inner)
     if origin is typing.Literal:
         return ", ".join(str(value) for value in inner)
     if origin in (list, tuple):
-        return f"a list such as [{', '.join('...' if part is Ellipsis else describe(part) for part in inner)}]"
+        return f"a list such as [{', '.join('...' if part is Ellipsis else type_in_words(part) for part in inner)}]"
     if isinstance(kind, type) and is_dataclass(kind):
         required = [f.name for f in fields(kind) if f.default is MISSING and f.default_factory is MISSING]
         return f"a mapping of {kind.__name__}" + (f" with {', '.join(required)}" if required else "")

@@ -1,4 +1,4 @@
-"""Every optional part that a command will need is asked for before its work begins."""
+"""Checks, before a command starts its work, that all optional parts it needs are available."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from mug.media.refine import Refinement, require_crf
 
 
 def preflight(options: Any) -> None:
-    """Asks for what the options of any command need beyond the plain installation.
+    """Checks everything the options of a command need beyond the plain installation.
 
-    That is the dense CRF, wherever an option chooses it, and what a dataclass of options asks for itself: weights of
-    others, for the most part, in a method `require` without arguments.
+    This is the dense CRF, if an option selects it, and whatever the method `require()` of an options dataclass checks,
+    mostly third-party weights.
 
     Raises:
-        InputError: something is missing or cannot be used.
+        InputError: something is missing or not usable.
     """
     for name, value, kind in _settings(options, ""):
         if kind == Refinement and value == "crf":
@@ -27,7 +27,7 @@ def preflight(options: Any) -> None:
 
 
 def _settings(options: Any, prefix: str) -> Iterator[tuple[str, Any, Any]]:
-    """Dotted name, value and type of the options and of everything in them."""
+    """Dotted name, value and type of the options and all nested fields."""
     yield prefix.removesuffix("."), options, type(options)
     for name, kind in typing.get_type_hints(type(options)).items():
         value = getattr(options, name)

@@ -1,1 +1,1 @@
-"""What phi learns from: one granularity a file, its head and its loss together (MuG Sec. 3.1)."""
+"""The granularities that train phi: one per file, with its head and its loss (MuG Sec. 3.1)."""

@@ -14,7 +14,7 @@ from mug.run.processes import share_of_mean
 
 
 class FrameHead(nn.Module):
-    """rho: a 1x1 convolution from phi's trunk to the foreground; its sigmoid is P_t."""
+    """rho: a 1x1 convolution from phi's trunk to foreground logits; their sigmoid is P_t."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -26,10 +26,10 @@ class FrameHead(nn.Module):
 
 
 def frame_loss(logits: Tensor, target: Tensor) -> Tensor:
-    """Cross-entropy with a soft target, the mean over all labelled cells of all processes (MuG Eq. 2, 15).
+    """Cross-entropy with a soft target, averaged over all labelled cells of all processes (MuG Eq. 2, 15).
 
-    Eq. 15 prints a sum over the lattice. It is read as a mean, the usual one of a cross-entropy, since a sum would be
-    thousands of times the video term of Eq. 14, which has no lattice.
+    Eq. 15 prints a sum over the lattice. A mean, as usual for a cross-entropy, is used instead: a sum would be
+    thousands of times larger than the video term of Eq. 14, which has no lattice.
 
     Args:
         logits: (B, 1, h, w), before the sigmoid.
@@ -52,12 +52,12 @@ def bootstrap_weights(alpha: float, keep: Literal["prediction", "label"]) -> tup
 
         [a Q + (1 - a) P-bar] log P + [a (1 - Q) + (1 - a) (1 - P-bar)] log(1 - P),
 
-    which is, but for its sign, the cross-entropy of `frame_loss` with the target a Q + (1 - a) P-bar. Q is the initial
-    map of the frame, P-bar what the model of the last round made of it.
+    which is, up to its sign, the cross-entropy of `frame_loss` with the target a Q + (1 - a) P-bar. Q is the initial
+    map of the frame, P-bar the prediction of the previous round's model.
 
     Args:
-        alpha: The weight of the map that is not kept.
-        keep: Which map keeps 1 - alpha: the prediction, as the equation is printed, or the label Q.
+        alpha: Weight of the map that is not kept.
+        keep: Map with the weight 1 - alpha: the prediction, as the equation is printed, or the label Q.
 
     >>> bootstrap_weights(0.05, "prediction")
     (0.05, 0.95)

@@ -1,4 +1,4 @@
-"""Long-term granularity: distant frames of a video match under one affine warp (MuG Eq. 6-8), and its warm-up."""
+"""Long-term granularity: distant frames of a video match under an affine warp (MuG Eq. 6-8); and its warm-up loss."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ GRID = 16
 """Side of the grid to which kappa's correlation is pooled; its two convolutions and linear layer expect it."""
 
 TOO_NEAR = 1.5
-"""Cells around the true position that are no negatives."""
+"""Radius in cells around the true position within which cells are not used as negatives."""
 
 QUERIES = 1024
-"""How many cells of a frame, at most, ask for their true position."""
+"""Maximum number of query cells per frame."""
 
 
 class Kappa(nn.Module):
-    """Estimates the affine warp between two frames from their correlation (MuG Eq. 7): identity to begin with."""
+    """Estimates the affine warp between two frames from their correlation (MuG Eq. 7); initially the identity."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -39,35 +39,35 @@ class Kappa(nn.Module):
 
     def forward(self, query: Tensor, source: Tensor) -> Tensor:
         """Two (B, 64, h, w) of matching features -> theta (B, 2, 3), from query to source coordinates in [-1, 1]."""
-        # coordinates need more digits than bf16 has, and this is cheap
+        # coordinates need more precision than bf16 has, and this is cheap
         with torch.autocast(query.device.type, enabled=False):
-            # the pooled correlation is the correlation of the pooled features: the large one is never built
+            # the pooled correlation is the correlation of the pooled features, so the large one is never computed
             q, s = (F.adaptive_avg_pool2d(x, GRID).flatten(2) for x in (query, source))
             correlation = F.normalize((s.transpose(1, 2) @ q).relu(), dim=1)
             seen = self.layers(correlation.unflatten(2, (GRID, GRID)))
-            # thousands of inputs that all take the same step would throw theta out of the frame
+            # thousands of inputs whose weights take equal steps would move theta out of the frame
             return self.theta(seen / seen.shape[1] ** 0.5).view(-1, 2, 3)
 
 
 def long_term_loss(
     kappa: Kappa, pair: Tensor, warped: Tensor, known: Tensor, temperature: Tensor, stride: int = 1
 ) -> tuple[Tensor, Tensor]:
-    """The negative soft inlier scores in both directions (MuG Eq. 8), each a sum over the lattice as it is printed.
+    """The negative soft inlier scores in both directions (MuG Eq. 8), each a sum over the lattice, as printed.
 
-    Eq. 8 alone has a solution that looks at nothing: where features say which place of the frame they are of, the
-    identity makes inliers of all, on any two frames, and within a hundred steps from scratch they do. So the affinity
-    is that of X_i to a warped copy of X_j, and a query is taken to X_i by the known warp first, then by kappa's for X_i
-    and X_j themselves. To find X_j's places in its copy, features have to tell what is there.
+    Eq. 8 alone has a trivial solution: if features encode their position in the frame, the identity makes every cell an
+    inlier for any two frames. Training from scratch finds it within a hundred steps. Therefore the affinity is computed
+    between X_i and a warped copy of X_j, and a query is mapped by the known warp first, then by kappa's warp between
+    X_j and X_i themselves. To match across the copy, features have to encode content.
 
-    A mean would have h w times less weight in Eq. 16 against the cross-entropy, which is a mean over the lattice here.
+    A mean would weigh h w times less in Eq. 16 against the cross-entropy, which is a mean over the lattice here.
 
     Args:
         kappa: Estimates both warps.
         pair: (N, 2, 64, h, w), matching features of X_i and X_j, distant frames of the same video.
-        warped: (N, 2, 64, h, w), of copies of both through known warps.
-        known: (N, 2, 2, 3), takes [-1, 1] coordinates of the copies to those of the frames.
-        temperature: Of the affinity (Eq. 6).
-        stride: Pixels of the frames to a cell.
+        warped: (N, 2, 64, h, w), matching features of copies of both under known warps.
+        known: (N, 2, 2, 3), maps [-1, 1] coordinates of the copies to those of the frames.
+        temperature: Temperature of the affinity (Eq. 6).
+        stride: Pixels of the frames per cell.
 
     Returns:
         The mean loss over this process's batch in [-2 h w, 0], and the mean hard inlier share, without gradient.
@@ -85,19 +85,20 @@ def long_term_loss(
 def known_warp_loss(
     kappa: Kappa, warped: Tensor, original: Tensor, theta: Tensor, temperature: Tensor, stride: int = 1
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Teaches kappa and the matching head from a warp that we made ourselves; beyond the paper.
+    """Trains kappa and the matching head with synthetic, known warps; not in the paper.
 
-    kappa: the mean squared distance between where its warp and the true one take the points of a grid. Matching:
-    InfoNCE for each cell of `warped`; its positive is read at the true position, its negatives are the other cells of
-    its original and all cells of the other videos' k-th. Other frames of its own video show the same things again.
+    kappa: mean squared distance between grid points under its warp and under the true one. Matching: InfoNCE for each
+    cell of `warped`. Its positive is sampled at the true position; its negatives are the other cells of its original
+    and all cells of the k-th frames of the other videos. Other frames of its own video are excluded, as they show the
+    same content.
 
     Args:
         kappa: Estimates the warp.
         warped: (N, K, 64, h, w), matching features of the warped frames, K of each video.
-        original: (N, K, 64, h, w), of the frames they were made from.
+        original: (N, K, 64, h, w), matching features of the frames before warping.
         theta: (N, K, 2, 3), from [-1, 1] coordinates of the frames of `warped` to those of `original`.
-        temperature: Of the matching; receives a gradient.
-        stride: Pixels of the frames to a cell.
+        temperature: Temperature of the matching; receives a gradient.
+        stride: Pixels of the frames per cell.
 
     Returns:
         The sum of the two losses and each of them, as shares of the mean over all processes.
@@ -135,7 +136,7 @@ def _matching_loss(warped: Tensor, original: Tensor, theta: Tensor, temperature:
 
 
 def _nce(query_qc: Tensor, source_mc: Tensor, positive_q: Tensor, near_qs: Tensor, own: int) -> Tensor:
-    """-log of the positive's share (Q,); `near` masks cells of the query's own frame, which begin at row `own`."""
+    """-log softmax of the positive (Q,); `near` masks cells of the query's own frame, which start at row `own`."""
     negative = query_qc @ source_mc.T
     spared = torch.zeros_like(negative, dtype=torch.bool)
     spared[:, own : own + near_qs.shape[1]] = near_qs
@@ -144,7 +145,7 @@ def _nce(query_qc: Tensor, source_mc: Tensor, positive_q: Tensor, near_qs: Tenso
 
 
 def _lattice(height: int, width: int, device: torch.device) -> Tensor:
-    """Indices of a regular choice of at most `QUERIES` cells; the warp is random, so the choice need not be."""
+    """Indices of at most `QUERIES` cells on a regular lattice; the warp is random, so the choice need not be."""
     step = 1
     while -(-height // step) * -(-width // step) > QUERIES:
         step += 1

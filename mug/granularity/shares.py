@@ -1,4 +1,4 @@
-"""Which part of the trunk's gradient each term of the loss has: a term with next to nothing of it teaches nothing."""
+"""Each loss term's share of the trunk's gradient: a term with hardly any share teaches nothing."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ FAINT = 0.01
 
 
 def gradient_shares(terms: Mapping[str, Tensor], parameter: nn.Parameter) -> dict[str, Tensor]:
-    """The norm of each term's gradient over the sum of these norms, by the term's name.
+    """The norm of each term's gradient divided by the sum of these norms, by the term's name.
 
-    Nothing but the way from the terms to `parameter` is gone through, so that this is cheap where the parameter lies
-    near the end of the network; the graph is kept for the backward pass of the step, and nothing random is drawn.
+    Backpropagation runs only from the terms to `parameter`, which is cheap near the end of the network. The graph is
+    kept for the backward pass of the step, and no random numbers are drawn.
 
     Args:
         terms: The weighted terms of one forward pass.
-        parameter: Which all terms depend on. Gradients are averaged over all training processes.
+        parameter: Parameter that all terms depend on. Its gradients are averaged over all training processes.
     """
     norms = []
     with torch.autocast(parameter.device.type, enabled=False):  # as in any backward pass

@@ -1,4 +1,4 @@
-"""Short-term granularity: a patch tracked forwards and backwards ends where it began (MuG Eq. 3-5)."""
+"""Short-term granularity: a patch tracked forwards and backwards ends where it started (MuG Eq. 3-5)."""
 
 from __future__ import annotations
 
@@ -13,43 +13,43 @@ from mug.norm import running_statistics_kept
 from mug.run.processes import first_row, gather, share_of_mean
 
 PATCHES_TO_A_SIDE = 4
-"""A 64 px patch of a 256 px frame (MuG Sec. 3.2), and in proportion at other sizes."""
+"""A 64 px patch in a 256 px frame (MuG Sec. 3.2), in proportion at other sizes."""
 
 SIGMA = 0.1
-"""Width of the Gaussian target as a share of the patch's side."""
+"""Standard deviation of the Gaussian target as a share of the patch's side."""
 
 FLAT = 1e-5
-"""Added to the standard deviation of a map of mean cosines: where all are alike, none stands out."""
+"""Added to the standard deviation of a response map: in a flat map no place stands out."""
 
 DROPPED = 0.1
-"""The share of a batch, its worst tracks, that teaches nothing: occluded or out of view."""
+"""Share of the batch whose tracks are worst and left out of the loss: occluded or out of view."""
 
 
 def patch_size(frame_size: int) -> int:
-    """Side in pixels of the patch that is tracked in frames of this side."""
+    """Side in pixels of the tracked patch, for frames with this side."""
     return frame_size // PATCHES_TO_A_SIDE
 
 
 class Response(nn.Module):
-    """The correlation of patch and frame; its logits are a learned affine map of how far each place stands out.
+    """Logits of the correlation of patch and frame: a learned affine function of the standardised correlation.
 
-    Eq. 3 and 4 of MuG take the sigmoid of the correlation itself. How alike features are by and large changes in a few
-    steps, from nearly 1 between all cells at the beginning to nearly 0, faster than a scale could be learned: all
-    responses would saturate and the loss lose its gradient. So a response is counted in standard deviations from the
-    mean of its map, both taken over the places where the patch fits into the frame.
+    Eq. 3 and 4 of MuG take the sigmoid of the correlation itself. But the mean similarity of features drops within a
+    few steps from nearly 1 to nearly 0, faster than a scale could be learned: all responses would saturate and the loss
+    would lose its gradient. So a response is measured in standard deviations from the mean of its map, both computed
+    over the positions where the patch fits into the frame.
     """
 
     def __init__(self) -> None:
         super().__init__()
-        # four deviations above the mean start out at one half
+        # initially, four deviations above the mean give one half
         self.gain = nn.Parameter(torch.tensor(1.0))
         self.bias = nn.Parameter(torch.tensor(-4.0))
 
     def forward(self, patch_bchw: Tensor, frame_bchw: Tensor) -> Tensor:
         """Correlates (B, C, hp, wp) with (B, C, h, w): logits (B, h, w) on the frame's grid.
 
-        The value at (y, x) belongs to the patch whose top left cell is (y - hp // 2, x - wp // 2). Beyond the frame
-        there is nothing to agree with.
+        The value at (y, x) belongs to the patch whose top left cell is (y - hp // 2, x - wp // 2). The frame is padded
+        with zeros.
         """
         batch, channels = frame_bchw.shape[:2]
         rows, columns = patch_bchw.shape[-2:]
@@ -67,27 +67,27 @@ def short_term_loss(
 ) -> tuple[Tensor, Tensor]:
     """The squared error between the backward response and the Gaussian at the start (MuG Eq. 5), over three frames.
 
-    Eq. 5 prints a squared norm, a sum over the lattice, and it is one here: ||S - G||^2 / ||G||^2, in units of the
-    Gaussian's own squared norm, pi sigma^2 cells. So a response of nothing costs 1 on every grid, and the term's weight
-    against the others does not depend on the grid either.
+    Eq. 5 prints a squared norm, a sum over the lattice. Here it is divided by the Gaussian's own squared norm, pi
+    sigma^2 cells: ||S - G||^2 / ||G||^2. So a zero response costs 1 on every grid, and the term's weight relative to
+    the others does not depend on the grid.
 
-    A place of highest response has no gradient, so all steps but the last backward one run without.
+    The position of the highest response has no gradient, so only the last backward step is differentiated.
 
     Args:
         phi: Encodes the patches.
         response: Correlates them with the frames.
-        clip: (N, 3, 3, S, S), frames t, t', t'' in their order.
+        clip: (N, 3, 3, S, S), frames t, t', t'' in temporal order.
         match: (N, 3, 64, h, w), the matching features of the clip.
         top_left: (N, 2) integer, (x, y) px of the patch in frame t.
 
     Returns:
-        The loss, this process's share of the mean over the batches of all processes less their worst tenth, and where
-        in frame t the track came out: (N, 2), (x, y) px.
+        The loss: this process's share of the mean over the batches of all processes without their worst tenth. And the
+        end of the track in frame t: (N, 2), (x, y) px.
     """
     size = patch_size(clip.shape[-1])
     place = top_left.long()
-    # The running estimates of phi describe whole frames, on which it will be used: patches must not move them. Nor are
-    # they read here, as in early steps they lag far behind; patches are normalised by their batch, like the frames.
+    # phi's running estimates describe whole frames, its input at inference: patches must not update them. Nor are they
+    # used here, as they lag far behind in early steps; patches are normalised by their batch, like the frames.
     with running_statistics_kept(phi):
         with torch.no_grad():
             for start, end in ((0, 1), (1, 2), (2, 1)):
@@ -95,7 +95,7 @@ def short_term_loss(
                 place = _peak(response(patch, match[:, end]), patch, phi.stride, clip.shape[-1] - size)
         patch = phi(crop(clip[:, 1], place, size)).match
     logits = response(patch, match[:, 0])
-    # on a grid much coarser than the patch a narrower Gaussian would fall between the cells
+    # on a grid much coarser than the patch, a narrower Gaussian would fall between the cells
     sigma = max(SIGMA * size, phi.stride / 2)
     target = _gaussian(top_left, patch, logits, phi.stride, sigma)
     error = (logits.sigmoid() - target).square().sum((1, 2)) / (math.pi * (sigma / phi.stride) ** 2)
@@ -113,9 +113,9 @@ def crop(frames: Tensor, top_left: Tensor, size: int) -> Tensor:
 
 
 def _peak(logits_bhw: Tensor, patch_bchw: Tensor, stride: int, last: int) -> Tensor:
-    """The top left pixel (N, 2) of the patch at the highest response among places where it fits into the frame.
+    """The top left pixel (N, 2) of the patch at the highest response among positions where it fits into the frame.
 
-    Cells lie in a patch as they do in a frame (`mug.grid`), so cells apart are pixels apart, and no offset comes in.
+    Cells have the same positions in a patch as in a frame (`mug.grid`), so no offset is needed.
     """
     fits = _fitting(logits_bhw, patch_bchw)
     best = fits.flatten(1).argmax(1)
@@ -124,7 +124,7 @@ def _peak(logits_bhw: Tensor, patch_bchw: Tensor, stride: int, last: int) -> Ten
 
 
 def _fitting(map_bhw: Tensor, patch_bchw: Tensor) -> Tensor:
-    """The part of a response at which the whole patch lies in the frame."""
+    """The part of a response map where the whole patch is inside the frame."""
     rows, columns = patch_bchw.shape[-2:]
     height, width = map_bhw.shape[-2:]
     top, left = rows // 2, columns // 2
@@ -132,7 +132,7 @@ def _fitting(map_bhw: Tensor, patch_bchw: Tensor) -> Tensor:
 
 
 def _gaussian(top_left: Tensor, patch_bchw: Tensor, like_bhw: Tensor, stride: int, sigma: float) -> Tensor:
-    """G_p (N, h, w): 1 at the place of the response that belongs to `top_left`; `sigma` in px."""
+    """G_p (N, h, w): 1 at the position of the response map that belongs to `top_left`; `sigma` in px."""
     rows, columns = patch_bchw.shape[-2:]
     x, y = (top_left.to(like_bhw) / stride).unbind(1)
     across = torch.arange(like_bhw.shape[2], device=like_bhw.device) - (x + columns // 2)[:, None]
@@ -142,7 +142,7 @@ def _gaussian(top_left: Tensor, patch_bchw: Tensor, like_bhw: Tensor, stride: in
 
 
 def _best_tracks(error_n: Tensor) -> Tensor:
-    """Which samples (N,) of this process are not among the worst tenth of all processes' batch."""
+    """Mask (N,) of this process's samples that are not among the worst tenth of all processes' batches."""
     everyone = gather(error_n)
     keep = len(everyone) - int(DROPPED * len(everyone) + 0.5)
     kept = torch.zeros_like(everyone, dtype=torch.bool)

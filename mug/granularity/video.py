@@ -1,4 +1,4 @@
-"""Video granularity: what a frame shares with its video and no other (MuG Eq. 9-14), and the readout v."""
+"""Video granularity: a frame is recognised as one of its own video among others (MuG Eq. 9-14); and the readout v."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ INSTANCE_TEMPERATURE = 0.1
 
 
 class Readout(nn.Module):
-    """v: reads the foreground from the globally augmented frame (MuG Sec. 3.3)."""
+    """v: predicts the foreground from the globally augmented frame (MuG Sec. 3.3)."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -38,14 +38,14 @@ class Readout(nn.Module):
 def aggregate(
     query_match: Tensor, query_value: Tensor, source_match: Tensor, source_value: Tensor, temperature: float | Tensor
 ) -> Tensor:
-    """Augments query frames with what they find in their references: r = [x', x] (MuG Eq. 9-11).
+    """Augments query frames with features read from their references: r = [x', x] (MuG Eq. 9-11).
 
     Args:
         query_match: (B, 64, h, w).
         query_value: (B, 128, h, w).
-        source_match: (B, R, 64, h, w), of the R references of each query.
+        source_match: (B, R, 64, h, w), for the R references of each query.
         source_value: (B, R, 128, h, w).
-        temperature: Of the affinity.
+        temperature: Temperature of the affinity.
 
     Returns:
         (B, 256, h, w).
@@ -57,19 +57,19 @@ def aggregate(
 
 
 def instance_loss(query: Tensor, instance: Tensor) -> tuple[Tensor, Tensor]:
-    """Tells the N videos of the batches of all processes apart (MuG Eq. 12-14), the mean over the query frames.
+    """Discrimination of all videos in the batches of all processes (MuG Eq. 12-14), averaged over the query frames.
 
-    Eq. 12 prints no temperature. The one that cosines need makes the gradient 1 / temperature times larger, so the loss
-    is multiplied by it: else this term alone would have half of the trunk's gradient and more.
+    Eq. 12 prints no temperature. Cosines need one, which makes the gradient 1 / temperature times larger, so the loss
+    is multiplied by it: otherwise this term alone would make up more than half of the trunk's gradient.
 
-    The instances' references must not be the queries': features read from the same few vectors are alike in whatever
-    network, and tell videos apart without any learning.
+    Instances and queries must not share references: features read from the same few vectors are similar in any network
+    and tell videos apart without learning.
 
-    GAP(r_a^T r_b) over all pairs of positions is <GAP(r_a), GAP(r_b)>, so no matrix of positions is built. The pooled
-    vectors are brought to unit length.
+    GAP(r_a^T r_b) over all pairs of positions is <GAP(r_a), GAP(r_b)>, so no matrix of positions is needed. The pooled
+    vectors are normalised to unit length.
 
     Args:
-        query: (N, K, 256, h, w), r of K query frames of each video; each stands as a query of its own.
+        query: (N, K, 256, h, w), r of K query frames of each video; each is a separate query.
         instance: (N, 256, h, w), r of the instance X^n of each video.
 
     Returns:

@@ -1,4 +1,4 @@
-"""Files and folders that appear complete or not at all."""
+"""Atomic writes of files and folders, and checks of output folders."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ MIN_FREE_BYTES = 64 * 2**20
 
 @contextmanager
 def atomic_path(path: Path) -> Iterator[Path]:
-    """Yields a temporary path beside `path`, which becomes `path` when the block ends without an error.
+    """Yields a temporary path that is renamed to `path` when the block ends without an error.
 
-    The block may write a file there, or make a folder (then nothing may be at `path` yet). The temporary path keeps the
-    suffix of `path`, by which writers choose their format; missing parent folders are made.
+    The block may write a file there, or create a folder (then `path` must not exist yet). The temporary path keeps the
+    suffix of `path`, by which writers choose their format. Missing parent folders are created.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -34,10 +34,10 @@ def atomic_path(path: Path) -> Iterator[Path]:
 
 
 def prepare_output(folder: Path, overwrite: bool) -> None:
-    """Makes the folder that results go to.
+    """Creates the folder for results.
 
     Raises:
-        InputError: it holds something already and `overwrite` is not set, it cannot be made, or its disk is full.
+        InputError: it is not empty and `overwrite` is not set, it cannot be created, or its disk is full.
     """
     folder = Path(folder)
     if folder.exists() and not folder.is_dir():
@@ -54,19 +54,19 @@ def prepare_output(folder: Path, overwrite: bool) -> None:
 
 
 def require_free_disk(folder: Path, needed: int = MIN_FREE_BYTES) -> None:
-    """Raises `InputError` when fewer than `needed` bytes are free where `folder` lies."""
+    """Raises `InputError` if fewer than `needed` bytes are free on the disk of `folder`."""
     free = shutil.disk_usage(folder).free
     if free < needed:
         raise InputError(f"{folder}: only {free / 2**20:.0f} MiB are free on its disk, {needed / 2**20:.0f} are needed")
 
 
 def url_of(path: Path) -> str:
-    """A file as FFmpeg is told of it: without `file:`, what stands before a colon in its name would be a protocol."""
+    """A path as a URL for FFmpeg: without `file:`, text before a colon in the name would be taken for a protocol."""
     return f"file:{path}"
 
 
 def is_hidden(name: str) -> bool:
-    """Whether a file or folder of that name is one that a system or an editor left behind."""
+    """Whether a name is that of a hidden file or folder, or of metadata left by the system."""
     return name.startswith(".") or name == "__MACOSX"
 
 

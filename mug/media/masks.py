@@ -1,4 +1,4 @@
-"""Masks on disk: indexed ones with the DAVIS palette, and soft 8-bit maps.
+"""Masks on disk: indexed PNG with the DAVIS palette, and soft 8-bit maps.
 
 In memory a mask is HW uint8: 0 background, objects from 1, 255 void.
 """
@@ -16,17 +16,17 @@ from mug.media.pictures import load_picture
 
 VOID = 255
 MAX_LEVELS = 64
-"""A grey mask with more levels than this is a soft map, not one with object ids."""
+"""Highest grey level taken for an object id. Images with many more levels are soft maps."""
 
 _LOSSY = ("JPEG", "MPO", "WEBP")
 _LOSS = 12
-"""Levels by which the channels of a grey picture may differ once it was stored with loss."""
+"""Largest difference between the channels of a grey picture after lossy compression."""
 _EXTREME = 32
-"""Levels from 0 and from 255 within which a pixel of a mask is surely one of the two."""
+"""Distance from 0 or 255 within which a level counts as that extreme."""
 
 
 class SoftMapError(InputError):
-    """A grey image has neither ids nor the two levels of a binary mask.
+    """A grey image that is neither a mask of ids nor a binary mask.
 
     Attributes:
         brightest: Its highest level.
@@ -38,7 +38,7 @@ class SoftMapError(InputError):
 
 
 def _davis_palette() -> np.ndarray:
-    """(256, 3) uint8: the 22 colours of PASCAL VOC, whose bits are those of the index, then greys."""
+    """(256, 3) uint8: the 22 colours of PASCAL VOC, derived from the bits of the index, then greys."""
     palette = np.repeat(np.arange(256, dtype=np.uint8)[:, None], 3, axis=1)
     for index in range(22):
         for channel in range(3):
@@ -51,21 +51,21 @@ PALETTE = _davis_palette()
 
 
 def read_mask(path: Path, lone_void: bool = False) -> np.ndarray:
-    """Reads a mask of any encoding in use as HW uint8 indices.
+    """Reads a mask in any common encoding as HW uint8 indices.
 
-    The file says what its numbers are. Those of an indexed image are ids, as are colours of the DAVIS palette and the
-    levels of a grey image that has no other than 0 to 64 and 255. A grey image whose levels cluster at 0 and 255 is a
-    mask of one object: it is cut at one half, with a warning where levels between the two (a soft edge, a JPEG's noise)
-    make that a choice. What is neither is refused. 255 is an object where it stands alone with 0, and void beside other
-    ids. Of grey with alpha (a frame of DAVIS-16 is stored so) the grey counts.
+    The file determines the meaning of its values. Ids are the indices of an indexed image, the colours of the DAVIS
+    palette, and the levels of a grey image that only has 0 to 64 and 255. A grey image whose levels cluster at 0 and
+    255 is a mask of one object: it is thresholded at one half, with a warning if it has levels in between (a soft edge,
+    JPEG noise). Other images are rejected. 255 is an object if it occurs only with 0, and void beside other ids. Of
+    grey with alpha (as a frame of DAVIS-16 is stored) only the grey is used.
 
     Args:
         path: The file.
-        lone_void: 255 is left as it is even where it stands alone with 0, as in masks of class ids.
+        lone_void: Whether 255 stays 255 even if it occurs only with 0, as in masks of class ids.
 
     Raises:
-        SoftMapError: grey levels that are neither ids nor a binary mask.
-        InputError: unreadable, 16-bit, or with colours outside the palette.
+        SoftMapError: the grey levels are neither ids nor a binary mask.
+        InputError: the file is unreadable, has 16 bits, or colours outside the palette.
     """
     image = _open(path)
     grey = _grey(image)
@@ -81,13 +81,13 @@ def read_mask(path: Path, lone_void: bool = False) -> np.ndarray:
 
 
 def as_ids(mask: np.ndarray) -> np.ndarray:
-    """The ids (HW uint8) of a mask that a caller gives as an array, taken as `read_mask` takes a grey file.
+    """The ids (HW uint8) of a mask given as an array, interpreted as `read_mask` interprets a grey file.
 
-    Only, as the array may be what `read_mask` gave of an indexed file, any levels are ids that neither cluster at 0 and
-    255 nor are as many as a soft map has; and nothing but 255 is void.
+    There are two differences, as the array may be the result of `read_mask` for an indexed file: any levels are ids
+    unless they cluster at 0 and 255 or are as many as in a soft map, and an array of nothing but 255 stays void.
 
     Raises:
-        InputError: not HW, not whole numbers from 0 to 255, or a soft map.
+        InputError: the array is not HW, not of integers from 0 to 255, or a soft map.
     """
     if not isinstance(mask, np.ndarray) or mask.ndim != 2:
         shape = getattr(mask, "shape", type(mask).__name__)
@@ -103,13 +103,13 @@ def as_ids(mask: np.ndarray) -> np.ndarray:
 
 
 def read_binary(path: Path) -> np.ndarray:
-    """Reads a mask of one object as HW uint8 with 0 and 1, also where its 0 and 255 were blurred or stored with loss.
+    """Reads a mask of one object as HW uint8 with 0 and 1, even if it was blurred or stored with loss.
 
-    Object is what is brighter than the middle grey; of indexed images, and of grey ones that stay below 2, what is not
-    0.
+    Pixels brighter than middle grey are the object; in indexed images, and in grey ones with no level above 1, all
+    non-zero pixels are.
 
     Raises:
-        InputError: unreadable or 16-bit.
+        InputError: the file is unreadable or has 16 bits.
     """
     image = _open(path)
     indexed = image.mode in ("1", "P", "PA")
@@ -119,15 +119,15 @@ def read_binary(path: Path) -> np.ndarray:
 
 
 def values_of(mask: np.ndarray) -> np.ndarray:
-    """The values that occur in a mask (HW uint8), sorted; ten times as fast as `numpy.unique`."""
+    """The sorted unique values of a mask (HW uint8), ten times as fast as `numpy.unique`."""
     return np.flatnonzero(Image.fromarray(mask).histogram())
 
 
 def read_soft(path: Path) -> np.ndarray:
-    """Reads a soft map as HW uint8, 0 surely background to 255 surely foreground.
+    """Reads a soft map as HW uint8, from 0 for certain background to 255 for certain foreground.
 
     Raises:
-        InputError: unreadable, 16-bit, or in colour.
+        InputError: the file is unreadable, has 16 bits or colours.
     """
     image = _open(path)
     if image.mode == "L":
@@ -162,14 +162,14 @@ def _open(path: Path) -> Image.Image:
     image = load_picture(path, "mask")
     with Path(path).open("rb") as file:
         start = file.read(25)
-    # Pillow narrows 16-bit colour silently, so the depth is read from the PNG header itself
+    # Pillow silently converts 16-bit colour to 8 bits, so the depth is read from the PNG header itself
     if image.mode.startswith(("I", "F")) or (start.startswith(b"\x89PNG") and start[24] == 16):
         raise InputError(f"{path}: holds 16 bits a pixel; save it as an 8-bit PNG")
     return image
 
 
 def _grey(image: Image.Image) -> np.ndarray | None:
-    """The levels, HW uint8, of an image that is grey, however it is stored; None of one with indices or colours."""
+    """The levels, HW uint8, of a grey image in any mode; None for an image with indices or colours."""
     if image.mode in ("1", "L"):
         return np.asarray(image, np.uint8)
     if image.mode == "LA":
@@ -183,7 +183,7 @@ def _grey(image: Image.Image) -> np.ndarray | None:
         indices = np.asarray(image)
         used = values_of(indices)
         used = used[used < len(colours)]
-        # two colours are a drawing of a mask, whichever comes first; a ramp of greys is a grey image after all
+        # black and white are a binary mask, in either order; a palette of grey levels makes a grey image
         if {tuple(colours[i]) for i in used} == {(0,) * 3, (255,) * 3}:
             white = colours[indices.clip(max=len(colours) - 1), 0] > 0
             return np.where(white & (indices == VOID), VOID, white).astype(np.uint8)
@@ -198,10 +198,10 @@ def _from_grey(levels: np.ndarray, lossy: bool, name: Path | str) -> np.ndarray:
     Args:
         levels: The image.
         lossy: Whether it was stored with loss, which ids do not survive.
-        name: For messages.
+        name: Name for messages.
 
     Raises:
-        SoftMapError: neither.
+        SoftMapError: the levels are neither ids nor a binary mask.
     """
     values = values_of(levels)
     if np.isin(values, (0, VOID)).all():
@@ -225,7 +225,7 @@ def _from_grey(levels: np.ndarray, lossy: bool, name: Path | str) -> np.ndarray:
 def _is_binary(levels: np.ndarray) -> bool:
     """Whether the levels of a grey image cluster at 0 and 255.
 
-    The edge between the two is narrow, which a soft map is not, and its levels follow one another, where an id fills an
+    Levels in between must form a narrow edge, unlike in a soft map, and must vary along it, whereas an id fills an
     area.
     """
     between = (levels > _EXTREME) & (levels < VOID - _EXTREME)
@@ -244,12 +244,12 @@ def _from_indices(image: Image.Image, path: Path) -> np.ndarray:
 
 
 def _lone_void_shown(mask: np.ndarray) -> np.ndarray:
-    """A copy in which 255 is object 1 if nothing but 0 is beside it."""
+    """A copy in which 255 becomes object 1 if the only other value is 0."""
     return (mask == VOID).astype(np.uint8) if np.isin(values_of(mask), (0, VOID)).all() else np.array(mask)
 
 
 def _from_colours(rgb: np.ndarray, path: Path) -> np.ndarray:
-    """(H, W, 3) colours -> HW indices of the palette; where two entries are alike the lower one."""
+    """(H, W, 3) colours -> HW palette indices; the lower index if two entries are equal."""
     codes, where = np.unique(_code(rgb), return_inverse=True)
     known, first = np.unique(_code(PALETTE), return_index=True)
     slots = np.searchsorted(known, codes).clip(max=len(known) - 1)

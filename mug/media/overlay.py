@@ -1,4 +1,4 @@
-"""Masks drawn over their frames, as pictures and as a video that plays anywhere."""
+"""Masks drawn over their frames, as pictures and as a widely playable video."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ def blend(frame: np.ndarray, mask: np.ndarray, alpha: float = 0.5) -> np.ndarray
 
     Args:
         frame: HWC uint8 RGB.
-        mask: HW uint8 indices; background and void stay as they are.
-        alpha: Share of the colour, 0 to 1.
+        mask: HW uint8 indices; background and void are left unchanged.
+        alpha: Opacity of the colour, 0 to 1.
 
     Returns:
         HWC uint8 RGB.
@@ -33,14 +33,14 @@ def blend(frame: np.ndarray, mask: np.ndarray, alpha: float = 0.5) -> np.ndarray
 
 
 class OverlayWriter:
-    """Writes frames with their masks as an mp4, H.264 where the encoder is built in, else MPEG-4.
+    """Writes frames with their masks as an mp4: H.264 if the encoder is available, else MPEG-4.
 
     The file appears when the block ends without an error.
 
     Args:
         path: The mp4 file.
-        fps: Frames a second.
-        size: Height and width in pixels; odd ones are padded by one row or column, which the codecs need.
+        fps: Frames per second.
+        size: Height and width in pixels; odd ones are padded by one row or column, as the codecs require.
     """
 
     def __init__(self, path: Path, fps: float, size: tuple[int, int]) -> None:

@@ -1,4 +1,4 @@
-"""Pictures from disk, the right way up: every one that is read goes through here."""
+"""Reading of pictures with their EXIF orientation applied; all pictures are read through this module."""
 
 from __future__ import annotations
 
@@ -28,23 +28,23 @@ _UPRIGHT = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-"""What brings a picture upright, by the orientation that its EXIF data give."""
+"""Transposition that brings a picture upright, by EXIF orientation."""
 _JPEGS = ("JPEG", "MPO")
 _MARKER = re.compile(rb"\xff+([^\x00\xff\xd0-\xd7])", re.DOTALL)
-"""A marker of a JPEG; within the coded data only stuffed zeros and restarts follow an FF."""
+"""A JPEG marker; in the coded data, FF is followed only by a stuffed zero or a restart marker."""
 
 
 def load_picture(path: Path, what: Literal["frame", "mask"], shorter: int | None = None) -> Image.Image:
-    """Decodes a picture and turns it the way it is shown.
+    """Decodes a picture and turns it upright.
 
     Args:
-        path: Of any format that Pillow reads.
-        what: What it is, for messages.
-        shorter: Where given, a JPEG may be decoded at 1/2, 1/4 or 1/8 of its size as long as its shorter side keeps
-            this many pixels, which is several times faster.
+        path: File of any format that Pillow reads.
+        what: Kind of picture, for messages.
+        shorter: If given, a JPEG may be decoded at 1/2, 1/4 or 1/8 of its size as long as its shorter side keeps this
+            many pixels, which is several times faster.
 
     Raises:
-        InputError: the file is missing, truncated or no image.
+        InputError: the file is missing, truncated or not an image.
     """
     try:
         data = Path(path).read_bytes()
@@ -57,7 +57,7 @@ def load_picture(path: Path, what: Literal["frame", "mask"], shorter: int | None
                 raise InputError(f"{path}: is truncated; write it anew or remove it")
             turn = _UPRIGHT.get(_orientation(image))
             upright = image if turn is None else image.transpose(turn)
-            upright.format = image.format  # whether it was stored with loss
+            upright.format = image.format  # tells whether it was stored with loss
             return upright
     except (FileNotFoundError, IsADirectoryError) as error:
         raise InputError(f"{path}: no such {what}; check the path") from error
@@ -66,14 +66,14 @@ def load_picture(path: Path, what: Literal["frame", "mask"], shorter: int | None
 
 
 def read_frame(path: Path, shorter: int | None = None) -> np.ndarray:
-    """Reads a frame as HWC uint8 RGB, the way up that its EXIF data say.
+    """Reads a frame as HWC uint8 RGB, turned upright by its EXIF data.
 
     Args:
-        path: A file of one of `mug.media.listing.FRAME_SUFFIXES`.
+        path: A file with one of `mug.media.listing.FRAME_SUFFIXES`.
         shorter: See `load_picture`.
 
     Raises:
-        InputError: the file is missing, truncated, 16-bit or no image.
+        InputError: the file is missing, truncated, not an image, or has 16 bits.
     """
     image = load_picture(path, "frame", shorter)
     _check_depth(path, image)
@@ -81,17 +81,17 @@ def read_frame(path: Path, shorter: int | None = None) -> np.ndarray:
 
 
 def picture_size(path: Path) -> tuple[int, int]:
-    """Height and width in pixels of a picture as `read_frame` gives it; of most formats the header alone is read.
+    """Height and width in pixels of a picture as returned by `read_frame`; for most formats only the header is read.
 
     Raises:
-        InputError: the file is missing, 16-bit or no image.
+        InputError: the file is missing, not an image, or has 16 bits.
     """
     try:
         with Image.open(path) as image:
             _check_depth(path, image)
             if image.format == "TIFF":
-                image.load()  # which Pillow turns itself
-            # of a PNG without EXIF data Pillow would decode the pixels to look behind them
+                image.load()  # Pillow itself turns TIFFs
+            # for a PNG without EXIF data before the pixels, Pillow would decode the pixels to search behind them
             told = image.format != "PNG" or "exif" in image.info
             turned = told and _orientation(image) in (5, 6, 7, 8)
             width, height = image.size
@@ -103,7 +103,7 @@ def picture_size(path: Path) -> tuple[int, int]:
 
 
 def is_whole(path: Path) -> bool:
-    """Whether a JPEG or PNG has its end marker, wherever in the file; other formats pass. Nothing is decoded."""
+    """Whether a JPEG or PNG has its end marker anywhere in the file; other formats pass. Nothing is decoded."""
     with Path(path).open("rb") as file:
         start = file.read(8)
         if start.startswith(b"\xff\xd8"):
@@ -122,13 +122,13 @@ def is_whole(path: Path) -> bool:
 
 
 def fit_size(size: tuple[int, int], shorter: int) -> tuple[int, int]:
-    """Height and width with the shorter side at most `shorter` pixels, the aspect kept."""
+    """Height and width with the shorter side reduced to at most `shorter` pixels, keeping the aspect ratio."""
     scale = min(1.0, shorter / min(size))
     return max(1, round(size[0] * scale)), max(1, round(size[1] * scale))
 
 
 def _is_whole_jpeg(data: bytes) -> bool:
-    """Whether the picture ends within the data; what comes behind (a motion photo's video, padding) is none of it."""
+    """Whether the picture ends within the data; other data may follow (a motion photo's video, padding)."""
     if data.endswith(b"\xff\xd9"):
         return True
     at = 2
@@ -136,7 +136,7 @@ def _is_whole_jpeg(data: bytes) -> bool:
         marker, at = found[1][0], found.end()
         if marker == 0xD9:
             return True
-        if marker not in (0x01, 0xD8):  # the others are followed by a segment, whose bytes may look like markers
+        if marker not in (0x01, 0xD8):  # other markers start a segment, whose bytes may look like markers
             at += int.from_bytes(data[at : at + 2], "big")
     return False
 
@@ -144,7 +144,7 @@ def _is_whole_jpeg(data: bytes) -> bool:
 def _orientation(image: Image.Image) -> int:
     try:
         return int(image.getexif().get(_ORIENTATION, 1))
-    except (*_UNREADABLE, KeyError, TypeError):  # EXIF data that nobody can read turn nothing
+    except (*_UNREADABLE, KeyError, TypeError):  # unreadable EXIF data: no rotation
         return 1
 
 

@@ -1,4 +1,4 @@
-"""Sharpening a soft foreground map by its frame: a guided filter, or the dense CRF of the field's papers."""
+"""Refinement of soft foreground maps with their frames: a guided filter, or the dense CRF common in the literature."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ Refinement = Literal["none", "guided", "crf"]
 GUIDE_RADIUS = 0.012
 """Half width of the guided filter's window as a share of the frame's diagonal: 12 px at 480p."""
 GUIDE_EPSILON = 1e-3
-"""Regulariser of the guided filter, squared colour in [0, 1]: edges of less than some 3 % are smoothed over."""
+"""Regulariser of the guided filter, in squared colour in [0, 1]: edges below about 3 % are smoothed."""
 CERTAINTY = 1e-4
-"""Probabilities are clipped to [CERTAINTY, 1 - CERTAINTY] before their logarithm: no map is infinitely sure."""
+"""Probabilities are clipped to [CERTAINTY, 1 - CERTAINTY] before taking logarithms."""
 
 
 @dataclass(frozen=True)
@@ -25,22 +25,22 @@ class CRFConfig:
     """A fully connected CRF (Kraehenbuehl and Koltun 2011): a smoothness kernel and an appearance kernel."""
 
     smooth_sxy: float = 1.0
-    """Reach of the smoothness kernel in pixels."""
+    """Standard deviation of the smoothness kernel in pixels."""
     smooth_compat: float = 5.0
     """Weight of the smoothness kernel."""
     colour_sxy: float = 30.0
-    """Spatial reach of the appearance kernel in pixels."""
+    """Spatial standard deviation of the appearance kernel in pixels."""
     colour_srgb: float = 5.0
-    """Colour reach of the appearance kernel in levels of 8 bits."""
+    """Colour standard deviation of the appearance kernel in 8-bit levels."""
     colour_compat: float = 9.0
     """Weight of the appearance kernel."""
     steps: int = 5
-    """Rounds of mean-field inference."""
+    """Iterations of mean-field inference."""
 
 
 CRF_PRESETS: dict[str, CRFConfig] = {
     "agnn": CRFConfig(),
-    "cosnet": CRFConfig(colour_sxy=15, colour_srgb=7, colour_compat=9),  # the middle of the ranges it was run with
+    "cosnet": CRFConfig(colour_sxy=15, colour_srgb=7, colour_compat=9),  # the middle of the published ranges
     "hcpn": CRFConfig(smooth_compat=3, colour_sxy=25, colour_srgb=5, colour_compat=7),
 }
 
@@ -51,21 +51,21 @@ def refine(
     kind: Refinement = "guided",
     crf: CRFConfig | str = "agnn",
 ) -> NDArray[np.float32]:
-    """Moves the borders of a foreground map onto the edges of its frame.
+    """Aligns the borders of a foreground map with the edges of its frame.
 
     Args:
         frame: (H, W, 3) uint8 RGB.
         probability: (H, W) foreground probability in [0, 1].
-        kind: "none" returns the map as it is; "guided" is the guided filter (He et al. 2010), fast and never compiled;
-            "crf" is the dense CRF, from the extra `crf`.
-        crf: the CRF's parameters, or the name of a preset in `CRF_PRESETS`.
+        kind: "none" returns the map unchanged; "guided" is the guided filter (He et al. 2010), fast and without
+            compilation; "crf" is the dense CRF of the extra `crf`.
+        crf: The CRF's parameters, or the name of a preset in `CRF_PRESETS`.
 
     Returns:
-        (H, W) float32 in [0, 1]; constant maps stay finite under every kind.
+        (H, W) float32 in [0, 1]; finite for constant maps too, with every kind.
 
     Raises:
-        InputError: frame not 8-bit RGB, sizes that differ, values outside [0, 1] or not finite, an unknown kind or
-            preset, or the CRF asked for where it is not installed.
+        InputError: the frame is not 8-bit RGB, the sizes differ, values are outside [0, 1] or not finite, the kind or
+            preset is unknown, or the CRF is not installed.
     """
     map_hw = _checked(frame, probability)
     if kind == "none":
@@ -78,7 +78,7 @@ def refine(
 
 
 def recut(probability: NDArray[Any], cut: float) -> NDArray[Any]:
-    """Shifts the log odds of a map of any shape so that `cut`, more than 0 and less than 1, becomes 0.5.
+    """Shifts the log odds of a map of any shape so that the threshold `cut`, in (0, 1), becomes 0.5.
 
     >>> recut(np.array([0.0, 0.2, 1.0]), 0.2).tolist()
     [0.0, 0.5, 1.0]
@@ -89,7 +89,7 @@ def recut(probability: NDArray[Any], cut: float) -> NDArray[Any]:
 
 
 def crf_preset(name: CRFConfig | str) -> CRFConfig:
-    """The CRF parameters of that name; parameters themselves pass through."""
+    """The CRF parameters with this name; parameters are returned unchanged."""
     if isinstance(name, CRFConfig):
         return name
     if name not in CRF_PRESETS:
@@ -98,10 +98,10 @@ def crf_preset(name: CRFConfig | str) -> CRFConfig:
 
 
 def require_crf(option: str = "--refine") -> None:
-    """Raises the `InputError` of a missing dense CRF before, not after, a long computation.
+    """Raises the `InputError` for a missing dense CRF, so that a long computation does not fail at its end.
 
     Args:
-        option: What chose it.
+        option: The option that selected it.
     """
     try:
         import pydensecrf.densecrf  # noqa: F401

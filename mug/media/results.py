@@ -1,4 +1,4 @@
-"""Where a command's results go: masks, and on request soft maps, masks before refinement and a video of them."""
+"""Output folder of a command: masks and, on request, soft maps, masks before refinement and an overlay video."""
 
 from __future__ import annotations
 
@@ -14,23 +14,23 @@ from mug.media.overlay import OverlayWriter
 from mug.media.video import Video
 
 BESIDE = ("raw", "soft")
-"""Folders of OUT that hold what else is kept, sequence by sequence; no video may be called so."""
+"""Folders of OUT for additional results, one subfolder per sequence; no video may have these names."""
 
 
 class Results:
-    """The folder OUT of a command: OUT/<sequence>/<frame>.png and what is kept beside.
+    """The folder OUT of a command: OUT/<sequence>/<frame>.png and additional results.
 
-    All that would be written over is looked for before the first mask is written.
+    Existing results are checked for before the first mask is written.
 
     Args:
         out: The folder.
         names: Sequences, or groups of images.
-        beside: Which of `BESIDE` are kept; None where the command has none of them.
-        overlay: Whether OUT/<sequence>.mp4 is written, with the masks drawn over the frames.
-        overwrite: Whether what is there already may be replaced.
+        beside: Which of `BESIDE` to write; None if the command has none of them.
+        overlay: Whether to write OUT/<sequence>.mp4, with the masks drawn over the frames.
+        overwrite: Whether existing results may be replaced.
 
     Raises:
-        InputError: a folder or file is there already, or cannot be made; or a name would mix with what is kept beside.
+        InputError: a folder or file already exists or cannot be created, or a sequence has a name of `BESIDE`.
     """
 
     def __init__(
@@ -62,18 +62,18 @@ class Results:
         write_mask(self.out / "raw" / sequence / f"{frame}.png", mask)
 
     def write_soft(self, sequence: str, frame: str, map_hw: np.ndarray) -> None:
-        """Writes the foreground probability (H, W) in [0, 1] of a frame, in 8 bits."""
+        """Writes the foreground probability (H, W) in [0, 1] of a frame with 8 bits."""
         write_soft(self.out / "soft" / sequence / f"{frame}.png", np.rint(map_hw * 255).astype(np.uint8))
 
     def write_video(self, video: Video, masks: Iterator[np.ndarray]) -> None:
-        """Writes the masks (H, W) uint8 of all frames, in order, and the overlay, as they come."""
+        """Writes the masks (H, W) uint8 of all frames, and the overlay, as the iterator yields them in order."""
         if self._overlay:
             masks = self._drawn(video, masks)
         for name, mask in zip(video.frame_names, masks, strict=True):
             self.write_mask(video.name, name, mask)
 
     def _drawn(self, video: Video, masks: Iterator[np.ndarray]) -> Iterator[np.ndarray]:
-        """The masks as they come, drawn over their frames on the way."""
+        """Passes the masks on and draws them over their frames."""
         with OverlayWriter(self._movie(video.name), video.fps, video.size) as movie:
             for frame, mask in zip(video, masks, strict=True):
                 movie.write(frame, mask)

@@ -1,4 +1,4 @@
-"""What a video is to the rest: a sequence of frames."""
+"""The interface of a video: a sequence of frames."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from typing import Any
 import numpy as np
 
 FOLDER_FPS = 24.0
-"""Frames a second of what cannot say it itself, such as a folder of frames: the rate of DAVIS."""
+"""Frame rate of videos without one, such as a folder of frames: that of DAVIS."""
 
 
 class Video(ABC, Sequence[np.ndarray]):
     """A sequence of RGB frames, HWC uint8, all of one size.
 
     Attributes:
-        path: Where it lies.
-        name: What its results are called.
+        path: File or folder of the video.
+        name: Name of its results.
         frame_names: Name of each frame, without suffix.
         size: Height and width in pixels.
-        fps: Frames a second.
+        fps: Frames per second.
     """
 
     path: Path

@@ -1,4 +1,4 @@
-"""Video files: which stream is the video, which of its frames decode, and how one of them is reached."""
+"""Video files: selection of the video stream, detection of decodable frames, and random access."""
 
 from __future__ import annotations
 
@@ -17,32 +17,32 @@ from mug.media.files import url_of
 from mug.media.sequence import FOLDER_FPS, Video
 
 _SLOW_SEEK = 8
-"""Fewer frames ahead than this, decoding on is quicker than seeking."""
+"""For fewer frames ahead than this, decoding on is faster than seeking."""
 _STAMPED = {"mp4", "matroska", "flv", "mpegts", "gif", "ogg"}
-"""Containers that write the time of every frame; in others it is counted from where reading began."""
+"""Containers that store the time of every frame; in others it is counted from where reading starts."""
 _LOOKED_AT = 1000
-"""Packets in which a stream that is the video has shown a second frame."""
+"""Number of packets within which the video stream should have a second frame."""
 
 
 class _Found(NamedTuple):
-    """What decoding a file once has shown."""
+    """Result of decoding a file once."""
 
     frames: int
-    """Those that decode."""
+    """Number of decodable frames."""
     stamps: list[int]
-    """Their time stamps, rising; empty where these cannot be relied upon."""
+    """Their time stamps, increasing; empty if they are not reliable."""
 
 
 class VideoFile(Video):
-    """A video file, decoded as it is read, so that memory does not grow with its length.
+    """A video file, decoded while reading, so that memory does not grow with its length.
 
-    It is decoded once to see which frames there are: what a container says of them is often wrong. Of a damaged or cut
-    file those are used that decode, with a warning that says how many. A picture attached to the video, as players show
-    it in a list, is not the video. A display rotation, as phones write it, is applied.
+    It is decoded once to find its frames, as the frame count of a container is often wrong. Of a damaged or truncated
+    file the decodable frames are used, with a warning that gives their number. Attached pictures, such as cover art,
+    are not taken for the video. The display rotation that phones write is applied.
 
     Raises:
-        InputError: the file is no video or none of its frames can be decoded; on reading: a frame cannot be decoded, or
-            has another size than the first.
+        InputError: the file is not a video or none of its frames can be decoded; on reading: a frame cannot be decoded,
+            or has another size than the first.
     """
 
     def __init__(self, path: Path, name: str | None = None) -> None:
@@ -51,11 +51,11 @@ class VideoFile(Video):
         self._index, first, self.fps = self._open()
         self.size = _to_rgb(first).shape[:2]
         self._cursor: Iterator[tuple[int, Any]] = iter(())
-        self._next: int | None = None  # no frame lies ahead of an empty cursor
+        self._next: int | None = None  # an empty cursor has no next frame
 
     @cached_property
-    def frame_names(self) -> Sequence[str]:  # type: ignore[override]  # found out when it is first asked for
-        """Names of the frames, which are their numbers."""
+    def frame_names(self) -> Sequence[str]:  # type: ignore[override]  # computed on first access
+        """Names of the frames: their numbers."""
         return [f"{i:05d}" for i in range(self._found.frames)]
 
     def __iter__(self) -> Iterator[np.ndarray]:
@@ -72,7 +72,7 @@ class VideoFile(Video):
         near = _SLOW_SEEK if self._found.stamps else len(self)
         if self._next is None or not 0 <= index - self._next < near:
             self._cursor = self._decode(index)
-        # a container that seeks badly may land behind the frame: then from the beginning
+        # an inexact seek may end behind the frame: then decode from the beginning
         for cursor in (self._cursor, self._decode(index, seek=False)):
             self._cursor = cursor
             for at, frame in cursor:
@@ -94,7 +94,7 @@ class VideoFile(Video):
         return InputError(f"{self.path}: frame {index} cannot be decoded; re-encode or cut the video")
 
     def _open(self) -> tuple[int, Any, float]:
-        """Which stream is the video, its first decodable frame and frames a second."""
+        """The index of the video stream, its first decodable frame and its frame rate."""
         import av
 
         try:
@@ -114,7 +114,7 @@ class VideoFile(Video):
 
     @cached_property
     def _found(self) -> _Found:
-        """Decodes the whole file once, and warns of what is missing."""
+        """Decodes the whole file once and warns about missing frames."""
         import av
 
         with av.open(url_of(self.path)) as container:
@@ -133,7 +133,7 @@ class VideoFile(Video):
         return _Found(count, known if rising else [])
 
     def _decode(self, start: int, seek: bool = True) -> Iterator[tuple[int, Any]]:
-        """(index, frame) of the frames from `start` on; seeks to the key frame before it where stamps allow."""
+        """Yields (index, frame) from frame `start` on; seeks to the key frame before it if time stamps allow."""
         import av
 
         stamps = self._found.stamps
@@ -151,11 +151,11 @@ class VideoFile(Video):
 
 
 class _Decoder:
-    """The frames of a stream that decode; what lies between does not stop it.
+    """The decodable frames of a stream; undecodable packets are skipped.
 
     Attributes:
-        damaged: Whether something did not decode, or not wholly.
-        end: When the last that was read ends, in the stream's units of time.
+        damaged: Whether something could not be decoded, or not completely.
+        end: Latest end time of the packets read, in the stream's time base.
     """
 
     def __init__(self, container: Any, stream: Any) -> None:
@@ -174,8 +174,8 @@ class _Decoder:
             except StopIteration:
                 return
             except av.FFmpegError:
-                packet = None  # nothing more can be read; what the decoder still holds comes out
-            if packet is not None and packet.is_corrupt:  # the file ends within it
+                packet = None  # nothing more can be read: flush the decoder
+            if packet is not None and packet.is_corrupt:  # the file ends inside it
                 self.damaged = True
                 continue
             if packet is not None and packet.pts is not None:
@@ -192,7 +192,7 @@ class _Decoder:
 
 
 def _moving_stream(container: Any) -> int | None:
-    """Which of a file's streams is the video: the first that has more than a picture; None where none is."""
+    """The index of the first stream that is more than a picture; None if there is none."""
     from av.stream import Disposition
 
     stills = Disposition.attached_pic | Disposition.timed_thumbnails | Disposition.still_image
@@ -209,11 +209,11 @@ def _moving_stream(container: Any) -> int | None:
 
 
 def _promised(container: Any, stream: Any, fps: float, decoder: _Decoder) -> int:
-    """How many frames a file should have; 0 where it does not say so, or nothing speaks against what was found."""
-    # an edit list may hide frames of a whole file, so that elsewhere the count alone proves nothing
+    """The number of frames a file should have; 0 if it is unknown or there is no sign of missing frames."""
+    # an edit list may hide frames of an intact file, so in other containers the count alone proves nothing
     if stream.frames and (decoder.damaged or container.format.name == "avi"):
         return int(stream.frames)
-    if stream.duration is None:  # the file ends as if nothing were missing, but tells how long it was
+    if stream.duration is None:  # a truncated file may end cleanly but still record its full duration
         told = stream.metadata.get("DURATION")
         lasts = _seconds(told) if told else (container.duration or 0) / 1e6 * (not container.streams.audio)
         if decoder.damaged or lasts - float(decoder.end * stream.time_base) > 1.5 / fps:
@@ -222,16 +222,16 @@ def _promised(container: Any, stream: Any, fps: float, decoder: _Decoder) -> int
 
 
 def _lacks_index(path: Path) -> bool:
-    """Whether a file is an MP4 without `moov`, the box that says where its frames lie and mostly comes last."""
+    """Whether a file is an MP4 without `moov`, the box that locates its frames and usually comes last."""
     try:
         with path.open("rb") as file:
             boxes = []
             while len(head := file.read(16)) >= 8:
                 size, kind = int.from_bytes(head[:4], "big"), head[4:8]
-                if size == 1:  # a long box says its size behind its name
+                if size == 1:  # a long box has its size after its name
                     size = int.from_bytes(head[8:], "big")
                 boxes.append(kind)
-                if size < 8:  # the box reaches to the end of the file
+                if size < 8:  # the box extends to the end of the file
                     break
                 file.seek(size - len(head), 1)
     except OSError:
@@ -240,7 +240,7 @@ def _lacks_index(path: Path) -> bool:
 
 
 def _seconds(clock: str) -> float:
-    """Of a time such as `00:00:04.250000000`; 0 where it is none."""
+    """Seconds of a time such as `00:00:04.250000000`; 0 if it cannot be parsed."""
     try:
         hours, minutes, seconds = (float(part) for part in clock.split(":"))
     except ValueError:
@@ -256,7 +256,7 @@ def _place(stamps: list[int], stamp: int | None) -> int | None:
 
 
 def _to_rgb(frame: Any) -> np.ndarray:
-    """A decoded PyAV frame as HWC uint8 RGB, turned the way it is shown."""
+    """A decoded PyAV frame as HWC uint8 RGB, with its display rotation applied."""
     rgb = frame.to_ndarray(format="rgb24")
     turns = round(frame.rotation / 90) % 4  # counter-clockwise
     return np.ascontiguousarray(np.rot90(rgb, turns)) if turns else rgb

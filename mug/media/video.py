@@ -1,4 +1,4 @@
-"""Videos of any kind behind one interface: a folder of frames or a video file."""
+"""Folders of frames and video files behind one interface."""
 
 from __future__ import annotations
 
@@ -32,15 +32,15 @@ __all__ = ["FrameFolder", "Video", "VideoFile", "find_videos", "open_all", "open
 class FrameFolder(Video):
     """A folder of frames (jpg, png, webp, tiff, ...), in natural order of their names.
 
-    Pictures that are not read and videos beside the frames are warned of.
+    A warning lists unsupported pictures and videos beside the frames.
 
     Args:
         path: The folder.
-        name: What its results are called, if not like the folder.
-        files: The frames to read, if not all of the folder.
+        name: Name of the results; default: that of the folder.
+        files: The frames to read; default: all in the folder.
 
     Raises:
-        InputError: the folder has no frame, or two frames of one name; on reading a frame: it is truncated, unreadable
+        InputError: the folder has no frame, or two frames with one name; on reading: a frame is truncated, unreadable
             or of another size than the first.
     """
 
@@ -75,7 +75,7 @@ def open_video(path: Path, name: str | None = None) -> Video:
     """Opens a folder of frames or a video file.
 
     Raises:
-        InputError: nothing is there, or nothing in it can be read as a video.
+        InputError: the path does not exist, or cannot be read as a video.
     """
     path = Path(path)
     if path.is_dir():
@@ -91,12 +91,12 @@ def open_video(path: Path, name: str | None = None) -> Video:
 
 
 def find_videos(path: Path) -> list[Video]:
-    """All videos at a path: one video, the videos of a folder, or those of a dataset root in DAVIS layout.
+    """All videos at a path: one video, the videos in a folder, or those of a dataset root in DAVIS layout.
 
-    Names are unique: files that differ in nothing but the suffix keep it.
+    Names are unique: files whose names differ only in the suffix keep it.
 
     Raises:
-        InputError: there is none, or none that can be read.
+        InputError: there are no videos, or none is readable.
     """
     path = Path(path)
     images = path / "JPEGImages"
@@ -114,7 +114,7 @@ def find_videos(path: Path) -> list[Video]:
 
 
 def open_all(names: Sequence[str], open_one: Callable[[str], Video]) -> list[Video]:
-    """Opens videos by their names; one of several that cannot be opened says so when it is read, not before.
+    """Opens videos by name; if only some cannot be opened, their errors are raised when they are read.
 
     Raises:
         InputError: none can be opened.
@@ -131,7 +131,7 @@ def open_all(names: Sequence[str], open_one: Callable[[str], Video]) -> list[Vid
 
 
 class _Unreadable(Video):
-    """Stands for a video that could not be opened."""
+    """Placeholder for a video that could not be opened."""
 
     def __init__(self, name: str, error: InputError) -> None:
         self.name, self._error = name, error

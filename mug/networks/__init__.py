@@ -1,1 +1,1 @@
-"""Networks of other people: by name, with their weights, as classifiers."""
+"""Third-party networks: built by name, with their weights, as classifiers."""

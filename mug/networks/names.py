@@ -1,6 +1,6 @@
-"""What networks are called on the command line."""
+"""Names of networks on the command line."""
 
 from __future__ import annotations
 
 IMAGENET = "imagenet"
-"""Short for the network that the extra of this name brings weights of: EfficientNet-Lite0, 4.7 million parameters."""
+"""Name of the network whose weights the extra `imagenet` installs: EfficientNet-Lite0, 4.7 million parameters."""

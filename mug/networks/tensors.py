@@ -1,4 +1,4 @@
-"""Tensors from files: every file of weights, ours or others', is read here, and none of them can run code."""
+"""Reading of tensors: all weights files, mug's own and third-party, are read here, and none of them can run code."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ WRAPPERS = (
     "params",
     "weights",
 )
-"""Under which of its keys a checkpoint keeps the network; a teacher is what is published of the two."""
+"""Keys under which checkpoints store the network; of teacher and student, the teacher is the published one."""
 
 PREFIXES = (
     "module.",
@@ -41,14 +41,14 @@ PREFIXES = (
     "teacher.",
     "student.",
 )
-"""What trainers put before a network's own names."""
+"""Prefixes that trainers add to a network's own names."""
 
 COMPILED = "_orig_mod."
-"""What `torch.compile` puts before the names of a network or of any part of it."""
+"""Prefix that `torch.compile` adds to the names of a network or of any part of it."""
 
 
 def read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """Tensors and metadata of a safetensors file, or an `InputError` that says what the file is instead."""
+    """Reads tensors and metadata of a safetensors file; raises an `InputError` that says what is wrong with others."""
     if not path.is_file():
         raise InputError(f"{path}: no such file; give the weights of a training run")
     try:
@@ -58,7 +58,7 @@ def read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     except (safetensors.SafetensorError, OSError) as error:
         with path.open("rb") as file:
             start = file.read(9)
-        # a safetensors header opens after its length, which may begin like a pickle by chance
+        # a safetensors header follows its length, whose bytes may look like a pickle by chance
         if start[8:] != b"{" and (start[:2] == b"PK" or start[:1] == b"\x80"):
             remedy = "is a pickle, which could run code; give a .safetensors file that mug wrote"
         else:
@@ -67,12 +67,12 @@ def read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:
-    """The state dict in a file of safetensors or `torch.save`, read without running code.
+    """Reads the state dict in a file of safetensors or `torch.save` without running code.
 
-    It may be the whole file, or lie under one of `WRAPPERS` beside the state of a training.
+    It may be the whole file, or one of the entries `WRAPPERS` of a training checkpoint.
 
     Raises:
-        InputError: the file is missing, damaged, holds what could run code, or no state dict.
+        InputError: the file is missing or damaged, could run code, or contains no state dict.
     """
     path = Path(path)
     if path.suffix.lower() == ".safetensors":
@@ -92,11 +92,11 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
 
 
 def without_prefix(tensors: Mapping[str, Tensor], expected: Collection[str]) -> dict[str, Tensor]:
-    """Takes prefixes off until names are the network's; what lies beside the network (heads, queues) goes with them.
+    """Removes prefixes until names match the network's; tensors without the prefix (heads, queues) are dropped.
 
     Args:
         tensors: A state dict.
-        expected: The network's names. Where no known prefix leads to them, one that all of them stand behind does.
+        expected: The network's names. If no known prefix leads to them, any prefix that all of them share is removed.
     """
     found = {key.replace(COMPILED, ""): x for key, x in tensors.items()}
     while not any(key in expected for key in found):
@@ -108,17 +108,17 @@ def without_prefix(tensors: Mapping[str, Tensor], expected: Collection[str]) -> 
         needed = [name for name in expected if not name.endswith("num_batches_tracked")]
         ends = {key.removesuffix(needed[0]) for key in found if key.endswith(f".{needed[0]}")}
         ends = {prefix for prefix in ends if all(prefix + name in found for name in needed)}
-        if len(ends) == 1:  # of two networks nobody knows which is meant
+        if len(ends) == 1:  # with two networks the choice would be ambiguous
             prefix = ends.pop()
             found = {key.removeprefix(prefix): x for key, x in found.items() if key.startswith(prefix)}
     return found
 
 
 def _plain_data() -> list[Callable[..., Any] | tuple[Callable[..., Any], str]]:
-    """What checkpoints hold beside tensors, none of which can run code: options, numbers and arrays of NumPy."""
+    """Types that checkpoints contain beside tensors and that cannot run code: options, NumPy numbers and arrays."""
     kinds = [getattr(np.dtypes, name) for name in dir(np.dtypes) if name.endswith("DType") and name != "ObjectDType"]
     makers: list[Any] = [value.__reduce__()[0] for value in (np.zeros(0), np.float64(0))]
-    # NumPy 1 pickled them under another name than NumPy 2
+    # NumPy 1 and NumPy 2 pickle them under different names
     named = [(make, f"numpy.{core}.multiarray.{make.__name__}") for make in makers for core in ("core", "_core")]
     return [argparse.Namespace, np.dtype, np.ndarray, *kinds, *named]
 
@@ -127,7 +127,7 @@ def _unwrapped(path: Path, content: Any) -> dict[str, Tensor]:
     while isinstance(content, Mapping) and not (content and all(isinstance(x, Tensor) for x in content.values())):
         inner = [content[key] for key in WRAPPERS if isinstance(content.get(key), Mapping)]
         tensors = {str(key): x for key, x in content.items() if isinstance(x, Tensor)}
-        if not inner and any("." in key for key in tensors):  # beside the state of a training
+        if not inner and any("." in key for key in tensors):  # among the state of a training run
             return tensors
         if not inner:
             keys = ", ".join(str(key) for key in list(content)[:6]) or "nothing"

@@ -1,4 +1,4 @@
-"""Weights of other people's networks, in the forms in which they go round."""
+"""Loading of third-party weights in their various formats."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from mug.errors import InputError
 from mug.networks.tensors import read_tensors, without_prefix
 
 HEADS = ("head", "heads", "fc", "classifier", "projector", "projection_head", "predictor", "prototypes", "mask_token")
-"""First parts of names that are of training alone: files may have them, and they are left out."""
+"""First parts of the names of training-only layers: files may contain them, and they are dropped."""
 
 
 def load_into(
@@ -22,22 +22,22 @@ def load_into(
     unused: Collection[str] = (),
     authors_names: Callable[[dict[str, Tensor]], dict[str, Tensor]] | None = None,
 ) -> None:
-    """Loads a file into a network; every tensor of the network has to come from the file.
+    """Loads a weights file into a network; the file must contain every tensor of the network.
 
     Args:
-        network: Gets the weights.
+        network: The network to load into.
         path: The file; see `read_tensors`.
-        name: What the network is called, for messages.
-        unused: Tensors that the file may have too.
-        authors_names: Translates a state dict that does not fit as it is.
+        name: Name of the network, for messages.
+        unused: Additional tensors that the file may contain.
+        authors_names: Converts a state dict with the authors' own names.
 
     Raises:
-        InputError: the file cannot be read, lacks tensors of the network or has others, of other shapes, or with values
-            that are not finite.
+        InputError: the file cannot be read, lacks tensors or has unexpected ones, other shapes, or values that are not
+            finite.
     """
     expected = network.state_dict()
     tensors = without_prefix(read_tensors(path), expected)
-    grid = "encoder.pos_embedding"  # of torchvision's transformer, which we run at any size
+    grid = "encoder.pos_embedding"  # torchvision's transformer, which runs at any size here
     if grid in expected and grid in tensors and tensors[grid].shape[::2] == expected[grid].shape[::2]:
         network.get_submodule("encoder").register_parameter("pos_embedding", nn.Parameter(tensors[grid]))
         expected = network.state_dict()
@@ -46,7 +46,7 @@ def load_into(
         try:
             translated = authors_names(tensors)
         except (KeyError, RuntimeError, ValueError, AttributeError, IndexError):
-            pass  # it is of another network altogether, and what does not fit is said in the file's own names
+            pass  # weights of another network: report the mismatch in the file's own names
         else:
             if not _faults(translated, expected, unused):
                 tensors, faults = translated, []
@@ -59,8 +59,8 @@ def load_into(
 
 
 def _faults(tensors: Mapping[str, Tensor], expected: Mapping[str, Tensor], unused: Collection[str]) -> list[str]:
-    """What keeps a state dict from being the network's, in words."""
-    counter = "num_batches_tracked"  # older files know no count of batches, and nothing depends on it
+    """The mismatches between a state dict and the network, in words."""
+    counter = "num_batches_tracked"  # older files lack the batch counter, and nothing depends on it
     missing = [key for key in expected if key not in tensors and not key.endswith(counter)]
     strange = [
         key

@@ -1,7 +1,7 @@
-"""Priors: initial fore/background maps of unlabeled video (MuG Section 3.2, Q).
+"""Priors: initial foreground maps of unlabeled video (Q of MuG Sec. 3.2).
 
-A prior takes a video and the frames that maps are wanted of (all when none are named), and yields one soft map for each
-in order: HW uint8 at the video's own size, 128 and more where it holds the foreground for likelier than not.
+A prior takes a video and the indices of frames (None for all), and yields one soft map per frame, in order: HW uint8 at
+the video's size, 128 or more where foreground is more likely than not.
 """
 
 from __future__ import annotations
@@ -22,6 +22,6 @@ PRIORS: dict[str, Prior] = {
     "saliency": saliency_prior,
     "manifold-ranking": manifold_ranking_prior,
 }
-"""The priors that need nothing but the video; class activation maps (`mug.priors.cam`) need a classifier, too."""
+"""The priors that need only the video; class activation maps (`mug.priors.cam`) also need a classifier."""
 
 __all__ = ["PRIORS", "Prior", "manifold_ranking_prior", "motion_prior", "saliency_prior"]

@@ -16,30 +16,31 @@ from mug.priors.consensus import unit_range
 from mug.priors.motion import Look, agreed_maps
 
 VOTING_SIDE = 224
-"""Shorter side of the frames that say what the video shows: what classifiers are trained at, and surest at."""
+"""Shorter side of the frames that determine the video's classes: the classifiers' training size, at which they are most
+reliable."""
 MAP_SIDE = 320
-"""Shorter side of the frames that maps are made of, about 10 cells on it."""
+"""Shorter side of the frames from which maps are computed, about 10 cells."""
 VOTERS = 16
-"""Frames, spread over the video, that decide what it shows."""
+"""Number of frames, spread over the video, that determine its classes."""
 CLASSES = 5
-"""Classes it is held to show: the one is rarely sure, and the object is often no class of the classifier at all."""
+"""Number of classes attributed to the video: a single one is rarely certain, and the object often belongs to none."""
 FLOOR = 0.2
-"""What CAM leaves of motion where it sees nothing: an object may be no class of its, so it is no veto."""
+"""Share of the motion evidence that is kept where CAM is 0: the object may belong to no class, so CAM is no veto."""
 
 
 def cam_prior(
     video: Video, indices: Sequence[int] | None, classifier: Classifier, moving: bool = False
 ) -> Iterator[np.ndarray]:
-    """Soft foreground maps from what a classifier says of the whole video, HW uint8 at the video's size.
+    """Soft foreground maps from the classes of the whole video, HW uint8 at the video's size.
 
-    Which classes the video shows is decided once, from frames spread over it. Each frame's map of these is evidence
-    that is passed on through time and cut as that of `motion_prior` is.
+    The classes of the video are determined once, from frames spread over it. Each frame's activation map for these
+    classes is the evidence, which is propagated through time and thresholded as in `motion_prior`.
 
     Args:
         video: The video.
-        indices: Frames that maps are wanted of; all when None.
-        classifier: What knows classes.
-        moving: Whether evidence is of what moves, too: the product with that of `motion_prior`.
+        indices: Frames to compute maps for; None for all.
+        classifier: The classifier.
+        moving: Whether to multiply the evidence with that of `motion_prior`.
     """
     count = min(VOTERS, len(video))
     voters = [(2 * k + 1) * len(video) // (2 * count) for k in range(count)]
@@ -63,7 +64,7 @@ def as_image(frame: np.ndarray, side: int) -> Tensor:
 
 @torch.inference_mode()
 def class_shares(classifier: Classifier, images: Sequence[Tensor]) -> Tensor:
-    """The mean probability (classes,) over images, of the `CLASSES` likeliest alone."""
+    """The mean probability (classes,) over images; 0 except for the `CLASSES` most likely."""
     probability = torch.stack(
         [classifier.head(classifier.features(x).mean((2, 3)))[0].softmax(0) for x in images]
     ).mean(0)
@@ -73,10 +74,10 @@ def class_shares(classifier: Classifier, images: Sequence[Tensor]) -> Tensor:
 
 @torch.inference_mode()
 def class_activation(classifier: Classifier, image: Tensor, share: Tensor) -> Tensor:
-    """The map of some classes: the sum of each one's, cut at 0, times its share.
+    """Activation map of several classes: the sum of their maps, clamped at 0 and weighted by `share`.
 
-    A class's map is what a cell's features add to its logit. With a linear head that is the sum over channels of the
-    class's weights times the features (Zhou et al. Eq. 2).
+    The map of a class is the contribution of each cell's features to its logit. With a linear head this is the sum over
+    channels of the class's weights times the features (Zhou et al. Eq. 2).
 
     Args:
         classifier: See `Classifier`.
@@ -84,7 +85,7 @@ def class_activation(classifier: Classifier, image: Tensor, share: Tensor) -> Te
         share: (classes,)
 
     Returns:
-        (h, w) in [0, 1] at the grid of the last features.
+        (h, w) in [0, 1] on the grid of the last feature map.
     """
     features = classifier.features(image)[0]
     cells = features.flatten(1).T

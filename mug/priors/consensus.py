@@ -1,4 +1,4 @@
-"""What the frames of a video agree on, and where a soft map is cut."""
+"""Consensus of the frames of a video, and thresholds of soft maps."""
 
 from __future__ import annotations
 
@@ -8,38 +8,38 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 CHUNK = 100
-"""Frames that are looked at together: enough to agree, few enough to be held in memory."""
+"""Maximum number of frames processed together: enough for a consensus, few enough to fit in memory."""
 COLOUR_SCALE = 15.0
-"""Distance in CIE Lab over which the colour model changes its mind."""
+"""Standard deviation of the colour model's Gaussian kernel, as a distance in CIE Lab."""
 FEATURES = 300
-"""Random features that stand for the model's Gaussian kernel."""
+"""Number of random features that approximate this kernel."""
 
 
 def chunks(indices: Sequence[int]) -> Iterator[Sequence[int]]:
-    """Cuts the wanted frames into as few runs of like length as hold no more than `CHUNK` frames."""
+    """Splits the frame indices into as few runs of similar length as possible, each of at most `CHUNK` frames."""
     count = math.ceil(len(indices) / CHUNK)
     for part in range(count):
         yield indices[len(indices) * part // count : len(indices) * (part + 1) // count]
 
 
 def by_frame(values: np.ndarray, counts: Sequence[int]) -> list[np.ndarray]:
-    """Cuts values of the pieces of all frames into those of each frame."""
+    """Splits the values of the pieces of all frames by frame."""
     return np.split(values, np.cumsum(counts)[:-1])
 
 
 def colour_model(lab: np.ndarray, soft: np.ndarray, seed: int = 0) -> np.ndarray:
-    """Learns from soft maps which colours are foreground over the whole video, and says so for each piece.
+    """Learns from soft maps which colours are foreground in the whole video, and predicts this for each piece.
 
     Kernel ridge regression with a Gaussian kernel on colour (random Fourier features, Rahimi and Recht 2007). Pieces
-    count by how sure they are, and fore- and background count the same in sum.
+    are weighted by their certainty; fore- and background have equal total weight.
 
     Args:
         lab: (N, 3) CIE Lab colours of the pieces of all frames.
         soft: (N,) in [0, 1], foreground above 0.5.
-        seed: Of the random features.
+        seed: Seed of the random features.
 
     Returns:
-        (N,) in [0, 1]; all 1 where the maps know only one of the two.
+        (N,) in [0, 1]; all 1 if the maps contain only foreground or only background.
     """
     rng = np.random.default_rng(seed)
     frequency = rng.standard_normal((3, FEATURES)).astype(np.float32) / COLOUR_SCALE
@@ -57,18 +57,18 @@ def colour_model(lab: np.ndarray, soft: np.ndarray, seed: int = 0) -> np.ndarray
 
 
 def unit_range(values: np.ndarray) -> np.ndarray:
-    """Values moved and scaled to [0, 1]; all 0 where they are all alike."""
+    """Values shifted and scaled to [0, 1]; all 0 if they are equal."""
     low, high = float(values.min()), float(values.max())
     return (values - low) / (high - low) if high - low > 1e-9 else np.zeros_like(values, dtype=float)
 
 
 def scale_top(values: np.ndarray) -> np.ndarray:
-    """Values of at least 0 scaled to [0, 1] by their almost highest, so that one stray piece does not set the scale."""
+    """Non-negative values divided by their 99.5th percentile, robust to outliers, and clipped to [0, 1]."""
     return np.clip(values / max(float(np.percentile(values, 99.5)), 1e-9), 0, 1)
 
 
 def otsu(values: np.ndarray) -> float:
-    """Otsu's threshold of values in [0, 1]."""
+    """Otsu's threshold for values in [0, 1]."""
     import cv2
 
     level, _ = cv2.threshold(to_bytes(values).reshape(1, -1), 0, 255, cv2.THRESH_BINARY + cv2.THRESH_OTSU)
@@ -81,10 +81,10 @@ def adaptive_level(values: np.ndarray) -> float:
 
 
 def bend(soft: np.ndarray, level: float) -> np.ndarray:
-    """A map in [0, 1] bent by a power so that `level` comes to lie at 0.5."""
+    """Raises a map in [0, 1] to the power that maps `level` to 0.5."""
     return np.clip(soft, 0, 1) ** (math.log(0.5) / math.log(min(max(level, 0.02), 0.98)))
 
 
 def to_bytes(soft: np.ndarray) -> np.ndarray:
-    """A map in [0, 1] as uint8."""
+    """Converts a map in [0, 1] to uint8."""
     return np.rint(np.clip(soft, 0, 1) * 255).astype(np.uint8)

@@ -11,12 +11,12 @@ from mug.priors.consensus import adaptive_level, bend, to_bytes, unit_range
 from mug.priors.superpixels import Superpixels, shrink, superpixels
 
 WORKING_SIDE = 160
-"""Shorter side that frames are shrunk to: so few superpixels do not need more."""
+"""Shorter side of the resized frames: so few superpixels need no more."""
 SUPERPIXELS = 250
 COLOUR_SPREAD = 0.1
 """sigma^2 of the edge weights of the ranking, for distances scaled to [0, 1] (Yang et al. Eq. 4)."""
 ALPHA = 0.99
-"""How much a node takes from its neighbours against its own query (Yang et al. Eq. 3)."""
+"""Weight of a node's neighbours relative to its own query (Yang et al. Eq. 3)."""
 
 
 def manifold_ranking_prior(video: Video, indices: Sequence[int] | None = None) -> Iterator[np.ndarray]:
@@ -24,7 +24,7 @@ def manifold_ranking_prior(video: Video, indices: Sequence[int] | None = None) -
 
     Args:
         video: The video.
-        indices: Frames that maps are wanted of; all when not given.
+        indices: Frames to compute maps for; None for all.
     """
     import cv2
 
@@ -37,11 +37,11 @@ def manifold_ranking_prior(video: Video, indices: Sequence[int] | None = None) -
 
 
 def manifold_ranking(pieces: Superpixels, lab: np.ndarray) -> np.ndarray:
-    """Ranks superpixels for the sides of the frame, then for what is unlike all of them (Yang et al. Sec. 4).
+    """Ranks superpixels by similarity to the frame's sides, then to what differs from all sides (Yang et al. Sec. 4).
 
-    First, each of the four sides is taken for background and the others are ranked for it; what ranks low for every
-    side is foreground: the product of 1 - f over the sides (Eq. 9, 10). Then all are ranked for those whose product is
-    above its mean.
+    First, each of the four sides is used as background query. Superpixels that rank low for every side are foreground:
+    the product of 1 - f over the sides (Eq. 9, 10). Then all are ranked with the superpixels whose product is above its
+    mean as queries.
 
     Args:
         pieces: Superpixels of a frame, n of them.
@@ -57,7 +57,7 @@ def manifold_ranking(pieces: Superpixels, lab: np.ndarray) -> np.ndarray:
 
 
 def cut_frame(rgb: np.ndarray) -> tuple[Superpixels, np.ndarray]:
-    """Superpixels of a frame at working size, n of them, and their (n, 3) mean CIE Lab colours."""
+    """The n superpixels of a frame at working size and their (n, 3) mean CIE Lab colours."""
     import cv2
 
     small = shrink(rgb, WORKING_SIDE)
@@ -68,8 +68,8 @@ def cut_frame(rgb: np.ndarray) -> tuple[Superpixels, np.ndarray]:
 def ranking_matrix(pieces: Superpixels, lab: np.ndarray) -> np.ndarray:
     """(D - alpha W)^-1 without its diagonal (Yang et al. Eq. 3): f = A y ranks all nodes for queries y.
 
-    Nodes are joined to their neighbours and to the neighbours of those; the nodes on the border of the frame are all
-    joined to each other.
+    Nodes are connected to their neighbours and their neighbours' neighbours; all nodes on the border of the frame are
+    connected to each other.
 
     Args:
         pieces: The nodes, n of them.
@@ -92,5 +92,5 @@ def ranking_matrix(pieces: Superpixels, lab: np.ndarray) -> np.ndarray:
 
 
 def pairwise(points: np.ndarray) -> np.ndarray:
-    """(n, d) points to their (n, n) distances."""
+    """Pairwise distances (n, n) of points (n, d)."""
     return np.asarray(np.linalg.norm(points[:, None] - points[None], axis=-1))

@@ -1,4 +1,4 @@
-"""Foreground by motion: what moves unlike the camera, agreed on over the whole video."""
+"""Foreground by motion relative to the camera, made consistent over the whole video."""
 
 from __future__ import annotations
 
@@ -16,35 +16,35 @@ from mug.priors.saliency import centre_prior, saliency
 from mug.priors.superpixels import Superpixels, shrink, superpixels
 
 WORKING_SIDE = 240
-"""Shorter side that frames are shrunk to."""
+"""Shorter side of the resized frames."""
 PIECE_AREA = 130
-"""Pixels of a superpixel at working size."""
+"""Pixels per superpixel at working size."""
 STILL = 0.1
-"""Residual motion, in pixels a frame at working size, below which a frame is held for still."""
+"""Residual motion, in pixels per frame at working size, below which a frame counts as still."""
 STILL_EVIDENCE = 0.1
-"""Evidence of motion everywhere in a still frame: little, so that other frames decide where there are any."""
+"""Evidence of motion everywhere in a still frame: low, so that moving frames, if any, decide."""
 KEEP = 0.1
-"""Share of its own evidence in what a piece and those it is linked to through time agree on."""
+"""Weight of a piece's own evidence against that of the pieces it is linked to through time."""
 ROUNDS = 30
-"""Rounds of that agreement."""
+"""Iterations of this propagation."""
 LINKS = 3
-"""Pieces of the next frame that a piece is linked to."""
+"""Number of pieces of the next frame that a piece is linked to."""
 LINK_PLACE, LINK_COLOUR = 0.03, 10.0
-"""How far linked pieces may lie apart: share of the frame's height, distance in CIE Lab."""
+"""Scales of the distance between linked pieces: share of the frame's height, distance in CIE Lab."""
 VIDEO_SHARE = 0.3
-"""How much of the threshold (of its logarithm) is the video's; the rest is the frame's own."""
+"""Weight of the video's threshold against the frame's own, in the mean of their logarithms."""
 
 
 def motion_prior(video: Video, indices: Sequence[int] | None = None) -> Iterator[np.ndarray]:
     """Soft foreground maps from motion, saliency and colour, HW uint8 at the video's size.
 
-    Evidence is motion against the background, times a mild prior of saliency and centre. It is passed on through time
-    along the flow; a colour model of the whole video learned from that sharpens it; then it is passed on again. Where
-    nothing moves, as in videos of one frame, saliency decides.
+    The evidence is motion relative to the background, times a weak prior of saliency and centre. It is propagated
+    through time along the flow, sharpened by a colour model of the whole video learned from the result, and propagated
+    again. If nothing moves, as in videos of one frame, saliency decides.
 
     Args:
         video: The video.
-        indices: Frames that maps are wanted of; all when not given.
+        indices: Frames to compute maps for; None for all.
     """
     return agreed_maps(video, indices, lambda seen: seen.evidence)
 
@@ -52,12 +52,12 @@ def motion_prior(video: Video, indices: Sequence[int] | None = None) -> Iterator
 def agreed_maps(
     video: Video, indices: Sequence[int] | None, evidence: Callable[[Look], np.ndarray]
 ) -> Iterator[np.ndarray]:
-    """Makes one opinion of any evidence in the frames of a video, as `motion_prior` does of motion.
+    """Consistent maps from per-frame evidence of any kind; see `motion_prior`.
 
     Args:
         video: The video.
-        indices: Frames that maps are wanted of; all when None.
-        evidence: Gives (n,) in [0, 1] over the superpixels of a frame.
+        indices: Frames to compute maps for; None for all.
+        evidence: Returns (n,) in [0, 1] for the superpixels of a frame.
     """
     frames = _Frames(video)
     for chunk in chunks(range(len(video)) if indices is None else indices):
@@ -65,7 +65,7 @@ def agreed_maps(
 
 
 def _maps(frames: _Frames, chunk: Sequence[int], evidence: Callable[[Look], np.ndarray]) -> Iterator[np.ndarray]:
-    """The maps of a run of frames; what was seen of them is given up before the next run is looked at."""
+    """The maps of a run of frames; intermediate results are freed before the next run."""
     looks = [look(*frames.around(index)) for index in chunk]
     looks = [replace(seen, evidence=evidence(seen)) for seen in looks]
     for seen, soft in zip(looks, agree(looks, chunk), strict=True):
@@ -74,14 +74,14 @@ def _maps(frames: _Frames, chunk: Sequence[int], evidence: Callable[[Look], np.n
 
 @dataclass(frozen=True)
 class Look:
-    """What is seen in one frame, by its n superpixels.
+    """Superpixels of one frame with their features.
 
     Attributes:
         frame: (H, W, 3) uint8 RGB at working size.
-        pieces: The superpixels.
+        pieces: The n superpixels.
         lab: (n, 3) mean CIE Lab colours.
-        place: (n, 2) centres (x, y) in heights of the frame.
-        velocity: (n, 2) flow to the next frame, in heights of the frame.
+        place: (n, 2) centres (x, y) in frame heights.
+        velocity: (n, 2) flow to the next frame, in frame heights.
         evidence: (n,) in [0, 1], motion times saliency.
     """
 
@@ -94,7 +94,7 @@ class Look:
 
 
 class _Frames:
-    """Frames at working size; the last few are kept, since each is looked at with its neighbours."""
+    """Frames at working size; the last few are cached, as each is used with its neighbours."""
 
     def __init__(self, video: Video) -> None:
         self.video = video
@@ -108,18 +108,18 @@ class _Frames:
         return self._kept[index]
 
     def around(self, index: int) -> tuple[np.ndarray, dict[int, np.ndarray]]:
-        """A frame, and those before and after it, by how many frames later they are."""
-        # in order of time, since reading a video file backwards is slow
+        """A frame and its neighbours, by offset in frames (-1 and 1)."""
+        # in temporal order, since reading a video file backwards is slow
         near = {by: self.small(index + by) for by in (-1, 0, 1) if 0 <= index + by < len(self.video)}
         return near.pop(0), near
 
 
 def look(frame: np.ndarray, near: Mapping[int, np.ndarray]) -> Look:
-    """Cuts a frame into superpixels and gathers its evidence.
+    """Segments a frame into superpixels and computes their features and evidence.
 
     Args:
         frame: (H, W, 3) uint8 RGB at working size.
-        near: Frames before and after it, by how many frames later they are.
+        near: Neighbouring frames by offset in frames (-1 and 1).
     """
     import cv2
 
@@ -148,19 +148,19 @@ def optical_flow(frame: np.ndarray, other: np.ndarray) -> np.ndarray:
     import cv2
 
     start = np.zeros((*frame.shape[:2], 2), np.float32)
-    if min(frame.shape[:2]) < 16:  # too small for its patches
+    if min(frame.shape[:2]) < 16:  # too small for the patches of DIS
         return start
     flow = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
-    flow.setFinestScale(0)  # to the last pixel: the outlines of what moves are worth several points
+    flow.setFinestScale(0)  # full resolution: accurate outlines of moving objects are worth several points
     return flow.calc(cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY), cv2.cvtColor(other, cv2.COLOR_RGB2GRAY), start)
 
 
 def without_camera(flow: np.ndarray, step: int = 8) -> np.ndarray:
-    """Flow less that of the background, a homography fitted robustly to a grid of the flow.
+    """Flow minus that of the background, a homography fitted robustly to samples of the flow.
 
     Args:
         flow: (H, W, 2) float32 in pixels.
-        step: Pixels between the points of the grid.
+        step: Pixels between the samples.
     """
     import cv2
 
@@ -177,14 +177,14 @@ def without_camera(flow: np.ndarray, step: int = 8) -> np.ndarray:
 
 
 def moving(pieces: Superpixels, residual: Sequence[np.ndarray]) -> np.ndarray:
-    """How much each piece moves against the background, and against all that leads from it to the frame's border.
+    """Motion of each piece relative to the background, and relative to the paths from it to the border of the frame.
 
-    The second drops near ground and rocks, which move unlike the homography but reach the border without a jump of the
-    flow. Both are smallest over the other frames, so that what is covered in one of them does not count.
+    The second removes near ground and rocks, which deviate from the homography but are connected to the border without
+    a jump in the flow. Both are minima over the neighbouring frames, so that occlusion in one of them does not count.
 
     Args:
-        pieces: Superpixels, n of them.
-        residual: (H, W, 2) flow to other frames less that of the camera.
+        pieces: The n superpixels.
+        residual: (H, W, 2) flow to each neighbouring frame minus that of the camera.
 
     Returns:
         (n,) in [0, 1].
@@ -198,7 +198,7 @@ def moving(pieces: Superpixels, residual: Sequence[np.ndarray]) -> np.ndarray:
 
 
 def barrier(pieces: Superpixels, flow: np.ndarray) -> np.ndarray:
-    """(n,) least sum of jumps of the (n, 2) flow on a way from each piece to the border of the frame."""
+    """(n,) smallest sum of jumps of the (n, 2) flow along a path from each piece to the border of the frame."""
     i, j = pieces.edges().T
     jump = np.linalg.norm(flow[i] - flow[j], axis=1) + 1e-4
     graph = sparse.csr_matrix((jump, (i, j)), (pieces.count, pieces.count))
@@ -206,14 +206,14 @@ def barrier(pieces: Superpixels, flow: np.ndarray) -> np.ndarray:
 
 
 def agree(looks: Sequence[Look], indices: Sequence[int]) -> list[np.ndarray]:
-    """Makes one opinion of the evidence of all frames.
+    """Makes the evidence of all frames consistent.
 
     Args:
-        looks: What is seen in each frame.
-        indices: Which frames they are.
+        looks: Superpixels and evidence of each frame.
+        indices: Indices of the frames.
 
     Returns:
-        A (n,) soft map in [0, 1] over the superpixels of each frame, cut at 0.5.
+        A (n,) soft map in [0, 1] over the superpixels of each frame, with its threshold at 0.5.
     """
     counts = [seen.pieces.count for seen in looks]
     evidence = np.concatenate([seen.evidence for seen in looks])
@@ -224,9 +224,9 @@ def agree(looks: Sequence[Look], indices: Sequence[int]) -> list[np.ndarray]:
 
 
 def time_links(looks: Sequence[Look], indices: Sequence[int]) -> sparse.csr_matrix:
-    """(N, N) rows that sum to 1 (or 0): pieces are linked to those of like colour where the flow takes them.
+    """(N, N) with rows that sum to 1 (or 0): links pieces to those of similar colour at their position under the flow.
 
-    Links go from each frame to the next and the one before among `indices`, both ways.
+    Links connect each frame to the next and the previous one of `indices`, in both directions.
     """
     first = np.cumsum([0, *(seen.pieces.count for seen in looks)])
     rows, columns, weights = [np.zeros(0, int)], [np.zeros(0, int)], [np.zeros(0)]
@@ -250,7 +250,7 @@ def time_links(looks: Sequence[Look], indices: Sequence[int]) -> sparse.csr_matr
 
 
 def pass_on(evidence: np.ndarray, links: sparse.csr_matrix) -> np.ndarray:
-    """Lets each piece take over what those it is linked to hold, and keep a share of its own evidence."""
+    """Propagates evidence along the links; each piece keeps a share of its own."""
     soft = evidence
     for _ in range(ROUNDS):
         soft = KEEP * evidence + (1 - KEEP) * (links @ soft)
@@ -258,7 +258,7 @@ def pass_on(evidence: np.ndarray, links: sparse.csr_matrix) -> np.ndarray:
 
 
 def centre(frames: Sequence[np.ndarray]) -> list[np.ndarray]:
-    """Scales the map of each frame to [0, 1] and brings its threshold, Otsu's of frame and video joined, to 0.5."""
+    """Scales the map of each frame to [0, 1] with its threshold, Otsu's of frame and video combined, at 0.5."""
 
     def threshold(values: np.ndarray) -> float:
         top = max(float(np.percentile(values, 99.5)), 1e-9)
@@ -274,7 +274,7 @@ def centre(frames: Sequence[np.ndarray]) -> list[np.ndarray]:
 
 
 def finish(soft: np.ndarray, seen: Look, size: tuple[int, int]) -> np.ndarray:
-    """Fits a (n,) map over superpixels to the edges of its frame and brings it to the video's size, as uint8."""
+    """Aligns a (n,) map over superpixels with the edges of its frame and resizes it to the video's size, as uint8."""
     import cv2
 
     map_hw = soft[seen.pieces.labels].astype(np.float32)

@@ -1,4 +1,4 @@
-"""Saliency of single frames by contrast and manifold ranking, agreed on over the video by colour; beyond the paper."""
+"""Saliency of frames by contrast and manifold ranking, made consistent over the video by colour; not in the paper."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ from mug.priors.manifold_ranking import cut_frame, pairwise, ranking_matrix
 from mug.priors.superpixels import Superpixels
 
 LIKE_COLOUR = 10.0
-"""Distance in CIE Lab up to which a region counts as one (sigma_clr of Zhu et al.)."""
+"""Distance in CIE Lab within which colours count as one region (sigma_clr of Zhu et al.)."""
 NEARBY = 0.25
-"""Reach of the contrast as a share of the frame's width (sigma_spa of Zhu et al.)."""
+"""Spatial scale of the contrast as a share of the frame's width (sigma_spa of Zhu et al.)."""
 CENTRE = 0.25
 """Standard deviation of the centre prior as a share of the frame's sides."""
 
@@ -32,12 +32,12 @@ CENTRE = 0.25
 def saliency_prior(video: Video, indices: Sequence[int] | None = None) -> Iterator[np.ndarray]:
     """Soft foreground maps without motion, HW uint8 at the video's size; 0.5 is twice the mean, the adaptive threshold.
 
-    What is salient in each frame teaches a colour model of the whole video, which drops what is salient only now and
-    then.
+    A colour model of the whole video is learned from the saliency of all frames; it suppresses what is salient only
+    occasionally.
 
     Args:
         video: The video.
-        indices: Frames that maps are wanted of; all when not given.
+        indices: Frames to compute maps for; None for all.
     """
     import cv2
 
@@ -58,20 +58,20 @@ def saliency_prior(video: Video, indices: Sequence[int] | None = None) -> Iterat
 
 
 def saliency(rgb: np.ndarray) -> np.ndarray:
-    """Saliency of one frame by itself: (H, W, 3) uint8 to float32 in [0, 1], H and W those of the working size."""
+    """Saliency of a single frame: (H, W, 3) uint8 -> float32 in [0, 1] at working size."""
     pieces, lab = cut_frame(rgb)
     return rank_superpixels(pieces, lab)[pieces.labels].astype(np.float32)
 
 
 def rank_superpixels(pieces: Superpixels, lab: np.ndarray) -> np.ndarray:
-    """Saliency of superpixels: background first, then all are ranked by how they go with what stands out from it.
+    """Saliency of superpixels: contrast to the background, then ranking by similarity to what stands out from it.
 
-    The second stage is that of `mug.priors.manifold_ranking`, its queries weighted by their contrast. In the first,
-    background is what leans on the border of the frame by Zhu et al.'s measure (CVPR 2014) instead of what ranks high
-    for one of its sides, because in video the object often touches a side.
+    The second stage is that of `mug.priors.manifold_ranking`, with queries weighted by their contrast. In the first,
+    the background is found by the boundary connectivity of Zhu et al. (CVPR 2014) instead of ranking for each side of
+    the frame, because in video the object often touches a side.
 
     Args:
-        pieces: Superpixels of a frame, n of them.
+        pieces: The n superpixels of a frame.
         lab: (n, 3) mean colours in CIE Lab.
 
     Returns:
@@ -83,7 +83,7 @@ def rank_superpixels(pieces: Superpixels, lab: np.ndarray) -> np.ndarray:
 
 
 def background(pieces: Superpixels, lab: np.ndarray) -> np.ndarray:
-    """How surely a superpixel is background: how much of its region's outline is border (Zhu et al. Eq. 4 to 6).
+    """Background probability of superpixels from their regions' boundary connectivity (Zhu et al. Eq. 4 to 6).
 
     Returns:
         (n,) in [0, 1].
@@ -98,7 +98,7 @@ def background(pieces: Superpixels, lab: np.ndarray) -> np.ndarray:
     step[np.ix_(border, border)] = distance[np.ix_(border, border)]
     np.fill_diagonal(step, np.inf)
     nearest = step.min(axis=1)
-    # the usual step inside a region is free, so that shading adds up to nothing
+    # the typical step inside a region costs nothing, so that shading does not add up
     free = nearest[np.isfinite(nearest)].mean() if np.isfinite(nearest).any() else 0.0
     step = np.maximum(step - free, 1e-6)
     np.fill_diagonal(step, 0)
@@ -108,7 +108,7 @@ def background(pieces: Superpixels, lab: np.ndarray) -> np.ndarray:
 
 
 def contrast(pieces: Superpixels, lab: np.ndarray, back: np.ndarray) -> np.ndarray:
-    """Contrast to background (Zhu et al. Eq. 8), made whole by their least-squares labelling (Eq. 9).
+    """Contrast to background (Zhu et al. Eq. 8), smoothed by their least-squares optimisation (Eq. 9).
 
     Returns:
         (n,) in [0, 1].
@@ -127,5 +127,5 @@ def contrast(pieces: Superpixels, lab: np.ndarray, back: np.ndarray) -> np.ndarr
 
 
 def centre_prior(pieces: Superpixels) -> np.ndarray:
-    """(n,) in [0, 1]: who films an object keeps it near the middle."""
+    """(n,) in [0, 1]: highest at the centre of the frame, where filmed objects usually are."""
     return np.exp(-(((pieces.centres() - 0.5) / CENTRE) ** 2).sum(axis=1) / 2)

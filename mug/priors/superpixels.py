@@ -1,4 +1,4 @@
-"""Superpixels of a frame, their means and their neighbours."""
+"""Superpixels of a frame, their mean values and their neighbours."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 
 @dataclass(frozen=True)
 class Superpixels:
-    """A frame cut into connected pieces of like colour.
+    """Segmentation of a frame into connected pieces of similar colour.
 
     Attributes:
         labels: (H, W) int16, the piece of each pixel, 0 to n - 1.
@@ -40,7 +40,7 @@ class Superpixels:
         return self.mean(np.stack([x, y], axis=-1))
 
     def edges(self) -> np.ndarray:
-        """(E, 2) pairs i < j of pieces that touch, each once."""
+        """(E, 2) unique pairs i < j of adjacent pieces."""
         right = np.stack([self.labels[:, :-1], self.labels[:, 1:]], axis=-1).reshape(-1, 2)
         below = np.stack([self.labels[:-1], self.labels[1:]], axis=-1).reshape(-1, 2)
         pairs = np.concatenate([right, below]).astype(np.int64)
@@ -55,13 +55,13 @@ class Superpixels:
 
 
 def superpixels(rgb: np.ndarray, count: int, compactness: float = 10.0, iterations: int = 10) -> Superpixels:
-    """Cuts a frame into about `count` superpixels by SLIC (Achanta et al. 2012).
+    """Segments a frame into about `count` superpixels with SLIC (Achanta et al. 2012).
 
     Args:
         rgb: (H, W, 3) uint8.
-        count: How many superpixels are wanted; fewer are made of a frame too small for them.
-        compactness: Weight of place against colour.
-        iterations: Rounds of SLIC.
+        count: Desired number of superpixels; small frames get fewer.
+        compactness: Weight of position against colour.
+        iterations: Iterations of SLIC.
     """
     import cv2
 
@@ -78,7 +78,7 @@ def superpixels(rgb: np.ndarray, count: int, compactness: float = 10.0, iteratio
 
 
 def shrink(rgb: np.ndarray, shorter: int) -> np.ndarray:
-    """A frame with its shorter side at most so many pixels."""
+    """Resizes a frame so that its shorter side has at most `shorter` pixels."""
     import cv2
 
     height, width = rgb.shape[:2]

@@ -1,1 +1,1 @@
-"""A run of training; nothing here knows what is learned."""
+"""Training runs, independent of the model that is trained."""

@@ -1,4 +1,4 @@
-"""bfloat16: whether a device has units for it, and what it costs on one that has none."""
+"""bfloat16: whether a device has units for it, and its cost on devices without."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ import torch
 import torch.nn.functional as F
 
 TIMED = (2, 64, 24, 24)
-"""Shape of the input of the convolution that is timed; emulated, one takes less than a tenth of a second."""
+"""Input shape of the timed convolution; emulated, it takes less than a tenth of a second."""
 
 
 def has_units(device_type: str) -> bool:
-    """Whether a device computes in bfloat16 by itself; elsewhere it is emulated, at many times the cost of float32.
+    """Whether a device has bfloat16 hardware; others emulate it, at many times the cost of float32.
 
     Args:
         device_type: `cpu` or `cuda`.
@@ -21,14 +21,14 @@ def has_units(device_type: str) -> bool:
         return torch.cuda.is_available() and torch.cuda.is_bf16_supported(including_emulation=False)
     if device_type != "cpu" or not torch.backends.mkldnn.is_available():
         return False
-    # oneDNN also says yes to AVX-512 without its bfloat16 instructions, where a convolution takes two to three times
-    # as long as in float32
+    # oneDNN also reports support for AVX-512 without bfloat16 instructions, where a convolution takes two to three
+    # times as long as in float32
     without = torch.cpu._is_avx512_supported() and not torch.cpu._is_avx512_bf16_supported()
     return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported()) and not without
 
 
-def describe(precision: str, device: torch.device) -> str:
-    """One line: the precision, whether the device has units for bfloat16, and the slowdown where a run lacks them."""
+def precision_in_words(precision: str, device: torch.device) -> str:
+    """One line: the precision, whether the device has bfloat16 units, and the slowdown if the run needs them."""
     name = "GPU" if device.type == "cuda" else device.type.upper()
     if has_units(device.type):
         return f"precision {precision} (this {name} has bfloat16 units)"
@@ -41,9 +41,9 @@ def describe(precision: str, device: torch.device) -> str:
 
 
 def slowdown(device: torch.device) -> float:
-    """How many times as long a 64 -> 64 convolution takes in bfloat16 as in float32; measured in half a second.
+    """Time of a 64 -> 64 convolution in bfloat16 relative to float32; the measurement takes half a second.
 
-    On a CPU with one thread, in processor time: what else the machine does hardly counts.
+    On a CPU, one thread is measured in processor time, so that other load hardly matters.
     """
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
@@ -55,7 +55,7 @@ def slowdown(device: torch.device) -> float:
 
 @torch.no_grad()
 def _seconds(dtype: torch.dtype, device: torch.device) -> float:
-    """The best of three convolutions, after one that is not counted."""
+    """The fastest of three convolutions, after one to warm up."""
     x = torch.ones(TIMED, dtype=dtype, device=device)
     weight = torch.ones(TIMED[1], TIMED[1], 3, 3, dtype=dtype, device=device)
     clock = time.perf_counter if device.type == "cuda" else time.process_time

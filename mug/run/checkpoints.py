@@ -1,4 +1,4 @@
-"""The last states of a run, from which it goes on exactly."""
+"""Checkpoints of a run, for exact resumption."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ KEPT_CHECKPOINTS = 2
 
 
 class Checkpoints:
-    """The last checkpoints of a run: tensors and plain data, written by rename, loaded with `weights_only=True`."""
+    """The last checkpoints of a run: tensors and plain data, written atomically, loaded with `weights_only=True`."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -28,12 +28,12 @@ class Checkpoints:
         return sorted(found, key=lambda path: int(path.stem.removeprefix("step")))
 
     def latest_step(self) -> int | None:
-        """Steps done at the newest checkpoint."""
+        """Number of completed steps at the latest checkpoint; None if there is none."""
         found = self._all()
         return int(found[-1].stem.removeprefix("step")) if found else None
 
     def save(self, step: int, state: Mapping[str, Any]) -> Path:
-        """Writes the state after `step` steps and drops all but the last two."""
+        """Writes the state after `step` steps and deletes all but the last two."""
         path = self.folder / f"step{step:07d}.pt"
         with atomic_path(path) as temporary:
             torch.save(dict(state), temporary)
@@ -44,17 +44,17 @@ class Checkpoints:
         return path
 
     def load(self) -> dict[str, Any] | None:
-        """The newest state that can be read, or None where there is none.
+        """The latest readable state, or None if there are no checkpoints.
 
         Raises:
-            InputError: there are checkpoints and none of them can be read.
+            InputError: there are checkpoints, but none is readable.
         """
         found = self._all()
         for path in reversed(found):
             try:
                 return torch.load(path, map_location="cpu", weights_only=True)
             except Exception as error:
-                # a disk can lose what a rename promised: the one before it is as good, a few steps earlier
+                # a disk may lose data despite the rename; the previous checkpoint only costs a few steps
                 print(f"mug: {path}: cannot be read ({type(error).__name__}); trying the one before", file=sys.stderr)
         if found:
             raise InputError(f"{self.folder}: no checkpoint can be read; remove the folder to start the run again")

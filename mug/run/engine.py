@@ -1,4 +1,4 @@
-"""Where and how a run computes: Lightning Fabric, with the precision that suits the device."""
+"""Compute engine of a run: Lightning Fabric, with a precision that suits the device."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from mug.errors import InputError
-from mug.run.bfloat16 import describe, has_units
+from mug.run.bfloat16 import has_units, precision_in_words
 from mug.run.options import AUTO, Engine
 
 if TYPE_CHECKING:
@@ -22,12 +22,12 @@ STRATEGIES = ("auto", "ddp")
 
 
 def launch(engine: Engine) -> Fabric:
-    """Starts the engine (and, where several are asked for, its processes) and returns it.
+    """Starts the engine (and its processes, if there are several) and returns it.
 
-    One line on standard error says the device and the precision, and warns where bfloat16 is emulated.
+    One line on standard error gives the device and the precision, with a warning if bfloat16 is emulated.
 
     Raises:
-        InputError: a precision, strategy or accelerator that does not exist, or that this machine has not.
+        InputError: the precision, strategy or accelerator is unknown or not available on this machine.
     """
     _check_engine(engine)
     precision = resolve_precision(engine)
@@ -35,10 +35,10 @@ def launch(engine: Engine) -> Fabric:
     from lightning.fabric.plugins import MixedPrecision
 
     class Mixed(MixedPrecision):
-        """Leaves what goes into a model as it is, for autocast to round where that does no harm.
+        """Does not convert the inputs of a model; autocast rounds only where that is harmless.
 
-        Lightning rounds every floating tensor of a batch, known warps and coordinates with them: an eighth of a cell on
-        a grid of 64.
+        Lightning would round every floating-point tensor of a batch, including known warps and coordinates: an error of
+        an eighth of a cell on a grid of 64.
         """
 
         def convert_input(self, data: Any) -> Any:
@@ -57,26 +57,26 @@ def launch(engine: Engine) -> Fabric:
     )
     fabric.launch()
     if fabric.device.type == "cuda":
-        torch.backends.cudnn.benchmark = True  # shapes stay the same from step to step
+        torch.backends.cudnn.benchmark = True  # shapes are the same in every step
     else:
-        # a killed and restarted run has to repeat the undisturbed one to the last bit
+        # a killed and resumed run must match an uninterrupted one bit by bit
         torch.use_deterministic_algorithms(True, warn_only=True)
         torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
-    torch.set_num_threads(threads)  # the launcher sets its own count for several processes
+    torch.set_num_threads(threads)  # with several processes the launcher sets its own number
     if fabric.is_global_zero:
-        print(describe(precision, fabric.device), file=sys.stderr, flush=True)
+        print(precision_in_words(precision, fabric.device), file=sys.stderr, flush=True)
     return fabric
 
 
 def resolve_precision(engine: Engine) -> str:
-    """The engine's precision, with `auto` decided for this machine.
+    """The engine's precision, with `auto` resolved for this machine.
 
     Raises:
         InputError: see `launch`.
     """
     if engine.precision != AUTO:
         return engine.precision
-    _check_engine(engine)  # a device that is missing must not decide
+    _check_engine(engine)  # a missing device must not determine the precision
     return "bf16-mixed" if has_units(_device_type(engine)) else "32-true"
 
 
@@ -106,7 +106,7 @@ def _check_engine(engine: Engine) -> None:
 
 
 def _strategy(engine: Engine) -> Any:
-    """DDP by its own class: the others wait while one computes priors, and that outlasts the usual 30 minutes."""
+    """DDP with a longer timeout: the others wait while one process computes priors, longer than the default 30 min."""
     if engine.strategy == "auto" and engine.devices * engine.nodes == 1:
         return "auto"
     from lightning.fabric.strategies import DDPStrategy
@@ -115,7 +115,7 @@ def _strategy(engine: Engine) -> Any:
 
 
 def free_memory(device: torch.device) -> int:
-    """Bytes that can still be taken on a device."""
+    """Free memory of a device in bytes."""
     if device.type == "cuda":
         return int(torch.cuda.mem_get_info(device)[0])
     try:

@@ -1,4 +1,4 @@
-"""The folder of a run: what it was started with, and whose it is."""
+"""The folder of a run, with the configuration it was started with."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from mug.run.options import AUTO
 
 
 class RunFolder:
-    """The folder of one run; every file in it appears by rename or, as `metrics.csv`, line by line.
+    """The folder of one run; files are written atomically or, like `metrics.csv`, line by line.
 
     Attributes:
         path: The folder.
@@ -34,18 +34,18 @@ class RunFolder:
         self.weights = path / "phi.safetensors"
 
     def claim(self, config: Mapping[str, Any], free: tuple[str, ...] = ()) -> dict[str, Any]:
-        """Makes the folder this run's, or checks that it is: writes `config.yaml`, or compares with the one there.
+        """Claims the folder for this run: writes `config.yaml`, or compares with the existing one.
 
         Args:
             config: The complete options as plain data.
-            free: Dotted keys that may differ when a run goes on (where it lies, how often it saves).
+            free: Dotted keys that may change when a run is resumed (its folder, how often it saves).
 
         Returns:
-            The configuration that the run started with.
+            The configuration that the run was started with.
 
         Raises:
-            InputError: the folder holds a run of another configuration (the first differing key is named), or files
-                that are no run's.
+            InputError: the folder has a run with another configuration (the message names the first differing key), or
+                files that do not belong to a run.
         """
         import yaml
 
@@ -66,7 +66,7 @@ class RunFolder:
         return dict(config)
 
     def recorded(self, *keys: str) -> Any:
-        """What the run that lies here was started with under nested keys; None where there is no run or no such key."""
+        """The value under nested keys in the configuration of the existing run; None without a run or such a key."""
         import yaml
 
         value = yaml.safe_load(self.config.read_text()) if self.config.is_file() else None
@@ -75,18 +75,17 @@ class RunFolder:
         return value
 
     def clean(self) -> None:
-        """Removes what a killed process left half-written: hidden folders beside what they were to become."""
+        """Removes partial writes of a killed process: hidden folders beside the files they were meant to become."""
         for holder in [path for path in self.path.rglob(".*") if path.is_dir()]:
             shutil.rmtree(holder, ignore_errors=True)
 
 
 def claim(options: Any, free: tuple[str, ...]) -> RunFolder:
-    """Makes a run's folder, or takes up the one there with the number of threads and the precision it began with.
+    """Creates a run's folder, or resumes the existing one with its original number of threads and precision.
 
     Args:
-        options: A dataclass with `out` and `engine`, besides what is learned; threads and precision that are left open
-            are filled in.
-        free: Dotted keys that may differ when a run goes on.
+        options: A dataclass with `out` and `engine`, among others; unset threads and precision are filled in.
+        free: Dotted keys that may change when a run is resumed.
 
     Raises:
         InputError: see `resolve_precision` and `RunFolder.claim`.
@@ -103,13 +102,13 @@ def claim(options: Any, free: tuple[str, ...]) -> RunFolder:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Writes a small file by rename."""
+    """Writes a small file atomically."""
     with atomic_path(path) as temporary:
         temporary.write_text(text)
 
 
 def to_plain(options: Any) -> Any:
-    """A dataclass of options as plain data: dictionaries, lists, numbers, text."""
+    """Converts a dataclass of options to plain data: dictionaries, lists, numbers, text."""
     if dataclasses.is_dataclass(options) and not isinstance(options, type):
         return {field.name: to_plain(getattr(options, field.name)) for field in dataclasses.fields(options)}
     if isinstance(options, Mapping):
@@ -138,9 +137,9 @@ def first_difference(
 
 
 def commit_of(folder: Path) -> str:
-    """The git commit of the code in `folder`, `+` appended when it was changed since; empty outside of git."""
+    """The git commit of the code in `folder`, with `+` appended if there are changes; empty outside of git."""
     try:
-        _git(folder, "ls-files", "--error-unmatch", "mug/run/folder.py")  # an installed copy may lie in another project
+        _git(folder, "ls-files", "--error-unmatch", "mug/run/folder.py")  # an installed copy may be in another project
         commit = _git(folder, "rev-parse", "HEAD")
         return f"{commit}+" if _git(folder, "status", "--porcelain", "--untracked-files=no") else commit
     except (OSError, subprocess.SubprocessError):

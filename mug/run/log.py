@@ -1,4 +1,4 @@
-"""What a run says of itself while it lasts: numbers, curves, one line of progress."""
+"""Logs of a run in progress: metrics, curves, pictures and a progress line."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from torch import Tensor
 from mug.media.files import atomic_path
 from mug.run.folder import RunFolder
 
-LINE_EVERY_S = 60.0  # how often a run that nobody watches says where it is
+LINE_EVERY_S = 60.0  # interval of progress lines without a terminal
 
 
 class MetricsLog:
-    """A CSV file with a line a step, digit for digit the same however often the run was killed.
+    """A CSV file with one line per step, identical digit by digit however often the run was killed.
 
-    The first column is the step. Opening it for step s cuts everything from step s on, and a half-written line.
+    The first column is the step. Opening it at step s removes all lines from step s on, and a partial last line.
     """
 
     def __init__(self, path: Path, columns: Sequence[str], step: int) -> None:
@@ -35,12 +35,12 @@ class MetricsLog:
         self._writer = csv.writer(self._file, lineterminator="\n")
 
     def write(self, row: Mapping[str, Any]) -> None:
-        """Appends one step; what it lacks stays empty."""
+        """Appends one step; missing columns stay empty."""
         self._writer.writerow([_digits(row.get(name, "")) for name in self._columns])
         self._file.flush()
 
     def close(self) -> None:
-        """Ends the log."""
+        """Closes the file."""
         self._file.close()
 
 
@@ -48,15 +48,15 @@ def _complete_rows(path: Path) -> list[list[str]]:
     if not path.is_file():
         return []
     text = path.read_text()
-    return list(csv.reader(text[: text.rfind("\n") + 1].splitlines()))  # a kill may have cut the last line
+    return list(csv.reader(text[: text.rfind("\n") + 1].splitlines()))  # a kill may have truncated the last line
 
 
 def _digits(value: Any) -> str:
-    return f"{value:.9g}" if isinstance(value, float) else str(value)  # nine digits give back a float32 exactly
+    return f"{value:.9g}" if isinstance(value, float) else str(value)  # nine digits represent a float32 exactly
 
 
 class ProgressLine:
-    """One line that says where the run is: rewritten in place at a terminal, printed every minute elsewhere."""
+    """A progress line: rewritten in place on a terminal, printed every minute elsewhere."""
 
     def __init__(self, total: int, first: int = 0, now: Callable[[], float] = time.monotonic) -> None:
         self.total = total
@@ -66,7 +66,7 @@ class ProgressLine:
         self._printed = self._start
 
     def update(self, step: int, text: str) -> None:
-        """Says that `step` steps are done; `text` goes in the middle."""
+        """Shows that `step` steps are done; `text` goes in the middle."""
         now = self._now()
         if now - self._printed < (0.2 if self._terminal else LINE_EVERY_S) and step < self.total:
             return
@@ -80,19 +80,19 @@ class ProgressLine:
             print(line, file=sys.stderr, flush=True)
 
     def close(self) -> None:
-        """Leaves the line standing."""
+        """Ends the line, which stays visible."""
         if self._terminal:
             print(file=sys.stderr)
 
 
 class Log:
-    """What a run leaves to look at while it lasts: `metrics.csv`, `timing.csv`, TensorBoard events, pictures, a line.
+    """All logs of a run: `metrics.csv`, `timing.csv`, TensorBoard events, pictures and the progress line.
 
     Args:
-        folder: Of the run.
-        columns: Of `metrics.csv`, the step first.
-        step: Steps done; what was written of later ones is cut off.
-        steps: Of the whole run.
+        folder: Folder of the run.
+        columns: Columns of `metrics.csv`, the step first.
+        step: Number of completed steps; entries of later ones are removed.
+        steps: Number of steps of the whole run.
         on: Whether this process writes; others do nothing.
     """
 
@@ -117,7 +117,7 @@ class Log:
                     part.close()
 
     def write(self, row: Mapping[str, Any], text: str) -> None:
-        """Adds a step; `text` goes into the line of progress."""
+        """Adds a step; `text` goes into the progress line."""
         if not self._on:
             return
         now = time.perf_counter()
@@ -143,7 +143,7 @@ class Log:
 
 
 def open_events(folder: Path, step: int) -> Any:
-    """A TensorBoard writer that replaces events from `step` on, or None where tensorboard is not installed."""
+    """A TensorBoard writer that replaces events from `step` on, or None if tensorboard is not installed."""
     try:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError:

@@ -1,6 +1,6 @@
-"""What everything that is trained does alike: steps of an optimiser, checkpoints, exact resume.
+"""The training loop common to all models: optimiser steps, checkpoints, exact resumption.
 
-Nothing here knows what is learned: a run is told how a part of a batch becomes losses.
+It is independent of the model: the caller defines how a part of a batch becomes losses.
 """
 
 from __future__ import annotations
@@ -36,20 +36,20 @@ class Training:
     folder: RunFolder
     fabric: Fabric
     model: Any
-    """What is trained, as the engine wraps it."""
+    """The trained model, as wrapped by the engine."""
     optimiser: Any
     saved: nn.Module
-    """What a checkpoint holds of it."""
+    """The module that checkpoints contain."""
     step: int = field(default=0, kw_only=True)
-    """Steps done."""
+    """Number of completed steps."""
 
     def say(self, text: str) -> None:
-        """Tells the person who waits, once."""
+        """Prints a line to standard error, from the first process only."""
         if self.fabric.is_global_zero:
             print(text, file=sys.stderr, flush=True)
 
     def resume(self) -> bool:
-        """Takes up the last checkpoint of the folder; False where there is none."""
+        """Resumes from the last checkpoint of the folder; returns False if there is none."""
         state = Checkpoints(self.folder.checkpoints).load()
         if state is None:
             return False
@@ -71,13 +71,13 @@ class Training:
         keys: tuple[int, range, int, int],
         workers: int,
     ) -> Iterator[Part]:
-        """The parts of the batches of this process, in order; they depend on nothing but the samples and their keys.
+        """The parts of this process's batches, in order; they depend only on the samples and their keys.
 
         Args:
-            samples: Gives the sample of a key.
-            collate: Puts samples together.
+            samples: Data set indexed by keys.
+            collate: Combines samples into a part.
             keys: Round, steps, batch and accumulated parts, see `KeyBatches`.
-            workers: Processes that read.
+            workers: Number of reading processes.
         """
         rank, processes = self.fabric.global_rank, self.fabric.world_size
         return iter(
@@ -101,21 +101,21 @@ class Training:
         rate: float,
         clip: float | None,
     ) -> dict[str, float]:
-        """One step of the optimiser: the parts of a batch forward and back, then the weights.
+        """One optimiser step: forward and backward passes of the parts of a batch, then the update.
 
         Args:
-            parts: Where the parts come from.
-            count: How many make the batch.
-            losses_of: Sends a part through the model: `total`, which is learned from, and scalars beside it.
-            names_of: What a part holds, for messages.
+            parts: Source of the parts.
+            count: Number of parts per batch.
+            losses_of: Runs the model on a part and returns `total`, the loss to minimise, and other scalars.
+            names_of: Names of the samples of a part, for messages.
             rate: The learning rate.
-            clip: Longest gradient; None: any.
+            clip: Largest norm of the gradient; None for no limit.
 
         Returns:
             The scalars averaged over parts and processes, and `grad_norm`.
 
         Raises:
-            RunError: the loss or the gradient is no number; what the batch holds is named.
+            RunError: the loss or the gradient is not finite; the message names the samples of the batch.
         """
         fabric = self.fabric
         set_learning_rate(self.optimiser, rate)
@@ -132,7 +132,7 @@ class Training:
         norm: Any = fabric.clip_gradients(
             self.model, self.optimiser, max_norm=clip or math.inf, error_if_nonfinite=False
         )
-        # read from the device in one go
+        # a single transfer from the device
         means: Any = fabric.all_reduce(torch.stack(list(sums.values())) / count, reduce_op="mean")
         values = dict(zip(sums, means.tolist(), strict=True)) | {"grad_norm": float(norm)}
         if not (math.isfinite(values["total"]) and math.isfinite(values["grad_norm"])):
@@ -142,7 +142,7 @@ class Training:
         return values
 
     def _what_went_wrong(self, values: Mapping[str, float], names: list[str]) -> str:
-        """One line with what is no number and what the batch holds, that of all processes."""
+        """One line with the values that are not finite and the samples of the batch, over all processes."""
         if self.fabric.world_size > 1:
             gathered: list[Any] = [None] * self.fabric.world_size
             torch.distributed.all_gather_object(gathered, names)
@@ -152,7 +152,7 @@ class Training:
 
 
 def is_finished(folder: RunFolder, steps: int, weights: Path) -> bool:
-    """Whether a run has nothing left to do, which is then said."""
+    """Whether a run is complete; if so, prints a message."""
     done = Checkpoints(folder.checkpoints).latest_step() == steps and weights.is_file()
     if done:
         print(f"{folder.path}: this run is finished; its weights are {weights}", file=sys.stderr)
@@ -160,12 +160,12 @@ def is_finished(folder: RunFolder, steps: int, weights: Path) -> bool:
 
 
 def provenance(options: Any, places: Collection[str], steps: int) -> dict[str, str]:
-    """Where weights come from, for their metadata.
+    """Origin of weights, for their metadata.
 
     Args:
-        options: Of the run, a dataclass.
-        places: Those that name files of one machine: weights travel, so they do not say them.
-        steps: Done.
+        options: Options of the run, a dataclass.
+        places: Options that name local files; they are omitted, as weights are shared between machines.
+        steps: Number of completed steps.
     """
     return {
         "options": json.dumps({k: v for k, v in to_plain(options).items() if k not in places}),
@@ -176,5 +176,5 @@ def provenance(options: Any, places: Collection[str], steps: int) -> dict[str, s
 
 
 def _quiet_worker(_: int) -> None:
-    """A worker reads with one thread; the cores belong to the training process."""
+    """Limits a worker to one thread; the cores belong to the training process."""
     torch.set_num_threads(1)

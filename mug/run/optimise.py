@@ -1,4 +1,4 @@
-"""Which weights are moved how far: optimiser, learning rate, the stream of sample keys."""
+"""Optimiser, learning rate schedule, and the stream of sample keys."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from torch.utils.data import Sampler
 from mug.run.options import OptimiserOptions, ScheduleOptions
 
 Key = tuple[int, int, int]
-"""(round, step, i): all that the randomness of a sample depends on, besides the seed."""
+"""(round, step, i): together with the seed, it determines all randomness of a sample."""
 
 
 def build_optimiser(
     model: nn.Module, options: OptimiserOptions, scales: Mapping[str, float] | None = None
 ) -> torch.optim.Optimizer:
-    """SGD or AdamW; filters and matrices decay, norms, biases and scalars do not.
+    """SGD or AdamW, with weight decay of filters and matrices but not of norms, biases and scalars.
 
     Args:
         model: Its parameters that require a gradient are trained.
-        options: How the weights are moved.
-        scales: Learning rates of parts of the model, as factors of `options.lr`, by how their names begin; 1 for the
-            rest. Each group keeps its factor under `scale`, which `set_learning_rate` goes by.
+        options: Optimiser options.
+        scales: Factors of `options.lr` for parts of the model, by prefix of the parameter name; 1 for the rest. Each
+            group stores its factor as `scale`, for `set_learning_rate`.
     """
     scales = scales or {}
     groups: dict[tuple[float, bool], list[nn.Parameter]] = {(1.0, True): [], (1.0, False): []}
@@ -41,13 +41,13 @@ def build_optimiser(
 
 
 def set_learning_rate(optimiser: torch.optim.Optimizer, rate: float) -> None:
-    """Gives every group its share of a learning rate."""
+    """Sets the learning rate of every group to `rate` times its `scale`."""
     for group in optimiser.param_groups:
         group["lr"] = rate * group["scale"]
 
 
 def learning_rate(step: int, first: int, last: int, peak: float, options: ScheduleOptions) -> float:
-    """The learning rate of a step in a schedule that spans the steps from `first` up to `last`."""
+    """The learning rate of a step in a schedule over the steps from `first` up to, but excluding, `last`."""
     done, span = step - first, last - first
     if done < options.warmup:
         return peak * (done + 1) / (options.warmup + 1)
@@ -63,10 +63,10 @@ def learning_rate(step: int, first: int, last: int, peak: float, options: Schedu
 
 @dataclass
 class KeyBatches(Sampler[list[Key]]):
-    """The keys of the samples that one process reads in a round from a step on, a list for each accumulated part.
+    """The keys of the samples that one process reads in the given steps of a round, one list per accumulated part.
 
-    The batch of a step is the same however many processes share it: part `a` of process `r` are the samples
-    `[(a * processes + r) * size, ...)`, so the parts of one process are the parts of all processes put together.
+    The batch of a step does not depend on the number of processes: part `a` of process `r` consists of `size` samples
+    from `(a * processes + r) * size` on, so part `a` of a single process is the union of parts `a` of all processes.
     """
 
     round: int
@@ -88,7 +88,7 @@ class KeyBatches(Sampler[list[Key]]):
 
 
 def boundaries(steps: Sequence[int]) -> list[range]:
-    """The steps of each round, counted through the run."""
+    """The range of steps of each round, numbered over the whole run."""
     ranges, start = [], 0
     for count in steps:
         ranges.append(range(start, start + count))

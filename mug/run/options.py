@@ -1,4 +1,4 @@
-"""How a run computes and how weights are moved: options, which load no library."""
+"""Options of the compute engine, optimiser and schedule; importing this module loads no library."""
 
 from __future__ import annotations
 
@@ -10,51 +10,51 @@ AUTO = "auto"
 
 @dataclass
 class Engine:
-    """Where and how a run computes; all of it is handed to Lightning Fabric."""
+    """Device, precision and processes of a run, passed to Lightning Fabric."""
 
     accelerator: str = "auto"
-    """`cpu`, `cuda` or `auto`: a GPU where there is one."""
+    """`cpu`, `cuda` or `auto`: a GPU if there is one."""
     devices: int = 1
-    """Processes on each node, one for each device."""
+    """Processes per node, one for each device."""
     nodes: int = 1
-    """Machines that train together."""
+    """Number of machines that train together."""
     precision: str = AUTO
-    """`32-true`, `bf16-mixed`, `bf16-true`, `64-true` or `auto`: bf16-mixed where the device has bfloat16 units,
-    32-true elsewhere. A run resumes in the precision it began with. Runs with different numbers of processes agree
-    only in `64-true`: rounding differences grow during training."""
+    """`32-true`, `bf16-mixed`, `bf16-true`, `64-true` or `auto`: bf16-mixed if the device has bfloat16 units, else
+    32-true. A run resumes in its original precision. Runs with different numbers of processes agree only in `64-true`:
+    rounding differences grow during training."""
     strategy: str = "auto"
-    """`auto` (one process, or `ddp` when there are several) or `ddp`."""
+    """`auto` (`ddp` if there are several processes) or `ddp`."""
     threads: int | None = None
-    """CPU threads a process computes with; all cores when not given. Another count may change the last bits."""
+    """CPU threads per process. Default: all cores. Another number may change the last bits of results."""
 
 
 @dataclass
 class OptimiserOptions:
-    """How the weights are moved."""
+    """Optimiser."""
 
     kind: Literal["sgd", "adamw"] = "sgd"
-    """`sgd` with Nesterov-free momentum, or `adamw`."""
+    """`sgd` with momentum, not Nesterov's, or `adamw`."""
     lr: float = 0.03
-    """Highest learning rate."""
+    """Peak learning rate."""
     weight_decay: float = 5e-4
-    """Decay of matrices and filters; norms, biases and temperatures do not decay."""
+    """Weight decay of matrices and filters; norms, biases and temperatures do not decay."""
     momentum: float = 0.9
     """Momentum of `sgd`; first beta of `adamw`."""
     clip: float | None = 10.0
-    """Largest norm of the gradient; null does not clip."""
+    """Largest norm of the gradient; null for no clipping."""
 
 
 @dataclass
 class ScheduleOptions:
-    """How the learning rate changes over the run."""
+    """Learning rate schedule."""
 
     kind: Literal["cosine", "poly", "constant"] = "cosine"
-    """What the rate does after its warm-up."""
+    """Shape of the schedule after the warm-up."""
     warmup: int = 0
-    """Steps over which the rate rises from zero."""
+    """Steps of linear warm-up from zero."""
     power: float = 0.9
     """Exponent of `poly`."""
     floor: float = 0.0
-    """Share of the highest rate that `cosine` and `poly` end at."""
+    """Final rate of `cosine` and `poly`, as a share of the peak."""
     each_round: bool = False
-    """Whether every round has a schedule of its own, or one spans the run."""
+    """Whether every round has its own schedule; else one schedule spans the run."""

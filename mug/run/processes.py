@@ -1,4 +1,4 @@
-"""Sums, means and batches that span all training processes, with gradients; in one process they do nothing."""
+"""Sums, means and batches over all training processes, with gradients; no-ops in a single process."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from torch.distributed.nn.functional import all_reduce
 
 
 def world_size() -> int:
-    """How many processes train together."""
+    """Number of training processes."""
     return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
 
 
 def gather(x: Tensor) -> Tensor:
-    """Joins the (B, ...) of all processes into (B * processes, ...), in the order of their ranks.
+    """Concatenates the (B, ...) of all processes to (B * processes, ...), in the order of their ranks.
 
-    Gradients flow back to the process that a row came from. Every process must hold the same B.
+    Gradients flow back to the process of each row. B must be the same in every process.
     """
     if world_size() == 1:
         return x
@@ -27,15 +27,15 @@ def gather(x: Tensor) -> Tensor:
 
 
 def first_row(x: Tensor) -> int:
-    """The row of `gather(x)` at which this process's own rows begin."""
+    """The first row of `gather(x)` that belongs to this process."""
     return dist.get_rank() * len(x) if world_size() > 1 else 0
 
 
 def share_of_mean(total: Tensor, count: Tensor) -> Tensor:
-    """This process's share of sum(total) / sum(count) over all processes; 0 where nothing was counted.
+    """This process's share of sum(total) / sum(count) over all processes; 0 if all counts are 0.
 
-    The *average* of the shares over the processes is the mean over everything, and averaging over processes is what
-    distributed training does to gradients. Counts may differ between processes.
+    The *average* of the shares over the processes is the overall mean, as distributed training averages gradients over
+    processes. Counts may differ between processes.
     """
     count = count.detach().to(total.dtype)
     if world_size() > 1:
@@ -46,7 +46,7 @@ def share_of_mean(total: Tensor, count: Tensor) -> Tensor:
 
 @torch.no_grad()
 def mean_over_processes(x: Tensor) -> Tensor:
-    """The mean of a tensor that every process holds, without gradient."""
+    """The mean of a tensor over all processes, without gradient."""
     if world_size() == 1:
         return x
     total = x.clone()

@@ -1,4 +1,4 @@
-"""Progress of long work, for a person who waits at a terminal."""
+"""Progress bars on a terminal."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ T = TypeVar("T")
 
 
 def track(iterable: Iterable[T], description: str, total: float | None = None) -> Iterator[T]:
-    """Yields the items of `iterable` and shows how far it is and how long it will still take.
+    """Yields the items of `iterable` and shows progress and remaining time.
 
-    The bar goes to standard error and is not drawn when that is no terminal, so that pipes and logs stay clean.
+    The bar goes to standard error, and only if that is a terminal, so that pipes and logs stay clean.
 
     Args:
-        iterable: What is worked through.
-        description: What the work is, in a word or two.
-        total: How many items there are; asked of `iterable` when not given and it can tell.
+        iterable: The items.
+        description: The work in a word or two.
+        total: Number of items; default: the length of `iterable`, if it has one.
     """
     if not sys.stderr.isatty():
         yield from iterable
         return
-    # rich takes a tenth of a second to import, which scripts and workers that draw nothing need not pay
+    # importing rich takes a tenth of a second, which scripts and workers without a bar save
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 

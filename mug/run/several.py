@@ -1,4 +1,4 @@
-"""Work on several videos, of which one that cannot be read does not cost the others."""
+"""Work on several videos, in which an unreadable one does not stop the others."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from mug.errors import InputError
 
 
 class Several:
-    """Names what cannot be read as it comes up, and in the end says that there was something.
+    """Reports failures as they occur and raises an error at the end if there were any.
 
     Args:
-        count: How many there are; where it is one, its error is raised as it is.
+        count: Number of videos; if it is one, its error is raised unchanged.
 
     Example:
         >>> several = Several(2)
@@ -32,10 +32,10 @@ class Several:
 
     @contextmanager
     def attempt(self, name: str) -> Iterator[None]:
-        """The block is the work on one of them; what it refuses is said in a line on standard error.
+        """Context for the work on one video; an `InputError` is printed to standard error in one line.
 
         Raises:
-            InputError: of the block, where it is the only one.
+            InputError: that of the block, if there is only one video.
         """
         try:
             yield
@@ -46,7 +46,7 @@ class Several:
             self._failed.append(name)
 
     def finish(self) -> None:
-        """Raises `InputError` if one of them could not be done."""
+        """Raises `InputError` if any video failed."""
         if not self._failed:
             return
         names = ", ".join(self._failed[:5]) + (", ..." if len(self._failed) > 5 else "")

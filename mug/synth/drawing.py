@@ -1,4 +1,4 @@
-"""Textured shapes: what synthetic videos and images are drawn of."""
+"""Textured shapes from which synthetic videos and images are composed."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from mug.media.files import atomic_path
 
 @dataclass
 class Cut:
-    """A place in a photo, with the colours it is shown in."""
+    """A region of a recoloured photo that serves as texture."""
 
     photo_hwc: np.ndarray
     """float32, 0 to 255."""
     centre: np.ndarray
     """(x, y) in photo pixels."""
     matrix: np.ndarray
-    """(2, 2): pixels of the frame to pixels of the photo."""
+    """(2, 2): maps frame pixels to photo pixels."""
 
     def read(self, xy: np.ndarray) -> np.ndarray:
-        """Colours at offsets (H, W, 2) from the centre, in frame pixels; the photo goes on mirrored past its edge."""
+        """Colours at offsets (H, W, 2) from the centre, in frame pixels; beyond its edges the photo is mirrored."""
         where = (xy @ self.matrix.T + self.centre).astype(np.float32)
         x, y = where[..., 0], where[..., 1]
         return np.asarray(cv2.remap(self.photo_hwc, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101))
@@ -39,16 +39,16 @@ def draw_cut(
     turn: float,
     avoid: np.ndarray | None = None,
 ) -> Cut:
-    """Draws a place with texture.
+    """Draws a random region with much texture.
 
     Args:
-        rng: Decides.
-        photo: Where from, HWC uint8.
-        scale: Pixels of the photo to one of the frame.
-        recolour: How far the colours are moved, 0 to 1.
-        reach: How far around the place there should be texture, in pixels of the frame.
-        turn: By how much the cut may be turned either way, in radians.
-        avoid: (x, y) of the photo to keep away from.
+        rng: Random generator.
+        photo: The photo, HWC uint8.
+        scale: Photo pixels per frame pixel.
+        recolour: Strength of the colour change, 0 to 1.
+        reach: Radius that should be textured, in frame pixels.
+        turn: Largest rotation in either direction, in radians.
+        avoid: (x, y) in the photo to keep away from.
     """
     height, width = photo.shape[:2]
     detail = np.abs(cv2.Laplacian(cv2.cvtColor(photo, cv2.COLOR_RGB2GRAY), cv2.CV_32F, ksize=3))
@@ -56,7 +56,7 @@ def draw_cut(
     for _ in range(6):
         place = rng.uniform(0.15, 0.85, 2) * (width, height)
         x, y, r = int(place[0]), int(place[1]), max(int(reach * scale), 4)
-        # the median, as one strong edge through a bare patch is no texture
+        # the median, as one strong edge through a plain patch is no texture
         score = float(np.median(detail[max(y - r, 0) : y + r, max(x - r, 0) : x + r]))
         if avoid is not None:
             score *= min(float(np.hypot(*(place - avoid))) / (0.3 * width), 1.0)
@@ -69,7 +69,7 @@ def draw_cut(
 
 
 def shift_colours(rng: np.random.Generator, photo: np.ndarray, strength: float) -> np.ndarray:
-    """Turns hue, saturation and brightness; strength 0 leaves the photo as it is."""
+    """Changes hue, saturation and brightness at random; strength 0 leaves the photo unchanged."""
     hsv = cv2.cvtColor(photo, cv2.COLOR_RGB2HSV).astype(np.float32)
     hsv[..., 0] = (hsv[..., 0] + strength * rng.uniform(-90, 90)) % 180
     hsv[..., 1] = np.clip(hsv[..., 1] * (1 + strength * rng.uniform(-0.4, 0.6)), 0, 255)
@@ -79,11 +79,11 @@ def shift_colours(rng: np.random.Generator, photo: np.ndarray, strength: float) 
 
 @dataclass
 class Body:
-    """A bending shape that carries its texture along an own path."""
+    """A deforming shape that carries its texture along its own path."""
 
     cut: Cut
     radii: np.ndarray
-    """(360,) distance of the outline from the centre, one value a degree, in pixels."""
+    """(360,) distance of the outline from the centre, one value per degree, in pixels."""
     stretch: float
     centre: np.ndarray
     """(T, 2) pixels from the middle of the frame."""
@@ -92,7 +92,7 @@ class Body:
     angle: np.ndarray
     """(T,) radians."""
     bend: np.ndarray
-    """(T, 2) how far waves along either axis push the other one, in parts of the size."""
+    """(T, 2) amplitude of the waves along either axis that displace the other one, relative to the radius."""
 
     def render(self, t: int, size: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
         """Colour (H, W, 3) and opacity (H, W) in [0, 1] of frame t."""
@@ -107,7 +107,7 @@ class Body:
 
 
 def draw_outline(rng: np.random.Generator, radius: float) -> np.ndarray:
-    """(360,) a closed curve: a circle with a few random waves on it."""
+    """(360,) a closed curve: a circle with a few random waves."""
     angle = np.radians(np.arange(360))
     waves = np.arange(2, 7)
     height = rng.uniform(0, 0.28, waves.size) / (waves - 1) ** 0.7
@@ -116,14 +116,14 @@ def draw_outline(rng: np.random.Generator, radius: float) -> np.ndarray:
 
 
 def pixel_grid(size: tuple[int, int]) -> np.ndarray:
-    """(H, W, 2): x and y of every pixel from the middle of the frame."""
+    """(H, W, 2): x and y of every pixel relative to the middle of the frame."""
     height, width = size
     y, x = np.mgrid[:height, :width]
     return np.stack([x - (width - 1) / 2, y - (height - 1) / 2], axis=-1)
 
 
 def rotation(angle: float) -> np.ndarray:
-    """(2, 2): turns (x, y) by so many radians."""
+    """(2, 2): rotation of (x, y) by an angle in radians."""
     return np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
 
 

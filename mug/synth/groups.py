@@ -1,6 +1,6 @@
-"""Synthetic groups of images that share an object, with masks: what co-segmentation learns from and is tried on.
+"""Synthetic groups of images that share an object, with masks, to train and test co-segmentation.
 
-The shapes of one image are all drawn alike; which of them is the common object shows only beside the other images.
+All shapes of an image are drawn in the same way; only the other images reveal which of them is the common object.
 """
 
 from __future__ import annotations
@@ -20,30 +20,30 @@ from mug.synth.drawing import Body, Cut, draw_cut, draw_outline, pixel_grid, shi
 from mug.synth.videos import load_textures
 
 MIN_VISIBLE = 0.6
-"""Share of every shape that the others must leave in sight, of the common object like of the others."""
+"""Smallest visible share of every shape, common object or not."""
 ATTEMPTS = 200
 PATTERN_SIDE = 256
-"""Pixels of a drawn texture's side."""
+"""Side of a drawn texture in pixels."""
 
 
 @dataclass
 class SynthGroupsOptions:
-    """What groups to make."""
+    """Options of `mug synth-groups`."""
 
     out: Path
     """Folder for the groups: OUT/<group>/<image>.jpg, masks in OUT/<group>/GroundTruth/<image>.png."""
     groups: int = 8
-    """How many groups."""
+    """Number of groups."""
     images: int = 6
-    """Images to a group."""
+    """Images per group."""
     size: int = 128
     """Side of the square images, in pixels."""
     distractors: int = 2
-    """Other shapes in each image, in no way different from the common object but that they do not return."""
+    """Other shapes in each image. They differ from the common object only in that they do not recur."""
     seed: int = 0
-    """Same seed, same groups; other seeds share no object."""
+    """Random seed. The same seed gives the same groups; different seeds share no object."""
     textures: Path | None = None
-    """Folder of images or videos to cut objects and backgrounds from; drawn patterns and two photos by default."""
+    """Folder of images or videos to cut objects and backgrounds from. Default: drawn patterns and two photos."""
     overwrite: bool = False
     """Whether to write into a folder that already holds results."""
 
@@ -52,7 +52,7 @@ def synth_groups(options: SynthGroupsOptions) -> None:
     """Writes synthetic groups of images that share an object, with masks.
 
     Raises:
-        InputError: sizes or counts out of range, a texture folder without pictures, an output folder in use.
+        InputError: a size or count is out of range, the texture folder has no pictures, or the output folder is in use.
     """
     _check(options)
     photos = None if options.textures is None else load_textures(options.textures)
@@ -76,14 +76,14 @@ def synthetic_group(
     """Draws one group.
 
     Args:
-        rng: Decides everything; same state, same group.
-        images: How many images.
+        rng: Only source of randomness: the same state gives the same group.
+        images: Number of images.
         size: Side of the images.
         distractors: Other shapes in each image.
-        photos: What textures are cut from, HWC uint8 RGB; by default patterns drawn anew and scikit-learn's two photos.
+        photos: Sources of textures, HWC uint8 RGB; by default new random patterns and scikit-learn's two photos.
 
     Returns:
-        Images (N, S, S, 3) uint8 RGB and masks (N, S, S) uint8, 1 where the common object is seen.
+        Images (N, S, S, 3) uint8 RGB and masks (N, S, S) uint8, 1 where the common object is visible.
     """
     textures = _Textures(rng, photos)
     common = _appearance(rng, textures, size)
@@ -100,12 +100,12 @@ def draw_scene(rng: np.random.Generator, looks: Sequence[Body], canvas: np.ndarr
     """Draws one image.
 
     Args:
-        rng: Decides places, poses, light and which shape lies in front of which; none is favoured.
+        rng: Draws positions, poses, light and depth order; no shape is favoured.
         looks: The shapes.
         canvas: The background, (S, S, 3) float32, 0 to 255.
 
     Returns:
-        Image (S, S, 3) uint8 RGB, and (S, S) which shape is seen at each pixel, -1 for the background.
+        Image (S, S, 3) uint8 RGB, and (S, S) the index of the shape visible at each pixel, -1 for the background.
     """
     size = len(canvas)
     order = rng.permutation(len(looks))
@@ -120,7 +120,7 @@ def draw_scene(rng: np.random.Generator, looks: Sequence[Body], canvas: np.ndarr
 
 
 class _Textures:
-    """Draws textures without end: photos, and patterns in colours of their own where the user gave no photos."""
+    """Random textures: cuts of photos and, if the user gave no photos, patterns in random colours."""
 
     def __init__(self, rng: np.random.Generator, photos: Sequence[np.ndarray] | None) -> None:
         self.rng = rng
@@ -128,11 +128,11 @@ class _Textures:
         self.patterns = 0.7 if photos is None else 0.0
 
     def cut(self, extent: float, reach: float) -> Cut:
-        """A place in a texture, in new colours.
+        """A random region of a texture, in new colours.
 
         Args:
-            extent: Pixels of the image that the shorter side of the texture shall about cover.
-            reach: How far around the place there should be texture, in pixels of the image.
+            extent: Approximate number of image pixels that the shorter side of the texture covers.
+            reach: Radius that should be textured, in image pixels.
         """
         drawn = self.rng.random() < self.patterns
         texture = pattern(self.rng) if drawn else self.photos[int(self.rng.integers(len(self.photos)))]
@@ -141,10 +141,10 @@ class _Textures:
 
 
 def pattern(rng: np.random.Generator, side: int = PATTERN_SIDE) -> np.ndarray:
-    """Draws a texture: two fields of waves of one scale and direction, each blending one more of three colours in.
+    """Draws a texture of three colours; two random fields of waves, each of one scale and direction, blend them.
 
     Returns:
-        (side, side, 3) uint8 RGB, which goes on seamlessly past its edges.
+        (side, side, 3) uint8 RGB, which tiles seamlessly.
     """
     y, x = np.meshgrid(np.fft.fftfreq(side), np.fft.fftfreq(side), indexing="ij")
     colours = rng.uniform(0, 255, (3, 3))
@@ -162,7 +162,7 @@ def pattern(rng: np.random.Generator, side: int = PATTERN_SIDE) -> np.ndarray:
 
 
 def _appearance(rng: np.random.Generator, textures: _Textures, size: int) -> Body:
-    """What a shape looks like, before it has a place: its outline and its texture."""
+    """Outline and texture of a shape, before it has a position."""
     radius = size * rng.uniform(0.13, 0.20)
     cut = textures.cut(4 * radius, radius)
     nowhere, still = np.zeros((1, 2)), np.zeros(1)
@@ -170,7 +170,7 @@ def _appearance(rng: np.random.Generator, textures: _Textures, size: int) -> Bod
 
 
 def _arranged(looks: Sequence[Body], rng: np.random.Generator, size: int) -> list[Body]:
-    """Gives each shape a place and a pose, all anew until all are well in sight, so that none is favoured."""
+    """Gives each shape a position and a pose; redraws all until all are visible enough, so that none is favoured."""
     for _ in range(ATTEMPTS):
         shapes = [_posed(look, rng, size) for look in looks]
         owner, areas = np.full((size, size), -1), []
@@ -187,7 +187,7 @@ def _arranged(looks: Sequence[Body], rng: np.random.Generator, size: int) -> lis
 
 
 def _posed(look: Body, rng: np.random.Generator, size: int) -> Body:
-    """The same look elsewhere, turned, a little larger or smaller, bent, and in another light."""
+    """The same shape at a random position, rotated, slightly scaled, bent, and in another light."""
     light = shift_colours(rng, look.cut.photo_hwc.astype(np.uint8), 0.08)
     return replace(
         look,
@@ -200,9 +200,9 @@ def _posed(look: Body, rng: np.random.Generator, size: int) -> Body:
 
 
 def _background(rng: np.random.Generator, textures: _Textures, size: int) -> np.ndarray:
-    """(S, S, 3) float32, 0 to 255: out of focus and paler than the shapes, as behind the objects of a photograph.
+    """(S, S, 3) float32, 0 to 255: out of focus and paler than the shapes, like the background of a photograph.
 
-    So the shapes of an image stand out, and what is left to be learned is which of them the other images show too.
+    The shapes of an image therefore stand out, and only the choice of the common one has to be learned.
     """
     sharp = textures.cut(1.4 * size, 0.5 * size).read(pixel_grid((size, size)))
     blurred = cv2.GaussianBlur(sharp, (0, 0), rng.uniform(0.015, 0.04) * size)

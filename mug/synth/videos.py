@@ -1,7 +1,7 @@
 """Synthetic videos with masks: textured shapes that move, turn and bend over a photo seen by a moving camera.
 
-Every frame is drawn by reading photos at warped coordinates, so motion is exact to a fraction of a pixel and the mask
-is known without labelling.
+Every frame is rendered by sampling photos at warped coordinates, so motion has subpixel accuracy and masks are known
+without labelling.
 """
 
 from __future__ import annotations
@@ -24,35 +24,35 @@ from mug.synth.drawing import Body, Cut, draw_cut, draw_outline, pixel_grid, rot
 
 MAX_TEXTURE_SIDE = 960
 MIN_VISIBLE = 0.008
-"""Share of the first frame that every object must cover, for a mask of less teaches and tests nothing."""
+"""Share of the first frame that every object must cover; smaller masks are useless for training and tests."""
 ATTEMPTS = 60
 BACKGROUND = 0
 
 
 @dataclass
 class SynthOptions:
-    """What videos to make."""
+    """Options of `mug synth`."""
 
     out: Path
     """Folder for the videos, in DAVIS layout: JPEGImages/480p/NAME/ and Annotations/480p/NAME/."""
     videos: int = 8
-    """How many videos."""
+    """Number of videos."""
     frames: int = 24
-    """Frames to a video."""
+    """Frames per video."""
     height: int = 128
-    """Rows of a frame, in pixels."""
+    """Height of the frames in pixels."""
     width: int = 192
-    """Columns of a frame, in pixels."""
+    """Width of the frames in pixels."""
     objects: str = "1..3"
-    """Objects to a video: a number, or a range of which one is drawn for each video."""
+    """Objects per video: a number, or a range from which one is drawn for each video."""
     resting: bool = False
-    """Whether the objects rest: nothing moves but the camera."""
+    """Whether the objects are at rest: only the camera moves."""
     seed: int = 0
-    """Same seed, same videos."""
+    """Random seed. The same seed gives the same videos."""
     textures: Path | None = None
-    """Folder of images or videos to cut objects and backgrounds from; two photos of scikit-learn by default."""
+    """Folder of images or videos to cut objects and backgrounds from. Default: two photos of scikit-learn."""
     unlabeled: bool = False
-    """Whether to leave the masks out."""
+    """Whether to omit the masks."""
     overwrite: bool = False
     """Whether to write into a folder that already holds results."""
 
@@ -61,7 +61,7 @@ def synth(options: SynthOptions) -> None:
     """Writes synthetic videos with masks in DAVIS layout.
 
     Raises:
-        InputError: sizes or counts out of range, a texture folder without pictures, an output folder in use.
+        InputError: a size or count is out of range, the texture folder has no pictures, or the output folder is in use.
     """
     fewest, most = _check(options)
     textures = load_textures(options.textures)
@@ -93,14 +93,14 @@ def synthetic_video(
     """Draws one video.
 
     Args:
-        rng: Decides everything; same state, same video.
-        frames: How many frames.
-        height: Rows of a frame.
-        width: Columns of a frame.
-        objects: How many objects; each is in sight in the first frame.
+        rng: Only source of randomness: the same state gives the same video.
+        frames: Number of frames.
+        height: Height of the frames.
+        width: Width of the frames.
+        objects: Number of objects; each is visible in the first frame.
         textures: Photos, HWC uint8 RGB; `load_textures()` by default.
         resting: Whether the objects rest on the background.
-        pace: Only every so many frames are drawn: the same ones as in the whole video.
+        pace: Renders only every `pace`-th frame; these are identical to those of the full video.
 
     Returns:
         Frames (T, H, W, 3) uint8 RGB and masks (T, H, W) uint8 with ids from 1, later ids in front of earlier ones.
@@ -132,10 +132,10 @@ def synthetic_video(
 
 
 def load_textures(folder: Path | None = None) -> list[np.ndarray]:
-    """Photos to cut from, HWC uint8 RGB: those of a folder (videos give three frames each), or scikit-learn's two.
+    """Photos for textures, HWC uint8 RGB: those of a folder (or three frames of each video), or scikit-learn's two.
 
     Raises:
-        InputError: the folder is missing or holds no picture.
+        InputError: the folder is missing or contains no picture.
     """
     if folder is None:
         from sklearn.datasets import load_sample_images
@@ -193,7 +193,7 @@ class _Camera:
         return self.cut.read(np.exp(-self.zoom[t]) * self.grid @ rotation(-self.roll[t]).T + self.shift[t])
 
     def laid_down(self, body: Body) -> Body:
-        """A body that stays where it is in the first frame, as a part of the background."""
+        """The body fixed to the background at its position in the first frame."""
         place = np.exp(-self.zoom[0]) * rotation(-self.roll[0]) @ body.centre[0] + self.shift[0]
         seen = zip(self.zoom, self.roll, self.shift, strict=True)
         return replace(
@@ -214,7 +214,7 @@ def _visible_bodies(
     camera: _Camera,
     occluder: Body | None,
 ) -> list[Body]:
-    """Objects of which each is well in sight in the first frame; one that hides another too much is drawn anew."""
+    """Objects that are all visible enough in the first frame; one that covers another too much is redrawn."""
     post = np.zeros(size, bool) if occluder is None else occluder.render(0, size)[1] > 0.5
     bodies: list[Body] = []
     first_mask = np.zeros(size, np.int64)
@@ -242,7 +242,7 @@ def _body(
     height, width = size
     radius = min(size) * rng.uniform(0.17, 0.27) / objects**0.25
     photo = int(rng.integers(len(textures)))
-    alike = rng.random() < 0.3  # as on real video, colour alone must not tell the object
+    alike = rng.random() < 0.3  # as in real video, colour alone must not reveal the object
     photo = camera.photo if alike else photo
     scale = rng.uniform(0.5, 1.1) * min(textures[photo].shape[:2]) / min(size) * 0.5
     avoid = camera.cut.centre if photo == camera.photo else None
@@ -263,7 +263,7 @@ def _body(
 def _occluder(
     rng: np.random.Generator, textures: Sequence[np.ndarray], frames: int, size: tuple[int, int], camera: _Camera
 ) -> Body:
-    """A post before the scene: part of the background, it moves with the camera, only nearer to it."""
+    """A post in front of the scene: labelled background, it moves with the camera but faster, as it is closer."""
     height, width = size
     photo = textures[int(rng.integers(len(textures)))]
     cut = draw_cut(rng, photo, rng.uniform(0.8, 1.4), 0.6, 0.1 * width, np.pi)
@@ -276,7 +276,7 @@ def _occluder(
 
 
 def _smooth(rng: np.random.Generator, frames: int, amplitude: float, channels: int = 0) -> np.ndarray:
-    """(T,) or (T, channels): slow random waves with periods of 25 to 90 frames, of about the amplitude."""
+    """(T,) or (T, channels): slow random waves with periods of 25 to 90 frames and about this amplitude."""
     count = max(channels, 1)
     period = rng.uniform(25, 90, (3, 1, count))
     phase = rng.uniform(0, 2 * np.pi, (3, 1, count))
@@ -287,7 +287,7 @@ def _smooth(rng: np.random.Generator, frames: int, amplitude: float, channels: i
 
 
 def _check(options: SynthOptions) -> tuple[int, int]:
-    """Fewest and most objects, once every number is seen to be in range."""
+    """Checks that all numbers are in range; returns the smallest and largest number of objects."""
     for name, least in (("videos", 1), ("frames", 1), ("height", 32), ("width", 32)):
         if getattr(options, name) < least:
             raise InputError(f"--{name}: {getattr(options, name)} is too small; give {least} or more")

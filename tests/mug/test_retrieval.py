@@ -13,7 +13,7 @@ from mug.errors import InputError
 from mug.media.video import FrameFolder, Video
 from mug.model import MuG
 from mug.options import BackboneConfig, ModelConfig
-from mug.retrieval import CLIPS, describe, retrieval, retrieve
+from mug.retrieval import CLIPS, clip_descriptor, retrieval, retrieve
 
 
 @pytest.fixture(scope="module")
@@ -67,7 +67,7 @@ def test_random_neighbours_reach_chance() -> None:
 
 def test_a_descriptor_is_the_mean_of_r(model: MuG, tmp_path: Path) -> None:
     frames = coloured((10, 90, 160), 13, 0)
-    rows = describe(model, video(tmp_path / "a", frames), 40)
+    rows = clip_descriptor(model, video(tmp_path / "a", frames), 40)
     chosen = [0, 1, 2]  # the first of four clips of 13 frames are 0, 1 and 2
     x = torch.stack([torch.from_numpy(frames[i][..., ::-1].copy()).permute(2, 0, 1) for i in chosen]).float() / 255
     with torch.no_grad():

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from mug.run import bfloat16
-from mug.run.bfloat16 import describe, has_units, slowdown
+from mug.run.bfloat16 import has_units, precision_in_words, slowdown
 
 CPU = torch.device("cpu")
 
@@ -79,13 +79,13 @@ def test_emulated_bfloat16_is_warned_about_with_the_factor(monkeypatch: pytest.M
     processor(monkeypatch, onednn=False)
     monkeypatch.setattr(bfloat16, "slowdown", lambda device: 46.8)
     for precision in ("bf16-mixed", "bf16-true"):
-        line = describe(precision, CPU)
+        line = precision_in_words(precision, CPU)
         assert line.startswith(f"mug: warning: engine.precision {precision}: this CPU has no bfloat16 units")
         assert "takes 47 times as long as in 32-true" in line
-    assert describe("32-true", CPU) == "precision 32-true (this CPU has no bfloat16 units)"
+    assert precision_in_words("32-true", CPU) == "precision 32-true (this CPU has no bfloat16 units)"
 
 
 def test_units_that_are_there_are_not_warned_about(monkeypatch: pytest.MonkeyPatch) -> None:
     processor(monkeypatch, onednn=True)
-    assert describe("bf16-mixed", CPU) == "precision bf16-mixed (this CPU has bfloat16 units)"
-    assert describe("32-true", CPU) == "precision 32-true (this CPU has bfloat16 units)"
+    assert precision_in_words("bf16-mixed", CPU) == "precision bf16-mixed (this CPU has bfloat16 units)"
+    assert precision_in_words("32-true", CPU) == "precision 32-true (this CPU has bfloat16 units)"
