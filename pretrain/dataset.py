@@ -17,11 +17,10 @@ from mug.errors import InputError
 from mug.media.masks import read_soft
 from mug.media.pictures import read_frame
 from mug.model import Batch
+from mug.run.optimise import Key
 from pretrain.augment import CANVAS, Changes, boxes, draw_changes, render
 from pretrain.sampling import SampleOptions, draw_frames
 from pretrain.videos import TrainingVideo
-
-Key = tuple[int, int, int]
 
 
 @dataclass

@@ -1,4 +1,1 @@
-"""softmax(query . source) . value over the *source* axis: the one comparison behind MuG Eq. 6, 8, 9, 10 and 17.
-
-Nothing here stores the full matrix of query by source positions.
-"""
+"""How frames are compared: dense, within a window, at the positions of a warp, in chunks. No full matrix is stored."""
