@@ -21,7 +21,7 @@ from downstream.pages.demo import COMPETITORS, Folders, write_demo_page
 from downstream.report import read_json
 from mug.checkpoint import load_weights, save_weights
 from mug.cli import main
-from mug.errors import InputError
+from mug.errors import InputError, logger
 from mug.frames import to_tensor
 from mug.media.files import atomic_path, prepare_output
 from mug.media.video import find_videos
@@ -60,7 +60,7 @@ def demo(options: DemoOptions) -> None:
         anew = anew or done is None or done["command"] != command or not step.result.exists()
         if not anew:
             continue
-        print(f"\n[{number}/{len(steps)}] {step.title}\n    {command}", file=sys.stderr, flush=True)
+        logger.info("\n[%d/%d] %s\n    %s", number, len(steps), step.title, command)
         began = time.monotonic()
         perform(step)
         record["steps"][step.title] = {"command": command, "seconds": round(time.monotonic() - began, 1)}

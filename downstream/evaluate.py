@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import math
 import os
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +17,7 @@ from downstream.scoring.groups import groups_table, score_groups
 from downstream.scoring.report_protocol import report_table, score_by_report
 from downstream.scoring.tables import FORMATS, Table, davis_table, missing_in_words, show
 from downstream.scoring.unsupervised import score_unsupervised, unsupervised_table
-from mug.errors import InputError
+from mug.errors import InputError, warn
 from mug.media.files import atomic_path, require_free_disk
 
 WEIGHTS_TASKS = ("retrieval", "probe")
@@ -151,7 +150,7 @@ def _warn(scores: dict[str, Any]) -> None:
     if lacking := missing_in_words(scores):
         messages.append(f"{scores['pred']}: these are scores of a part: {lacking}")
     for message in messages:
-        print(f"mug: warning: {message}", file=sys.stderr)
+        warn(message)
 
 
 def _paths(given: list[Path] | Path | None) -> list[Path]:

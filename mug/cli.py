@@ -10,7 +10,8 @@ from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 from mug import __version__
-from mug.errors import InputError, RunError
+from mug.command.messages import show_messages
+from mug.errors import InputError, RunError, logger
 from mug.lazy import resolve
 
 
@@ -119,6 +120,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     0 for success, 1 for a run that cannot continue, 2 for errors the user has to fix, 130 after Ctrl-C.
     """
+    show_messages()
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     if not arguments:
         return _refuse("no command given; `mug --help` lists them")
@@ -218,7 +220,7 @@ def _explained(command: Command) -> Iterator[None]:
 
 
 def _refuse(message: str) -> int:
-    print(f"mug: error: {' '.join(message.split())}", file=sys.stderr)
+    logger.error(" ".join(message.split()))
     return 2
 
 

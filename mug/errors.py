@@ -1,9 +1,14 @@
-"""Errors that the command line reports in one line instead of a traceback, and warnings."""
+"""Errors that the command line reports in one line instead of a traceback, and what is said on the way.
+
+Messages go through the logger `mug`: the command line shows them on standard error, an application decides for itself.
+"""
 
 from __future__ import annotations
 
-import sys
+import logging
 from collections.abc import Hashable
+
+logger = logging.getLogger("mug")
 
 
 class InputError(Exception):
@@ -18,13 +23,13 @@ _warned: set[Hashable] = set()
 
 
 def warn(message: str, about: Hashable = None) -> None:
-    """Prints a one-line warning to standard error: the work continues, but not as the user may expect.
+    """Warns in one line: the work continues, but not as the user may expect.
 
     Args:
         message: Names the file and how it is treated.
-        about: Subject of which only the first warning is printed, such as a folder of many files. Default: the message.
+        about: Subject of which only the first warning is given, such as a folder of many files. Default: the message.
     """
     key = message if about is None else about
     if key not in _warned:
         _warned.add(key)
-        print(f"mug: warning: {' '.join(message.split())}", file=sys.stderr, flush=True)
+        logger.warning(" ".join(message.split()))

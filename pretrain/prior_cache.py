@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import sys
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from functools import partial
@@ -14,7 +13,7 @@ from typing import Any, get_args
 
 import numpy as np
 
-from mug.errors import InputError
+from mug.errors import InputError, logger
 from mug.media.files import atomic_path, require_free_disk
 from mug.media.masks import write_soft
 from mug.media.refine import Refinement, refine
@@ -46,7 +45,7 @@ def prior(options: PriorOptions) -> None:
     }
     cache_priors([], options.out, **how)  # rejects invalid options before videos are unpacked
     index = VideoIndex.build(options.videos, options.index_cache or options.out / ".videos", min_frames=1)
-    print(f"{in_words(options.videos)}: {index}", file=sys.stderr)
+    logger.info("%s: %s", in_words(options.videos), index)
     written = cache_priors([video.open() for video in index], options.out, **how)
     print(f"{options.out}: {written} maps of {len(index)} videos written, the others were there")
 

@@ -28,7 +28,10 @@ def real_data() -> Path:
 
 @pytest.fixture(autouse=True)
 def warned_of_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What a test before was warned of, this one is warned of again."""
+    """What a test before was warned of, this one is warned of again, as on the command line."""
+    from mug.command.messages import show_messages
+
+    show_messages()
     monkeypatch.setattr("mug.errors._warned", set())
 
 

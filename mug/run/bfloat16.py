@@ -35,7 +35,7 @@ def precision_in_words(precision: str, device: torch.device) -> str:
     if not precision.startswith("bf16"):
         return f"precision {precision} (this {name} has no bfloat16 units)"
     return (
-        f"mug: warning: engine.precision {precision}: this {name} has no bfloat16 units; emulated, a convolution takes "
+        f"engine.precision {precision}: this {name} has no bfloat16 units; emulated, a convolution takes "
         f"{slowdown(device):.0f} times as long as in 32-true"
     )
 

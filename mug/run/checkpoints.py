@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import os
 import re
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from mug.errors import InputError
+from mug.errors import InputError, logger
 from mug.media.files import atomic_path
 
 KEPT_CHECKPOINTS = 2
@@ -55,7 +54,7 @@ class Checkpoints:
                 return torch.load(path, map_location="cpu", weights_only=True)
             except Exception as error:
                 # a disk may lose data despite the rename; the previous checkpoint only costs a few steps
-                print(f"mug: {path}: cannot be read ({type(error).__name__}); trying the one before", file=sys.stderr)
+                logger.warning("%s: cannot be read (%s); trying the one before", path, type(error).__name__)
         if found:
             raise InputError(f"{self.folder}: no checkpoint can be read; remove the folder to start the run again")
         return None

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 import os
-import sys
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 
-from mug.errors import InputError
+from mug.errors import InputError, logger
 from mug.run.bfloat16 import has_units, precision_in_words
 from mug.run.options import AUTO, Engine
 
@@ -64,7 +64,8 @@ def launch(engine: Engine) -> Fabric:
         torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     torch.set_num_threads(threads)  # with several processes the launcher sets its own number
     if fabric.is_global_zero:
-        print(precision_in_words(precision, fabric.device), file=sys.stderr, flush=True)
+        emulated = precision.startswith("bf16") and not has_units(fabric.device.type)
+        logger.log(logging.WARNING if emulated else logging.INFO, precision_in_words(precision, fabric.device))
     return fabric
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 import datetime
 import json
 import math
-import sys
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,7 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
-from mug.errors import RunError
+from mug.errors import RunError, logger
 from mug.run.checkpoints import Checkpoints
 from mug.run.folder import RunFolder, commit_of, to_plain
 from mug.run.optimise import KeyBatches, set_learning_rate
@@ -46,7 +45,7 @@ class Training:
     def say(self, text: str) -> None:
         """Prints a line to standard error, from the first process only."""
         if self.fabric.is_global_zero:
-            print(text, file=sys.stderr, flush=True)
+            logger.info(text)
 
     def resume(self) -> bool:
         """Resumes from the last checkpoint of the folder; returns False if there is none."""
@@ -155,7 +154,7 @@ def is_finished(folder: RunFolder, steps: int, weights: Path) -> bool:
     """Whether a run is complete; if so, prints a message."""
     done = Checkpoints(folder.checkpoints).latest_step() == steps and weights.is_file()
     if done:
-        print(f"{folder.path}: this run is finished; its weights are {weights}", file=sys.stderr)
+        logger.info("%s: this run is finished; its weights are %s", folder.path, weights)
     return done
 
 

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from mug.errors import InputError
+from mug.errors import InputError, logger
 
 
 class Several:
@@ -42,7 +41,7 @@ class Several:
         except InputError as error:
             if self._count == 1:
                 raise
-            print(f"mug: {name}: left out: {' '.join(str(error).split())}", file=sys.stderr, flush=True)
+            logger.warning("%s: left out: %s", name, " ".join(str(error).split()))
             self._failed.append(name)
 
     def finish(self) -> None:

@@ -80,7 +80,7 @@ def test_emulated_bfloat16_is_warned_about_with_the_factor(monkeypatch: pytest.M
     monkeypatch.setattr(bfloat16, "slowdown", lambda device: 46.8)
     for precision in ("bf16-mixed", "bf16-true"):
         line = precision_in_words(precision, CPU)
-        assert line.startswith(f"mug: warning: engine.precision {precision}: this CPU has no bfloat16 units")
+        assert line.startswith(f"engine.precision {precision}: this CPU has no bfloat16 units")
         assert "takes 47 times as long as in 32-true" in line
     assert precision_in_words("32-true", CPU) == "precision 32-true (this CPU has no bfloat16 units)"
 

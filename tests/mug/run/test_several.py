@@ -29,7 +29,7 @@ def test_nothing_is_said_where_nothing_fails(capsys: pytest.CaptureFixture[str])
 def test_one_that_fails_is_named_and_the_others_are_done(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(InputError, match="1 of 3 videos could not be done: b; the others are done"):
         attempt_all("abc", "b")
-    assert capsys.readouterr().err == "mug: b: left out: b.mp4: cannot be read\n"
+    assert capsys.readouterr().err == "mug: warning: b: left out: b.mp4: cannot be read\n"
 
 
 def test_all_that_fail_leave_no_others(capsys: pytest.CaptureFixture[str]) -> None:
