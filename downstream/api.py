@@ -111,7 +111,7 @@ def score(
     elif isinstance(truth, np.ndarray) or isinstance(result, np.ndarray):
         raise InputError("score: takes two folders or two arrays, not one of each")
     else:
-        from downstream.scoring.davis import score as score_folder
+        from downstream.scoring.davis import score_folder
 
         scores = score_folder(Path(truth), Path(result), task, stability=False)
         j, f = scores["J"]["mean"], scores["F"]["mean"]

@@ -13,7 +13,7 @@ from torch import Tensor
 from downstream.options import FinetuneOptions
 from downstream.systems.base import Trainable, open_part
 from downstream.training.annotated import Annotated, hold_out, open_annotated, saliency_images
-from downstream.training.pictures import draw
+from downstream.training.pictures import training_picture
 from downstream.training.pseudo import pseudo_annotations
 from downstream.training.samples import Samples, collate
 from mug.errors import InputError
@@ -135,7 +135,7 @@ def train(run: Run) -> None:
             run.step = step + 1
             log.write({"step": step, "lr": rate, **values}, f"J {values['iou']:.3f}")
             if run.step == options.steps or run.step % options.save_every == 0:
-                log.draw(run.step, {"masks": draw(batch, logits)})
+                log.draw(run.step, {"masks": training_picture(batch, logits)})
                 save_weights_of(run)
                 run.save()
 

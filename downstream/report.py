@@ -19,7 +19,8 @@ from downstream.pages.compare import comparison_parts, is_comparison
 from downstream.pages.curves import charts, curve
 from downstream.pages.html import check_page, heading, paragraph, picture, strip, table, write_page
 from downstream.pages.labels import label_parts
-from downstream.pages.mask_pictures import draw, videos_by_name
+from downstream.pages.mask_pictures import mask_picture, videos_by_name
+from downstream.scoring.tables import percent
 from mug.errors import InputError
 from mug.media.listing import files_of, mask_files, own_name, sequence_folders
 from mug.media.video import Video
@@ -311,15 +312,6 @@ def sequence_j(scores: Scores, sequence: str) -> float | None:
     return value
 
 
-def percent(value: float | None) -> str:
-    """A share as per cent; a dash where it could not be measured.
-
-    >>> percent(0.5), percent(None)
-    ('50.0', '-')
-    """
-    return "-" if value is None else f"{100 * value:.1f}"
-
-
 def overlays(
     folders: Mapping[str, Path], scores: Mapping[str, Scores], videos: Mapping[str, Video]
 ) -> Iterator[Markup]:
@@ -334,7 +326,9 @@ def overlays(
             if not files:
                 continue
             threshold = scores[name].get("threshold") if name in scores else None
-            images = [draw(files[frame], frame, videos.get(sequence), threshold) for frame in spread(list(files))]
+            images = [
+                mask_picture(files[frame], frame, videos.get(sequence), threshold) for frame in spread(list(files))
+            ]
             yield strip(images, f"{name}: J {percent(sequence_j(scores[name], sequence))}" if name in scores else name)
 
 

@@ -32,7 +32,7 @@ FOREGROUND = 0.4
 """Mean evidence from which a proposal is foreground."""
 OUTLINE = 0.04
 """Share of the diagonal within which GrabCut may move the outline of a seed."""
-CUTS = 2
+GRABCUT_ROUNDS = 2
 """Rounds of GrabCut."""
 
 
@@ -120,7 +120,7 @@ def grab(frame: np.ndarray, seed: np.ndarray) -> np.ndarray:
     cv2.setRNGSeed(0)
     colours, models = np.ascontiguousarray(frame[window]), np.zeros((2, 1, 65))
     try:
-        cv2.grabCut(colours, trimap, (0, 0, 1, 1), models[0], models[1], CUTS, cv2.GC_INIT_WITH_MASK)
+        cv2.grabCut(colours, trimap, (0, 0, 1, 1), models[0], models[1], GRABCUT_ROUNDS, cv2.GC_INIT_WITH_MASK)
     except cv2.error:  # fewer pixels than its colour models have parts
         return seed
     out = np.zeros_like(seed)

@@ -31,7 +31,7 @@ def instability(shapes: Sequence[np.ndarray | None]) -> np.ndarray:
     """What it costs to turn each outline into the next, the measure T of DAVIS (Perazzi et al. 2016, Section 5.1).
 
     Args:
-        shapes: Shape contexts (N, bins) of successive masks as `describe` gives them.
+        shapes: Shape contexts (N, bins) of successive masks as `contour_descriptors` gives them.
 
     Returns:
         (len(shapes) - 1,) float64, 0 for outlines that are alike; lower is steadier. NaN where a mask has no outline.
@@ -65,7 +65,7 @@ def _groups(pairs: list[Shapes]) -> Iterator[list[Shapes]]:
         yield group
 
 
-def describe(mask: np.ndarray) -> np.ndarray | None:
+def contour_descriptors(mask: np.ndarray) -> np.ndarray | None:
     """Shape contexts (N, bins) of a mask's outline (HW bool); None if it is empty."""
     points = outline(mask)
     return None if points is None else shape_contexts(points)

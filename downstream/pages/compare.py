@@ -10,10 +10,9 @@ from markupsafe import Markup
 
 from downstream.data.kinds import open_dataset
 from downstream.pages.html import heading, paragraph, strip, table
-from downstream.pages.mask_pictures import draw, over_frame, videos_by_name
+from downstream.pages.mask_pictures import mask_picture, over_frame, videos_by_name
 from downstream.scoring.compare import comparison_table
-from downstream.scoring.result_masks import per_cent
-from downstream.scoring.tables import rows_in_words
+from downstream.scoring.tables import percent, rows_in_words
 from mug.media.listing import mask_files
 
 
@@ -49,6 +48,6 @@ def comparison_parts(content: Mapping[str, Any], videos: Path | None) -> Iterato
             paths = [mask_files(Path(results[name]["pred"]) / sequence)[frame] for name in (baseline, other)]
             truth = dataset.frames(sequence)[frame]
             images = [over_frame(truth.read(), truth.path, frame, films.get(sequence))]
-            images += [draw(path, frame, films.get(sequence), content["threshold"]) for path in paths]
-            values = [f"{name} J {per_cent(j)}" for name, j in zip((baseline, other), place["J"], strict=True)]
+            images += [mask_picture(path, frame, films.get(sequence), content["threshold"]) for path in paths]
+            values = [f"{name} J {percent(j)}" for name, j in zip((baseline, other), place["J"], strict=True)]
             yield strip(images, f"{sequence}, frame {frame}: annotation; {'; '.join(values)}")

@@ -12,8 +12,9 @@ from markupsafe import Markup
 
 from downstream.pages.affinity import affinity_parts
 from downstream.pages.html import heading, paragraph, part, strip, table, tiles, write_page
-from downstream.pages.mask_pictures import draw
-from downstream.report import Scores, curves, percent, picture_parts, read_json, score_table, sequence_j, spread
+from downstream.pages.mask_pictures import mask_picture
+from downstream.report import Scores, curves, picture_parts, read_json, score_table, sequence_j, spread
+from downstream.scoring.tables import percent
 from mug.media.masks import read_soft
 from mug.media.video import Video, find_videos
 
@@ -176,7 +177,7 @@ def _zero_shot(at: Folders, scores: Mapping[str, Scores], videos: list[Video]) -
 
 
 def _masks(video: Video, frames: list[str], folder: Path, caption: str) -> Markup:
-    return strip([draw(folder / video.name / f"{frame}.png", frame, video) for frame in frames], caption)
+    return strip([mask_picture(folder / video.name / f"{frame}.png", frame, video) for frame in frames], caption)
 
 
 def _caption(name: str, scores: Mapping[str, Scores], video: Video) -> str:

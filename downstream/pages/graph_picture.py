@@ -57,7 +57,7 @@ def graph_picture(video: Video, model: AGNN, config: GraphConfig | None = None) 
     Raises:
         InputError: a frame that cannot be read, settings out of range, or a model without messages.
     """
-    return draw(view(video, model, config or GraphConfig()))
+    return render_graph(view(video, model, config or GraphConfig()))
 
 
 @torch.inference_mode()
@@ -122,7 +122,7 @@ DIM = 0.35
 """Brightness of a frame under its heat."""
 
 
-def draw(graph: GraphView) -> np.ndarray:
+def render_graph(graph: GraphView) -> np.ndarray:
     """The picture of a graph, HWC uint8 RGB: rows of frames, edges, gates and masks."""
     count = len(graph.frames)
     column = (WIDTH - 2 * MARGIN - (count - 1) * GAP) // count

@@ -19,7 +19,7 @@ OVERLAY_WIDTH = 360
 """Pixels that an overlay should at least be about as wide as."""
 
 
-def draw(path: Path, frame: str, video: Video | None, threshold: float | None = None) -> np.ndarray:
+def mask_picture(path: Path, frame: str, video: Video | None, threshold: float | None = None) -> np.ndarray:
     """A mask over its frame, over black where the frame is not at hand, HWC uint8 RGB.
 
     Args:

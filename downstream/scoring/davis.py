@@ -19,9 +19,16 @@ from downstream.data.kinds import open_dataset
 from downstream.metrics.boundary import f_measure
 from downstream.metrics.region import jaccard
 from downstream.metrics.sequence import statistics
-from downstream.metrics.temporal import describe, instability
+from downstream.metrics.temporal import contour_descriptors, instability
 from downstream.scoring.class_means import add_class_means
-from downstream.scoring.result_masks import check_folders, check_threshold, foreground, mean, read_pair, result_frames
+from downstream.scoring.result_masks import (
+    as_foreground,
+    check_folders,
+    check_threshold,
+    mean,
+    read_pair,
+    result_frames,
+)
 from mug.errors import InputError
 from mug.media.masks import VOID
 from mug.run.progress import track
@@ -47,7 +54,7 @@ ANY_OBJECT = 0
 """Stands for the union of all objects."""
 
 
-def score(gt: Path, pred: Path, task: Task, **settings: Any) -> Scores:
+def score_folder(gt: Path, pred: Path, task: Task, **settings: Any) -> Scores:
     """Scores one folder of results: `score_results` of it alone."""
     return score_results(gt, {"": pred}, task, **settings)[""]
 
@@ -249,7 +256,7 @@ def score_sequence(job: _Job) -> Scores:
             values["J"][row, number] = jaccard(*masks)
             values["F"][row, number] = f_measure(*masks)
             if job.stability:
-                shapes[row][frame] = describe(masks[0])
+                shapes[row][frame] = contour_descriptors(masks[0])
     objects = []
     for row, start in enumerate(job.starts.values()):
         # a frame that was left out has no outline, so that those around it are no successive ones
@@ -268,7 +275,7 @@ def score_sequence(job: _Job) -> Scores:
 
 
 def _select(mask: np.ndarray, identity: int) -> np.ndarray:
-    return foreground(mask) if identity == ANY_OBJECT else mask == identity
+    return as_foreground(mask) if identity == ANY_OBJECT else mask == identity
 
 
 def _object_scores(values: dict[str, np.ndarray]) -> Scores:

@@ -26,7 +26,7 @@ from downstream.data.dataset import Annotation, Kind
 from downstream.data.kinds import open_dataset
 from downstream.metrics.boundary import f_measure
 from downstream.metrics.region import jaccard
-from downstream.scoring.result_masks import check_folders, check_threshold, every_pair, foreground, mean, read_pair
+from downstream.scoring.result_masks import as_foreground, check_folders, check_threshold, every_pair, mean, read_pair
 from downstream.scoring.tables import Table
 from mug.errors import InputError
 from mug.media.masks import VOID
@@ -94,7 +94,7 @@ def _score_sequence(pairs: Sequence[tuple[Annotation, Path]], threshold: float |
     before: np.ndarray | None = None
     for annotation, path in pairs:
         truth, prediction, _ = read_pair(annotation, path, threshold)
-        found, shown, void = foreground(prediction), foreground(truth), truth == VOID
+        found, shown, void = as_foreground(prediction), as_foreground(truth), truth == VOID
         values["J"].append(jaccard(found, shown, void))
         values["F"].append(f_measure(found, shown, void, tolerance(*truth.shape)))
         if before is not None:

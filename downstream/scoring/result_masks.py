@@ -124,7 +124,7 @@ def read_pair(annotation: Annotation, path: Path, threshold: float | None, objec
     return Pair(truth, prediction, encoding)
 
 
-def foreground(mask: np.ndarray) -> np.ndarray:
+def as_foreground(mask: np.ndarray) -> np.ndarray:
     """HW bool: the union of all objects of a mask (HW ids), void left out."""
     shown: np.ndarray = (mask != 0) & (mask != VOID)
     return shown
@@ -140,11 +140,6 @@ def mean(values: Sequence[float] | np.ndarray) -> float:
     """Mean of the values that could be measured; NaN if none could."""
     measured = [float(value) for value in values if not math.isnan(value)]
     return sum(measured) / len(measured) if measured else math.nan
-
-
-def per_cent(fraction: float) -> str:
-    """One digit after the point; a dash for NaN."""
-    return "-" if math.isnan(fraction) else f"{100 * fraction:.1f}"
 
 
 def _prediction(path: Path, objects: int) -> tuple[np.ndarray, Literal["binary", "ids", "either"]]:

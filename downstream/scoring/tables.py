@@ -8,8 +8,6 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
-from downstream.scoring.result_masks import per_cent
-
 Cell = str | int | float | None
 Row = Sequence[Cell]
 
@@ -27,21 +25,21 @@ class Table(NamedTuple):
 
 
 def davis_table(scores: dict[str, Any]) -> Table:
-    """The table of what `downstream.scoring.davis.score` measured."""
+    """The table of what `downstream.scoring.davis.score_folder` measured."""
     counts, steady = scores["counts"], scores["T"]
     over = "sequences" if counts["objects"] == counts["sequences"] else f"{counts['objects']} objects"
     sections: list[list[Row]] = [
         [(name, *_values(entry)) for name, entry in scores["sequences"].items()],
         [(f"mean of {over}", *_values(scores | {"T": scores["T_all"]["mean"]}))],
     ]
-    notes = [f"J&F {per_cent(scores['J&F']['mean'])}"]
+    notes = [f"J&F {percent(scores['J&F']['mean'])}"]
     if attributes := scores.get("attributes"):
         sections.append([(f"{key}, {len(e['sequences'])} sequences", *_values(e)) for key, e in attributes.items()])
     if not math.isnan(scores["T_all"]["mean"]):
         share = f"{len(steady['sequences'])} of {counts['sequences']} sequences ({steady['list']})"
-        notes.append(f"T   {per_cent(steady['mean'])} over {share}; lower is steadier")
+        notes.append(f"T   {percent(steady['mean'])} over {share}; lower is steadier")
     if "class_mean" in scores["J"]:
-        notes.append(f"J   {per_cent(scores['J']['class_mean'])}, mean of {len(scores['classes'])} classes")
+        notes.append(f"J   {percent(scores['J']['class_mean'])}, mean of {len(scores['classes'])} classes")
     lacking = missing_in_words(scores)
     return Table(
         f"{scores['task']}, per cent" + (", PARTIAL" if lacking else ""),
@@ -49,6 +47,15 @@ def davis_table(scores: dict[str, Any]) -> Table:
         sections,
         notes + ([f"PARTIAL: {lacking}"] if lacking else []),
     )
+
+
+def percent(fraction: float | None) -> str:
+    """A fraction in per cent with one decimal; a dash if it could not be measured (None or NaN).
+
+    >>> percent(0.5), percent(None), percent(math.nan)
+    ('50.0', '-', '-')
+    """
+    return "-" if fraction is None or math.isnan(fraction) else f"{100 * fraction:.1f}"
 
 
 def missing_in_words(scores: dict[str, Any]) -> str:
@@ -143,7 +150,7 @@ def rows_in_words(table: Table) -> list[list[str]]:
 def _in_words(table: Table, row: Row) -> list[str]:
     words = []
     for column, cell in enumerate(row):
-        text = per_cent(cell) if isinstance(cell, float) else "-" if cell is None else str(cell)
+        text = percent(cell) if isinstance(cell, float) else "-" if cell is None else str(cell)
         positive = isinstance(cell, float) and cell > 0 and column in table.differences
         words.append(f"+{text}" if positive else text)
     return words

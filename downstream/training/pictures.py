@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from mug.media.overlay import blend
 
 
-def draw(batch: dict[str, Any], logits: Tensor) -> Tensor:
+def training_picture(batch: dict[str, Any], logits: Tensor) -> Tensor:
     """A row for the truth and one for the prediction over the frames of a batch.
 
     Args:

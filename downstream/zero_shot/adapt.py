@@ -68,7 +68,7 @@ def adapt(
     """
     config = config or AdaptConfig()
     for stretch in stretches(len(sight.video), config.stretch):
-        yield stretch, foreground(watch(sight, stretch, prior), config)
+        yield stretch, adapted_probabilities(watch(sight, stretch, prior), config)
 
 
 def stretches(frames: int, longest: int) -> list[range]:
@@ -81,7 +81,7 @@ def stretches(frames: int, longest: int) -> list[range]:
     return [range(k * frames // parts, (k + 1) * frames // parts) for k in range(parts)]
 
 
-def foreground(watched: Watched, config: AdaptConfig) -> np.ndarray:
+def adapted_probabilities(watched: Watched, config: AdaptConfig) -> np.ndarray:
     """(T, H, W) float32 foreground probability: the rounds."""
     flow = Flow(watched.ahead, watched.back)
     own = target = flow.carry(without_clutter(watched.prior, config.clutter), config.fresh)

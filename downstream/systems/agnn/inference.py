@@ -99,7 +99,7 @@ def segment_by_graph(video: Video, model: AGNN, config: GraphConfig | None = Non
     with tempfile.TemporaryFile() as waiting:
         for graph in graphs:
             frames = [square(reader[index], side) for reader, index in zip(readers, graph, strict=False)]
-            for index, map_hw in zip(graph, foreground(model, torch.stack(frames), config), strict=True):
+            for index, map_hw in zip(graph, graph_probabilities(model, torch.stack(frames), config), strict=True):
                 waiting.seek(index * map_hw.nbytes)
                 waiting.write(map_hw.tobytes())
                 overlaps += expected_overlap(map_hw)
@@ -113,7 +113,7 @@ def segment_by_graph(video: Video, model: AGNN, config: GraphConfig | None = Non
 
 
 @torch.inference_mode()
-def foreground(model: AGNN, frames_nchw: Tensor, config: GraphConfig) -> np.ndarray:
+def graph_probabilities(model: AGNN, frames_nchw: Tensor, config: GraphConfig) -> np.ndarray:
     """Foreground probability of the frames of one graph, averaged over scales and mirrored frames.
 
     Args:
