@@ -1,4 +1,4 @@
-"""The part of a page that shows where results differ."""
+"""Part of a page that shows where results differ."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ from mug.media.listing import mask_files
 
 
 def is_comparison(content: Any) -> bool:
-    """Whether a JSON file is what `mug evaluate --out` wrote of several results."""
+    """Whether the content of a JSON file is a comparison written by `mug evaluate --out`."""
     return isinstance(content, dict) and {"task", "gt", "results", "comparison"} <= content.keys()
 
 
 def comparison_parts(content: Mapping[str, Any], videos: Path | None) -> Iterator[Markup]:
-    """The table of a comparison, and the frames where the results differ most: the annotation, then each result.
+    """The table of a comparison, and the frames where the results differ most: annotation, then each result.
 
     Args:
-        content: The JSON file.
-        videos: Where the frames are; those of the data set when not given.
+        content: Content of the JSON file.
+        videos: Folder of the frames; None: those of the dataset.
     """
     drawn = comparison_table(content)
     yield table(drawn.header, rows_in_words(drawn), drawn.title)
