@@ -43,12 +43,12 @@ def open_backbone(
 
     Args:
         name: `mug`; `imagenet[:LAYER]` (see `mug.networks.named`), `torchvision:NAME[:LAYER]` or `timm:NAME[:LAYER]`,
-            LAYER being a module name in `named_modules()`; or `module:function`, a function that returns an
+            LAYER being a name in `named_modules()`; or `module:function`, a function that returns an
             `Extractor` and is called with the path of the weights if one is given.
-            weights: Weights file. None: the packaged weights for `mug`, an error for torchvision and timm networks, no
+        weights: Weights file. None: the packaged weights for `mug`, an error for torchvision and timm networks, no
             argument for your own function.
-            device: Device of the frames.
-            stride: Output stride in pixels to which a named convolutional network is reduced; None leaves it unchanged.
+        device: Device of the frames.
+        stride: Output stride in pixels to which a named convolutional network is reduced; None leaves it unchanged.
 
     Raises:
         InputError: there is no such backbone, or the weights do not belong to it.
@@ -80,7 +80,7 @@ def named_network(name: str, weights: Path | None, stride: int | None = None) ->
 
     Args:
         name: `torchvision:NAME[:LAYER]`, `timm:NAME[:LAYER]` or `imagenet[:LAYER]`; LAYER defaults to the first of
-        `DEFAULT_LAYERS` that the network has.
+            `DEFAULT_LAYERS` that the network has.
         weights: A file that `mug.networks.tensors.read_tensors` can read; None keeps the network's own.
         stride: Output stride in pixels to which a convolutional network is reduced; None leaves it unchanged.
 

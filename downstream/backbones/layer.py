@@ -35,7 +35,7 @@ class LayerFeatures(nn.Module):
         mean: Per-channel mean subtracted from an RGB frame in [0, 1].
         std: Per-channel standard deviation that the result is divided by.
         stride: Output stride in pixels; strides of the last convolutions before the layer are set to 1, without
-        dilation, until it is reached. None, or a transformer: unchanged.
+            dilation, until it is reached. None, or a transformer: unchanged.
 
     Raises:
         InputError: there is no such layer, its output is not a map, or the stride cannot be reached.

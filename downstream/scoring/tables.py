@@ -1,4 +1,4 @@
-"""Tables of scores: on the terminal, and as CSV, LaTeX and Markdown."""
+"""Score tables for the terminal, and as CSV, LaTeX and Markdown."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ Row = Sequence[Cell]
 
 
 class Table(NamedTuple):
-    """Rows of scores in sections, which a line parts. A float is a fraction, NaN or None what could not be measured."""
+    """Score rows in sections separated by lines. Floats are fractions; NaN or None means not measured."""
 
     title: str
     header: Sequence[str]
     sections: Sequence[Sequence[Row]]
     notes: Sequence[str] = ()
-    """Sentences below."""
+    """Sentences below the table."""
     differences: frozenset[int] = frozenset()
-    """Columns whose numbers are shown with their sign."""
+    """Columns with signed numbers."""
 
 
 def davis_table(scores: dict[str, Any]) -> Table:
-    """The table of what `downstream.scoring.davis.score_folder` measured."""
+    """The table for scores of `downstream.scoring.davis.score_folder`."""
     counts, steady = scores["counts"], scores["T"]
     over = "sequences" if counts["objects"] == counts["sequences"] else f"{counts['objects']} objects"
     sections: list[list[Row]] = [
@@ -50,7 +50,7 @@ def davis_table(scores: dict[str, Any]) -> Table:
 
 
 def percent(fraction: float | None) -> str:
-    """A fraction in per cent with one decimal; a dash if it could not be measured (None or NaN).
+    """A fraction in per cent with one decimal; a dash if it was not measured (None or NaN).
 
     >>> percent(0.5), percent(None), percent(math.nan)
     ('50.0', '-', '-')
@@ -59,7 +59,7 @@ def percent(fraction: float | None) -> str:
 
 
 def missing_in_words(scores: dict[str, Any]) -> str:
-    """What `--only-existing` left out; empty if nothing."""
+    """Sequences and frames left out by `--only-existing`, in words; empty if none."""
     missing = scores.get("missing", {"sequences": [], "frames": {}})
     frames = sum(map(len, missing["frames"].values()))
     parts = []
@@ -88,7 +88,7 @@ def show(table: Table) -> None:
             drawn.add_row(*_in_words(table, row), style="bold" if number == 1 else None)
         drawn.add_section()
     console = Console(highlight=False, soft_wrap=True, markup=False)
-    # what a narrow terminal cannot hold is wrapped by it, rather than cut off by us
+    # a narrow terminal wraps the table; it is not truncated
     needed = console.measure(drawn, options=console.options.update(max_width=10_000)).maximum
     console.width = max(console.width, needed)
     console.print(drawn)
@@ -97,7 +97,7 @@ def show(table: Table) -> None:
 
 
 def as_csv(table: Table) -> str:
-    """Fractions with six digits; nothing where nothing could be measured."""
+    """CSV of fractions with six decimals; cells without a value are empty."""
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(table.header)
@@ -114,7 +114,7 @@ def _digits(cell: Cell) -> str:
 
 
 def as_markdown(table: Table) -> str:
-    """A pipe table in per cent, its notes below."""
+    """Markdown pipe table in per cent, with the notes below."""
 
     def line(cells: Sequence[str]) -> str:
         return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
@@ -125,7 +125,7 @@ def as_markdown(table: Table) -> str:
 
 
 def as_latex(table: Table) -> str:
-    """A tabular in per cent, for the package booktabs; its notes are comments."""
+    """LaTeX tabular in per cent, for the package booktabs; the notes are comments."""
 
     def line(cells: Sequence[str]) -> str:
         return " & ".join(_escaped(cell) for cell in cells) + r" \\"
@@ -143,7 +143,7 @@ def _escaped(text: str) -> str:
 
 
 def rows_in_words(table: Table) -> list[list[str]]:
-    """All rows as they are read, in per cent."""
+    """All rows as text, in per cent."""
     return [_in_words(table, row) for section in table.sections for row in section]
 
 
@@ -157,4 +157,4 @@ def _in_words(table: Table, row: Row) -> list[str]:
 
 
 FORMATS: dict[str, Callable[[Table], str]] = {".csv": as_csv, ".tex": as_latex, ".md": as_markdown}
-"""What writes a table, by the suffix of its file."""
+"""Formatting functions by file suffix."""
