@@ -33,7 +33,7 @@ def load(weights: Path | str | None = None) -> Any:
 
     Example:
         >>> import mug, torch
-        >>> mug.load().phi(torch.zeros(1, 3, 64, 96)).match.shape  # L2-normalised, a cell for 8 x 8 pixels
+        >>> mug.load().phi(torch.zeros(1, 3, 64, 96)).match.shape  # L2-normalised, one cell per 8 x 8 pixels
         torch.Size([1, 64, 8, 12])
     """
     import agnn_head.checkpoint
