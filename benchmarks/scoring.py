@@ -28,7 +28,7 @@ from PIL import Image
 from scipy import ndimage
 
 from downstream.data.kinds import open_dataset
-from downstream.scoring.davis import cores, score
+from downstream.scoring.davis import cores, score_folder
 from mug.media.listing import mask_files
 
 Dilation = Callable[[np.ndarray, np.ndarray], np.ndarray]
@@ -86,7 +86,7 @@ def main() -> None:
     for _ in range(options.repeat):
         for stability, workers in kinds:
             start = clocks()
-            ours = score(options.gt, options.pred, "zero-shot", stability=stability, workers=workers)
+            ours = score_folder(options.gt, options.pred, "zero-shot", stability=stability, workers=workers)
             spent[stability, workers].append(since(start))
     rows = {
         f"mug, {'J F T' if stability else 'J F'}, {workers} process{'es' * (workers > 1)}": np.median(times, axis=0)

@@ -1,1 +1,1 @@
-"""phi in, masks and scores out: O-VOS, Z-VOS, scoring, report."""
+"""From phi to masks and scores: O-VOS, Z-VOS, scoring, report."""

@@ -1,4 +1,4 @@
-"""What `mug` offers to Python beside its classes: weights to a model, a video to masks, two sets of masks to scores."""
+"""The functions of the Python API: load a model, segment a video, score masks."""
 
 from __future__ import annotations
 
@@ -20,20 +20,20 @@ Measures = Mapping[str, float]
 
 
 def load(weights: Path | str | None = None) -> Any:
-    """The model that a file of weights holds, in evaluation mode, on the CPU.
+    """Loads a model from a weights file, in evaluation mode, on the CPU.
 
     Args:
-        weights: Of MuG or AGNN (.safetensors); those of MuG that come with the package when not given.
+        weights: Weights of MuG or AGNN (.safetensors). None: the packaged weights of MuG.
 
     Returns:
         A `mug.MuG` or a `mug.AGNN`.
 
     Raises:
-        InputError: the file is none of ours, or damaged.
+        InputError: the file does not hold weights of MuG or AGNN, or is damaged.
 
     Example:
         >>> import mug, torch
-        >>> mug.load().phi(torch.zeros(1, 3, 64, 96)).match.shape  # L2-normalised, a cell for 8 x 8 pixels
+        >>> mug.load().phi(torch.zeros(1, 3, 64, 96)).match.shape  # L2-normalised, one cell per 8 x 8 pixels
         torch.Size([1, 64, 8, 12])
     """
     import agnn_head.checkpoint
@@ -49,19 +49,19 @@ def load(weights: Path | str | None = None) -> Any:
 def segment(
     video: Video | Path | str, weights: Path | str | None = None, *, system: str = "mug", **options: Any
 ) -> Iterator[np.ndarray]:
-    """Finds the main object of a video, or with `instances=True` its objects; nothing is given (Z-VOS).
+    """Segments the main object of a video, or each object with `instances=True`, without a given mask (Z-VOS).
 
     Args:
-        video: A folder of frames, a video file, or what `mug.open_video` made of one.
-        weights: Of the system; MuG's that come with the package when not given.
+        video: A folder of frames, a video file, or a video opened with `mug.open_video`.
+        weights: Weights of the system. None: the packaged weights of MuG.
         system: `mug` or `agnn`.
-        **options: Those of `mug segment` that say how: `mode`, `refine`, `instances`, `device` and so on.
+        **options: Options of `mug segment`: `mode`, `refine`, `instances`, `device` and so on.
 
     Yields:
-        The mask (H, W) uint8 of each frame, in order: 0 background, 1 the object, or an id for each.
+        The mask (H, W) uint8 of each frame, in order: 0 background, 1 the main object, or one id per object.
 
     Raises:
-        InputError: a video, weights or options that cannot be used.
+        InputError: the video, weights or options cannot be used.
 
     Example:
         >>> import mug
@@ -85,19 +85,19 @@ def score(
     result: Path | str | np.ndarray,
     task: Literal["zero-shot", "one-shot"] = "zero-shot",
 ) -> Measures:
-    """J and F of masks, as DAVIS defines them.
+    """J and F of masks as defined by DAVIS.
 
     Args:
-        truth: Root of a data set, or masks (H, W) or (T, H, W): ids from 1, 255 where nobody knows, or 0
-            and 255 alone.
+        truth: Root of a dataset, or masks (H, W) or (T, H, W): ids from 1 with 255 for void, or only 0 and 255.
         result: A folder of results, or masks of the same shape.
-        task: `zero-shot`: one foreground, whatever the ids. `one-shot`: the mean over the objects.
+        task: `zero-shot`: all ids form one foreground. `one-shot`: the mean over the objects.
 
     Returns:
-        See `Measures`. Of folders, over the frames that count in the data set: DAVIS leaves out the first and the last.
+        See `Measures`. For folders, the means cover the frames that the dataset scores: DAVIS leaves out the first
+        and the last.
 
     Raises:
-        InputError: folders or arrays that cannot be scored.
+        InputError: the folders or arrays cannot be scored.
 
     Example:
         >>> import mug, numpy as np
@@ -111,7 +111,7 @@ def score(
     elif isinstance(truth, np.ndarray) or isinstance(result, np.ndarray):
         raise InputError("score: takes two folders or two arrays, not one of each")
     else:
-        from downstream.scoring.davis import score as score_folder
+        from downstream.scoring.davis import score_folder
 
         scores = score_folder(Path(truth), Path(result), task, stability=False)
         j, f = scores["J"]["mean"], scores["F"]["mean"]

@@ -1,4 +1,4 @@
-"""`mug calibrate`: which softmax temperature suits the features, found on synthetic videos alone."""
+"""`mug calibrate`: chooses the matching temperature (of the softmax) on synthetic videos."""
 
 from __future__ import annotations
 
@@ -25,27 +25,27 @@ from mug.run.progress import track
 from mug.synth.videos import synthetic_video
 
 TEMPERATURES = (1e-5, 3e-5, 1e-4, 3e-4, 1e-3, 2e-3, 5e-3, 0.01, 0.02, 0.035, 0.05, 0.07, 0.1, 0.2)
-"""What is tried. Features differ by orders of magnitude in how far apart their similarities lie."""
+"""Candidate temperatures. The spread of similarities differs between features by orders of magnitude."""
 
 CLIPS, CLIP_FRAMES, CLIP_PACE, CLIP_SIZE = 4, 24, 3, (160, 240)
-"""The synthetic videos it is tried on: every third frame only, as slow ones forgive a temperature too high."""
+"""The synthetic videos. Only every third frame is used, because slow videos forgive a temperature that is too high."""
 
 MARGIN = 0.005
-"""Scores that are this close are alike."""
+"""Largest difference between scores that count as equal."""
 
 Clip = tuple[np.ndarray, np.ndarray]
 """Frames (T, H, W, 3) uint8 RGB and their masks (T, H, W) uint8."""
 
 
 def calibrate(options: CalibrateOptions) -> None:
-    """Chooses the temperature of O-VOS for weights; MuG's own keep it."""
+    """Chooses the matching temperature for weights; weights of MuG store it in their metadata."""
     device = choose_device(options.device)
     ours = options.backbone == OURS
     if ours and options.preset != "mug":
         raise InputError(f"--preset {options.preset}: weights of MuG keep the temperature of `mug`; leave it out")
     config = replace(
         PRESETS[options.preset], size=None, grid=None, evidence="none"
-    )  # matching alone tells what suits it
+    )  # the temperature is chosen for matching alone
     if ours:
         model, metadata = load_weights(options.weights)
         extract: Extractor = PhiFeatures(model.phi.to(device).eval())
@@ -61,12 +61,12 @@ def calibrate(options: CalibrateOptions) -> None:
 
 
 def calibration_clips() -> list[Clip]:
-    """The synthetic videos, always the same."""
+    """The synthetic videos; they are the same at every call."""
     return [calibration_clip(index) for index in range(CLIPS)]
 
 
 def calibration_clip(index: int) -> Clip:
-    """One of them, with one or two objects."""
+    """One synthetic video, with one or two objects."""
     rng = np.random.default_rng([20, index])
     return synthetic_video(rng, CLIP_FRAMES * CLIP_PACE, *CLIP_SIZE, objects=1 + index % 2, pace=CLIP_PACE)
 
@@ -78,14 +78,14 @@ def score_temperatures(
     temperatures: Sequence[float] = TEMPERATURES,
     device: torch.device | str = "cpu",
 ) -> dict[float, float]:
-    """Mean J over clips, their frames after the first and their objects, for each temperature.
+    """Mean J for each temperature, over the clips, their frames after the first and their objects.
 
     Args:
-        extract: Features to be judged.
+        extract: Feature extractor.
         config: The protocol; only its temperature is replaced.
-        clips: Videos whose every mask is known.
-        temperatures: What is tried.
-        device: Where features and labels live.
+        clips: Videos with a mask for every frame.
+        temperatures: Candidate temperatures.
+        device: Device of features and labels.
     """
     scores: dict[float, list[float]] = {temperature: [] for temperature in temperatures}
     for frames, masks in track(clips, "calibrating"):
@@ -100,13 +100,13 @@ def score_temperatures(
 def best_temperature(scores: dict[float, float]) -> float:
     """The lowest temperature that scores within `MARGIN` of the best.
 
-    Real videos are longer than the synthetic ones, and what a softer vote loses adds up from frame to frame.
+    Real videos are longer than the synthetic ones, and the errors of a softer vote accumulate from frame to frame.
     """
     return min(temperature for temperature, score in scores.items() if score >= max(scores.values()) - MARGIN)
 
 
 class Recorder:
-    """Extracts a video's features once, however often the video is propagated through.
+    """Caches a video's features, so that several propagation passes extract them once.
 
     Example:
         >>> calls = []
@@ -123,7 +123,7 @@ class Recorder:
         self._features: list[Tensor] = []
 
     def replay(self) -> Extractor:
-        """An extractor for the video's frames from the first one on."""
+        """An extractor for the video's frames, starting at the first."""
         return _Replay(self._extract, self._features)
 
 
@@ -141,7 +141,7 @@ class _Replay:
 
 
 def _mean_j(results_thw: np.ndarray, masks_thw: np.ndarray) -> float:
-    """Mean over frames and objects."""
+    """Mean J over frames and objects."""
     objects = set(np.unique(masks_thw).tolist()) - {0, VOID}
     pairs = list(zip(results_thw, masks_thw, strict=True))
     return float(np.mean([jaccard(result == n, mask == n) for result, mask in pairs for n in objects]))

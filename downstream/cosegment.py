@@ -1,4 +1,4 @@
-"""`mug cosegment`: masks of what the images of a group have in common (AGNN Sec. 4.2)."""
+"""`mug cosegment`: masks of the object that the images of a group share (AGNN Sec. 4.2)."""
 
 from __future__ import annotations
 
@@ -24,20 +24,20 @@ from mug.run.progress import track
 
 
 class GraphNetwork(Protocol):
-    """What is asked of a network: AGNN, or anything that passes messages between the images of a graph."""
+    """Interface of the network: AGNN, or any network that passes messages between the images of a graph."""
 
     def embed(self, frames_bchw: Tensor) -> Tensor:
         """(B, 3, H, W) in [0, 1] -> v (B, C, h, w)."""
 
     def propagate(self, v_bnchw: Tensor, state_bnchw: Tensor | None = None) -> Tensor:
-        """Passes messages between N nodes, beginning with `state`; gives their new states."""
+        """Passes messages between N nodes, starting from `state`; returns their new states."""
 
     def read(self, h_bnchw: Tensor, v_bnchw: Tensor) -> Tensor:
         """States and embeddings -> logits (B, N, 1, h, w)."""
 
 
 def cosegment(options: CosegmentOptions) -> None:
-    """Segments what the images of each group have in common."""
+    """Segments the object that the images of each group share."""
     _check(options)
     device = choose_device(options.device)
     groups = find_groups(options.images, options.split)
@@ -66,8 +66,9 @@ def embed_group(
     """Embeds each image of a group once, resized to a square.
 
     Returns:
-        v (N, C, h, w) in half precision on the CPU, 2 C h w bytes an image: 1.8 MB with 256 channels at stride 8 of
-        473 x 473 pixels, 2.4 GB for the 1,306 cars of the Internet images; and each image's own height and width.
+        v (N, C, h, w) in half precision on the CPU, 2 C h w bytes per image: 1.8 MB for 256 channels at stride 8 and
+        473 x 473 pixels, 2.4 GB for the 1,306 cars of the Internet images; and the original height and width of each
+        image.
 
     Raises:
         InputError: an image cannot be read, or the embeddings would need more than `memory` GiB.
@@ -91,18 +92,18 @@ def embed_group(
 def cosegment_group(
     v_nchw: Tensor, model: GraphNetwork, nodes: int, batch: int, device: torch.device
 ) -> Iterator[Tensor]:
-    """Logits (h, w) of the common object in each image of a group, in order (AGNN Sec. 4.2.1).
+    """Logits (h, w) of the shared object in each image of a group, in order (AGNN Sec. 4.2.1).
 
-    The other N - 1 images come in T = ceil((N - 1) / (N' - 1)) subsets: those at places t, t + T, ... make subset t,
-    so that their sizes differ by one at most. In turn each subset forms a graph with the image, whose state goes on
-    to the next graph while the others begin with their embeddings; its last state is read out.
+    The other N - 1 images are split into T = ceil((N - 1) / (N' - 1)) subsets: subset t holds those at positions t,
+    t + T, ..., so subset sizes differ by at most one. Each subset in turn forms a graph with the image. The image's
+    state is passed on to the next graph, while the others start from their embeddings; its last state is read out.
 
     Args:
         v_nchw: Embeddings of the N images.
         model: The network.
-        nodes: N', images to a graph; with 1, or a single image, no other is looked at.
-        batch: For how many images at a time this is done; the result does not depend on it.
-        device: Where the model is.
+        nodes: N', images per graph; 1 segments each image by itself, as does a group of one image.
+        batch: Images segmented at a time; the result does not depend on it.
+        device: Device of the model.
     """
     for start in range(0, len(v_nchw), batch):
         chosen = range(start, min(start + batch, len(v_nchw)))
@@ -116,7 +117,7 @@ def cosegment_group(
 
 
 def subsets(index: int, count: int, nodes: int) -> list[list[int]]:
-    """The images that go with image `index` of `count`, a graph of at most `nodes` each; one empty subset if none do.
+    """Subsets of the other images for image `index` of `count`, in graphs of at most `nodes`; one empty subset if none.
 
     >>> subsets(2, 6, 3)
     [[0, 4], [1, 5], [3]]
@@ -129,13 +130,13 @@ def subsets(index: int, count: int, nodes: int) -> list[list[int]]:
 
 
 def to_mask(logits_hw: Tensor, size: tuple[int, int]) -> np.ndarray:
-    """HW uint8 mask, 0 or 1, of an image of that height and width."""
+    """HW uint8 mask, 0 or 1, at the given height and width."""
     logits = F.interpolate(logits_hw[None, None], size, mode="bilinear", align_corners=False)[0, 0]
     return (logits > 0).to(torch.uint8).numpy()
 
 
 def _take(v_nchw: Tensor, indices: Sequence[Sequence[int]], device: torch.device) -> Tensor:
-    """Embeddings (B, M, C, h, w) in single precision of M images for each of B graphs."""
+    """Embeddings (B, M, C, h, w), in single precision, of M images for each of B graphs."""
     chosen = torch.tensor([list(row) for row in indices], dtype=torch.long)
     return v_nchw[chosen].to(device).float()
 

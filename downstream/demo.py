@@ -1,4 +1,4 @@
-"""`mug demo`: the whole way from unlabeled video to scored masks, on synthetic videos, in a few minutes."""
+"""`mug demo`: from unlabeled video to scored masks, on synthetic videos, in a few minutes."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from mug.media.video import find_videos
 
 CONFIG = Path(__file__).with_name("demo.yaml")
 RECORD = "demo.json"
-"""What was done already, how long it took, and how."""
+"""File that records the finished steps with their commands and durations."""
 PRELOADED = (
     "downstream.demo",
     "downstream.calibrate",
@@ -36,24 +36,24 @@ PRELOADED = (
     "downstream.segment",
     "mug.command.options",
 )
-"""Modules that are imported once for all commands; with what they import they take seconds."""
+"""Modules imported once for all commands, because importing them takes seconds."""
 
 
 class Step(NamedTuple):
-    """A step of the demo: a command of mug's, or a function where there is no command for it."""
+    """A step of the demo: a `mug` command, or a function if there is no command for it."""
 
     title: str
     work: tuple[str, ...] | Callable[[], None]
     result: Path
-    """What is there once the step is done."""
+    """File or folder that exists once the step is done."""
 
 
 def demo(options: DemoOptions) -> None:
-    """Learns from synthetic unlabeled videos and shows on others what that was good for, in one HTML page."""
+    """Trains on synthetic unlabeled videos, tests on others, and writes one HTML page of results."""
     at = Folders(options.out)
     record = take_up(at.out, options.quick)
     steps = script(at, QUICK if options.quick else FULL)
-    anew = False  # whatever follows a step that was done anew is done anew too
+    anew = False  # a repeated step makes all later steps repeat
     for number, step in enumerate(steps, 1):
         command = _spell(step)
         done = record["steps"].get(step.title)
@@ -71,7 +71,7 @@ def demo(options: DemoOptions) -> None:
 
 @dataclass(frozen=True)
 class Videos:
-    """How many synthetic videos, and how large."""
+    """Number and size of synthetic videos."""
 
     count: int
     frames: int
@@ -80,21 +80,21 @@ class Videos:
 
     @property
     def spelt(self) -> tuple[str, ...]:
-        """As options of `mug synth`."""
+        """The same as options of `mug synth`."""
         named = {"videos": self.count, "frames": self.frames, "height": self.height, "width": self.width}
         return tuple(word for name, value in named.items() for word in (f"--{name}", str(value)))
 
 
 @dataclass(frozen=True)
 class Size:
-    """How much of everything."""
+    """Scale of the demo."""
 
     train: Videos
-    """To learn from."""
+    """Training videos."""
     test: Videos
-    """To test on."""
+    """Test videos."""
     changes: tuple[str, ...] = ()
-    """Options of pretraining beside those of its configuration."""
+    """Pretraining options that override the configuration."""
 
 
 FULL = Size(train=Videos(48, 12, 128, 192), test=Videos(6, 12, 128, 192))
@@ -106,11 +106,11 @@ QUICK = Size(
 
 
 def script(at: Folders, size: Size = FULL) -> list[Step]:
-    """The demo, step by step.
+    """The steps of the demo.
 
     Args:
-        at: Where everything goes.
-        size: How much of everything.
+        at: Output folders.
+        size: Scale of the demo.
     """
     return [
         Step(
@@ -159,7 +159,7 @@ def _one_shot(at: Folders, state: str, weights: Path, size: Size) -> Iterator[St
     )
     yield Step(
         f"{COMPETITORS[name]}: carry the first masks through the test videos",
-        # by matching alone, which is what training has to teach
+        # matching alone, since that is what training teaches
         ("propagate", str(at.test), "--weights", str(weights), "--evidence", "none",
          "--size", str(2 * size.test.height), "--out", str(at.results(name)), "--overwrite"),
         at.results(name),
@@ -188,10 +188,10 @@ def _score(at: Folders, name: str, results: Path, *more: str) -> Step:
 
 
 def perform(step: Step) -> None:
-    """Does a step; a command runs in a process of its own.
+    """Runs a step; a command runs in its own process.
 
     Raises:
-        InputError: the command failed; what it said stands on standard error.
+        InputError: the command failed; its message is on standard error.
     """
     if callable(step.work):
         step.work()
@@ -203,10 +203,10 @@ def perform(step: Step) -> None:
 
 
 def run_command(arguments: tuple[str, ...]) -> int:
-    """Runs `mug ARGUMENTS` in a process of its own and gives its exit status.
+    """Runs `mug ARGUMENTS` in its own process and returns the exit status.
 
-    The process is forked from a server that has imported the large packages and does nothing else; where there is no
-    such server, it is started as if typed.
+    The process is forked from a server that has imported the large packages. On systems without a fork server, the
+    command is started as from a shell.
     """
     if "forkserver" not in multiprocessing.get_all_start_methods():
         return subprocess.run([sys.executable, "-m", "mug", *arguments], check=False).returncode
@@ -223,9 +223,9 @@ def _command(arguments: tuple[str, ...]) -> None:
 
 
 def write_untrained(at: Folders) -> None:
-    """Writes weights of the trained model's architecture whose phi has learned nothing.
+    """Writes weights with the trained model's architecture and an untrained phi.
 
-    Its batch norm is fitted to the training videos, without which the comparison would be unfair.
+    Batch norm is fitted to the training videos; otherwise the comparison would be unfair.
     """
     model, _ = load_weights(at.trained)
     frames = [video[len(video) // 2] for video in find_videos(at.train)]
@@ -234,10 +234,10 @@ def write_untrained(at: Folders) -> None:
 
 
 def take_up(out: Path, quick: bool) -> dict[str, Any]:
-    """The record of a demo that was stopped, or a new one.
+    """The record of an interrupted demo, or a new one.
 
     Raises:
-        InputError: something else lies in `out`, or a demo of the other kind.
+        InputError: `out` holds something else, or a demo of the other kind (quick or full).
     """
     file = out / RECORD
     if not file.is_file():
@@ -251,7 +251,7 @@ def take_up(out: Path, quick: bool) -> dict[str, Any]:
     if record.get("quick") != quick:
         kind = "a full" if quick else "a quick"
         raise InputError(f"{out}: holds {kind} demo; choose another folder")
-    for holder in out.rglob(".*"):  # what a killed step left half-written
+    for holder in out.rglob(".*"):  # partial output of a killed step
         if holder.is_dir():
             shutil.rmtree(holder, ignore_errors=True)
     return record

@@ -1,4 +1,4 @@
-"""`mug evaluate`: scores result masks against annotations, and compares results with each other."""
+"""`mug evaluate`: scores result masks against annotations and compares results."""
 
 from __future__ import annotations
 
@@ -21,44 +21,44 @@ from mug.errors import InputError, warn
 from mug.media.files import atomic_path, require_free_disk
 
 WEIGHTS_TASKS = ("retrieval", "probe")
-"""Tasks that look at weights instead of results."""
+"""Tasks that measure weights instead of results."""
 
 
 @dataclass
 class EvaluateOptions:
-    """What `mug evaluate` is asked to do."""
+    """Options of `mug evaluate`."""
 
     task: Literal["zero-shot", "one-shot", "unsupervised", "cosegmentation", "retrieval", "probe"]
-    """`zero-shot`: one foreground, whatever the ids (DAVIS-16). `one-shot`: each object that is given by itself
-    (DAVIS-16, DAVIS-17, YouTube-VOS). `unsupervised`: each object with the proposal that suits it best over the video,
-    of at most 20 (DAVIS-17). `cosegmentation`: the object of each class of images, J alone. Of MuG's weights, without
-    results: `retrieval`, whether clips of a video find each other; `probe`, what a line reads of foreground."""
+    """`zero-shot`: all ids form one foreground (DAVIS-16). `one-shot`: each given object separately (DAVIS-16,
+    DAVIS-17, YouTube-VOS). `unsupervised`: each object with its best-matching proposal over the video, of at most 20
+    (DAVIS-17). `cosegmentation`: J of the shared object of each image class. Two tasks measure MuG's weights instead of
+    results: `retrieval`, whether clips retrieve clips of their own video; `probe`, accuracy of a linear foreground
+    classifier on frozen features."""
     gt: Path
     """Dataset root: DAVIS, YouTube-VOS, YouTube-Objects, FBMS-59, SegTrack v2 or your own; for co-segmentation, folders
     <class>/<image>.jpg with <class>/GroundTruth/<image>.png, or PASCAL VOC 2012; for retrieval any videos."""
     pred: list[Path] | Path | None = None
-    """Folder with the results: <sequence>/<frame>.png, or <class>/<image>.png. Of several, all are compared with the
-    first."""
+    """Folder with the results: <sequence>/<frame>.png, or <class>/<image>.png. Several are compared with the first."""
     out: list[Path] | Path | None = None
-    """Files for the scores: .json for all of them, down to each frame; .csv, .md or .tex for the table."""
+    """Output files: .json for all scores, down to each frame; .csv, .md or .tex for the table."""
     weights: Path | None = None
-    """What `retrieval` and `probe` measure; MuG's weights that come with the package when not given."""
+    """Weights of MuG for `retrieval` and `probe`; by default the packaged weights."""
     threshold: float | None = None
-    """The results are soft maps, and foreground is what exceeds this share of 255 (zero-shot)."""
+    """Reads the results as soft maps, with foreground above this share of 255 (zero-shot)."""
     split: str | None = None
-    """Only this part of the dataset (`val`, `2017/val`); of PASCAL VOC: `train`, `val` or `test`."""
+    """Split of the dataset (`val`, `2017/val`); for PASCAL VOC `train`, `val` or `test`."""
     dataset: Kind | None = None
-    """Which dataset `gt` is; recognised by its layout when not given."""
+    """Kind of dataset; by default recognised by its layout."""
     protocol: Literal["davis", "report"] = "davis"
-    """`report`: as the AGNN report scores (Sec. 4.4): every frame, and consecutive-frame IoU (`T_iou`) instead of T."""
+    """`report`: the protocol of the AGNN report (Sec. 4.4): every frame, and consecutive-frame IoU (`T_iou`) for T."""
     only_existing: bool = False
-    """Score the sequences and frames that are there, and name those that are not (zero-shot, one-shot)."""
+    """Score the results that exist and name the missing sequences and frames (zero-shot, one-shot)."""
     stability: bool = True
-    """Measure T too, which takes most of the time."""
+    """Measure T as well, which takes most of the time."""
     workers: int | None = None
-    """Processes to score with; one per core when not given."""
+    """Number of scoring processes; by default one per core."""
     overwrite: bool = False
-    """Replace `out` if it is there already."""
+    """Replace `out` if it exists."""
 
     def unused(self) -> Mapping[str, str]:
         """See `mug.command.options.parse`."""
@@ -72,9 +72,9 @@ class EvaluateOptions:
 
 
 def evaluate(options: EvaluateOptions) -> None:
-    """Scores result masks, J, F and T with mean, recall and decay, per dataset, sequence and frame; or weights.
+    """Scores result masks (J, F and T with mean, recall and decay, per dataset, sequence and frame), or weights.
 
-    Several results are compared with the first of them.
+    Several results are compared with the first.
     """
     outs, preds = _paths(options.out), _paths(options.pred)
     for out in outs:
@@ -141,7 +141,7 @@ def _measure_weights(options: EvaluateOptions, preds: list[Path]) -> tuple[dict[
 
 
 def _warn(scores: dict[str, Any]) -> None:
-    """Says on standard error what may not be as the user thinks."""
+    """Prints warnings about the scores on standard error."""
     messages = [
         f"{name}: ids {entry['ignored_ids']} are not in the first annotation and count as background"
         for name, entry in scores["sequences"].items()
@@ -184,7 +184,7 @@ def _written(scores: dict[str, Any], table: Table, suffix: str) -> str:
 
 
 def _plain(value: Any) -> Any:
-    """The same without NaN, which JSON does not know: null."""
+    """The value with NaN replaced by None, since JSON has no NaN."""
     if isinstance(value, dict):
         return {key: _plain(entry) for key, entry in value.items()}
     if isinstance(value, list):

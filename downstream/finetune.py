@@ -1,4 +1,4 @@
-"""`mug finetune`: trains a system on annotated, or self-labelled, video: setup -> step."""
+"""`mug finetune`: trains a system on annotated or pseudo-labelled video."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from torch import Tensor
 from downstream.options import FinetuneOptions
 from downstream.systems.base import Trainable, open_part
 from downstream.training.annotated import Annotated, hold_out, open_annotated, saliency_images
-from downstream.training.pictures import draw
+from downstream.training.pictures import training_picture
 from downstream.training.pseudo import pseudo_annotations
 from downstream.training.samples import Samples, collate
 from mug.errors import InputError
@@ -27,20 +27,20 @@ if TYPE_CHECKING:
     from lightning.fabric import Fabric
 
 FREE_KEYS = ("out", "num_workers", "save_every", "engine.threads")
-"""What may change when a run goes on: nothing here moves a loss."""
+"""Options that may change when a run is resumed; none of them affects the loss."""
 
 COLUMNS = ("step", "lr", "still", "video", "iou", "grad_norm")
-"""Of `metrics.csv`: the loss of a step on still images or on video, and how well its masks overlap the truth."""
+"""Columns of `metrics.csv`; `still` or `video` is the loss of a step, `iou` the J of its masks."""
 
 PLACES = ("data", "out", "weights", "stills")
-"""Options that name files of one machine: weights travel, so they do not say them."""
+"""Options with local paths, which are left out of the weights' metadata."""
 
 
 def check(options: FinetuneOptions) -> None:
-    """Refuses numbers that cannot be trained with.
+    """Checks the numeric options.
 
     Raises:
-        InputError: naming the option and what would do.
+        InputError: an option is out of range; names the option and a valid value.
     """
     processes = options.engine.devices * options.engine.nodes
     if options.sample.videos % processes:
@@ -57,7 +57,7 @@ def check(options: FinetuneOptions) -> None:
 
 @dataclass
 class Run(Training):
-    """All that a run in progress holds."""
+    """State of a run in progress."""
 
     options: FinetuneOptions
     samples: Samples
@@ -65,13 +65,13 @@ class Run(Training):
 
 
 def finetune(options: FinetuneOptions) -> None:
-    """Trains a system; a run that was stopped goes on where it was, exactly.
+    """Trains a system. An interrupted run resumes exactly.
 
     Writes `<system>.safetensors`, `metrics.csv`, `pictures/` and `checkpoints/` to the run's folder.
 
     Raises:
-        InputError: options, data, weights or a folder that cannot be used.
-        RunError: a loss became something that is no number.
+        InputError: the options, data, weights or folder cannot be used.
+        RunError: a loss is not finite.
     """
     check(options)
     folder = claim(options, FREE_KEYS)
@@ -87,12 +87,12 @@ def finetune(options: FinetuneOptions) -> None:
 
 
 def weights_of(folder: RunFolder, options: FinetuneOptions) -> Path:
-    """Where a run leaves its weights."""
+    """Path of a run's weights."""
     return folder.path / f"{options.system}.safetensors"
 
 
 def setup(options: FinetuneOptions, folder: RunFolder, fabric: Fabric, sources: Sequence[Annotated]) -> Run:
-    """Builds the model and loads its state."""
+    """Builds the model and restores the state of the run."""
     torch.manual_seed(options.seed)
     trainable = open_part("training", options.system, options)
     samples = Samples(sources, [saliency_images(path) for path in trainable.stills], options.sample, options.seed)
@@ -103,7 +103,7 @@ def setup(options: FinetuneOptions, folder: RunFolder, fabric: Fabric, sources: 
 
 
 def training_sources(options: FinetuneOptions, folder: RunFolder, tell: bool) -> list[Annotated]:
-    """The videos or groups to train on, those held out taken away and written down."""
+    """The videos or groups to train on; held-out ones are removed and listed in `held_out.txt`."""
     root = options.data
     if options.labels == "pseudo":
         root = pseudo_annotations(
@@ -123,7 +123,7 @@ def training_sources(options: FinetuneOptions, folder: RunFolder, tell: bool) ->
 
 
 def train(run: Run) -> None:
-    """Trains from where the run stands to its end."""
+    """Trains from the current step to the last."""
     options = run.options
     keys = (0, range(run.step, options.steps), options.sample.videos, 1)
     batches = run.batches(run.samples, collate, keys, options.num_workers)
@@ -135,7 +135,7 @@ def train(run: Run) -> None:
             run.step = step + 1
             log.write({"step": step, "lr": rate, **values}, f"J {values['iou']:.3f}")
             if run.step == options.steps or run.step % options.save_every == 0:
-                log.draw(run.step, {"masks": draw(batch, logits)})
+                log.draw(run.step, {"masks": training_picture(batch, logits)})
                 save_weights_of(run)
                 run.save()
 
@@ -146,10 +146,10 @@ def train_step(
     """One step of the optimiser.
 
     Returns:
-        What `metrics.csv` takes, averaged over processes, this process's batch and its logits.
+        Values for `metrics.csv`, averaged over processes; this process's batch; and its logits.
 
     Raises:
-        RunError: the loss or the gradient is no number; the videos of the batch are named.
+        RunError: the loss or the gradient is not finite; names the videos of the batch.
     """
     still = run.samples.shows_stills(step)
     seen: list[Any] = []
@@ -166,7 +166,7 @@ def train_step(
 
 
 def save_weights_of(run: Run) -> None:
-    """Writes the weights, from the first process."""
+    """Writes the weights; only the first process does so."""
     if not run.fabric.is_global_zero:
         return
     options, sources = run.options, run.samples.sources

@@ -1,4 +1,4 @@
-"""`mug propagate`: carries the mask of a video's first frame through the video (O-VOS)."""
+"""`mug propagate`: propagates the mask of a video's first frame through the video (O-VOS)."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ from mug.run.several import Several
 class _Job(NamedTuple):
     video: Video
     given: dict[str, np.ndarray]
-    """Masks that are given, by their frame's name: the first, and those of frames in which more objects appear."""
+    """Given masks by frame name: the first, and those of frames in which further objects appear."""
 
 
 def propagate(options: PropagateOptions) -> None:
-    """Carries the masks of first frames through their videos (O-VOS)."""
+    """Propagates first-frame masks through their videos (O-VOS)."""
     device = choose_device(options.device)
     jobs, several = _jobs(options)
     if not jobs:
@@ -45,7 +45,7 @@ def propagate(options: PropagateOptions) -> None:
 
 
 def _jobs(options: PropagateOptions) -> tuple[list[_Job], Several]:
-    """What there is to do, and what keeps count of the videos that cannot be done."""
+    """The videos to segment, and the count of those that failed."""
     if options.mask is None and find_dataset(options.videos, options.dataset) is not None:
         dataset = open_dataset(options.videos, options.dataset)
         names = dataset.sequences(options.split)
@@ -68,20 +68,20 @@ def _video_job(video: Video, mask: Path | None) -> _Job:
 
 
 def _dataset_job(dataset: Dataset, name: str) -> _Job:
-    """A sequence of a dataset with the masks that it gives."""
+    """A sequence of a dataset with its given masks."""
     video, annotations = dataset.video(name), dataset.frames(name)
     given = {frame: check_mask(video, mask, annotations[frame].path) for frame, mask in dataset.given(name).items()}
     return _Job(video, given)
 
 
 def annotation(video: Video) -> Path:
-    """The first frame's annotation of a sequence that lies in a DAVIS layout, or that a link leads to.
+    """Path of the first frame's annotation, for a video in a DAVIS layout or a link to one.
 
     Raises:
-        InputError: the video lies elsewhere, or the file is missing.
+        InputError: the video is not in such a layout, or the file is missing.
     """
     missing = None
-    for place in (Path(os.path.abspath(video.path)), video.path.resolve()):  # as the user sees it, first
+    for place in (Path(os.path.abspath(video.path)), video.path.resolve()):  # the path as given, then without links
         parts = list(place.parts)
         if "JPEGImages" in parts:
             at = len(parts) - 1 - parts[::-1].index("JPEGImages")
@@ -95,19 +95,19 @@ def annotation(video: Video) -> Path:
 
 
 def first_mask(video: Video, path: Path) -> np.ndarray:
-    """Reads the mask of the video's first frame and checks that it can be one.
+    """Reads and checks the mask of the video's first frame.
 
     Raises:
-        InputError: unreadable, of another size than the video, or without an object.
+        InputError: the mask is unreadable, differs in size from the video, or has no object.
     """
     return check_mask(video, read_mask(path), path)
 
 
 def check_mask(video: Video, mask: np.ndarray, path: Path) -> np.ndarray:
-    """The mask, once it is clear that it can be given with a frame of the video.
+    """Returns the mask if it is valid for a frame of the video.
 
     Raises:
-        InputError: it is of another size than the video, or without an object.
+        InputError: the mask differs in size from the video, or has no object.
     """
     if mask.shape != tuple(video.size):
         (rows, columns), (height, width) = mask.shape, video.size

@@ -1,4 +1,4 @@
-"""`mug report`: one HTML page of a run, or of results and their scores."""
+"""`mug report`: one HTML page for a run, or for results and their scores."""
 
 from __future__ import annotations
 
@@ -19,35 +19,35 @@ from downstream.pages.compare import comparison_parts, is_comparison
 from downstream.pages.curves import charts, curve
 from downstream.pages.html import check_page, heading, paragraph, picture, strip, table, write_page
 from downstream.pages.labels import label_parts
-from downstream.pages.mask_pictures import draw, videos_by_name
+from downstream.pages.mask_pictures import mask_picture, videos_by_name
+from downstream.scoring.tables import percent
 from mug.errors import InputError
 from mug.media.listing import files_of, mask_files, own_name, sequence_folders
 from mug.media.video import Video
 
 SEQUENCES = 12
-"""At most so many sequences are shown in pictures; tables hold all."""
+"""Maximum number of sequences shown in pictures; tables list all."""
 FRAMES = 4
-"""Frames of each, spread over the sequence."""
+"""Frames shown per sequence, evenly spread."""
 
 Scores = dict[str, Any]
-"""What `mug evaluate --out` wrote."""
+"""Scores written by `mug evaluate --out`."""
 
 
 @dataclass
 class ReportOptions:
-    """What `mug report` is asked to do."""
+    """Options of `mug report`."""
 
     run: Path
-    """The folder of a run, a folder of results (masks, score files or both), or one score file."""
+    """Folder of a run, folder of results (masks, score files or both), or a score file."""
     out: Path | None = None
-    """The page; `report.html` in that folder when not given."""
+    """Path of the page; by default `report.html` in that folder."""
     videos: Path | None = None
-    """The videos that masks were made of, to draw them over; when not given, those of the data set that they were
-    scored on."""
+    """Videos to draw the masks over; by default those of the scored dataset."""
 
 
 def report(options: ReportOptions) -> None:
-    """Writes one self-contained HTML page of a run or of results."""
+    """Writes one self-contained HTML page for a run or for results."""
     source = options.run
     if not source.exists():
         raise InputError(f"{source}: no such file or folder; give a run, a folder of results or a score file")
@@ -66,9 +66,9 @@ def report(options: ReportOptions) -> None:
 
 
 def run_parts(run: Path) -> list[Markup]:
-    """What a run was told, its curves and its last pictures.
+    """The options of a run, its curves and its latest pictures.
 
-    Of pretraining also what became of its labels, of fine-tuning what its graph does.
+    Pretraining adds the areas of its labels, fine-tuning the graph on a few videos.
     """
     config = _config(run)
     finetuned = "system" in config
@@ -81,7 +81,7 @@ def run_parts(run: Path) -> list[Markup]:
         *picture_parts(run / "pictures"),
     ]
     if finetuned:
-        from downstream.pages.graph import graph_parts  # brings torch, which no other page waits for
+        from downstream.pages.graph import graph_parts  # loads torch, which no other page needs
 
         parts += graph_parts(run, config)
     return parts
@@ -102,7 +102,7 @@ FACTS = (
     "sample.videos", "sample.nodes", "batch", "rounds", "steps", "warmup.steps", "weights", "scratch", "optimiser",
     "bootstrap.prior", "bootstrap.refine", "engine.precision", "seed",
 )  # fmt: skip
-"""The options that tell most, of either kind of run, by their dotted names."""
+"""Main options of either kind of run, by dotted name."""
 
 
 def _facts(config: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
@@ -141,7 +141,7 @@ CURVES = {
     "share_warp": "share of the gradient: known warps",
     "lr": "learning rate",
 }
-"""Columns of metrics.csv that are drawn, in this order, with their titles."""
+"""Columns of metrics.csv to plot, in this order, with their titles."""
 
 FINETUNE_CURVES = {
     "video": "loss on video, Eq. 12",
@@ -150,18 +150,18 @@ FINETUNE_CURVES = {
     "grad_norm": "norm of the gradient",
     "lr": "learning rate",
 }
-"""The same of a fine-tuning run."""
+"""The same for a fine-tuning run."""
 
 
 def curves(metrics: Path, titles: Mapping[str, str] = CURVES) -> Markup:
-    """The curves of a run, one for each column that was recorded; dashed lines part the rounds.
+    """The curves of a run, one per recorded column; dashed lines separate the rounds.
 
     Args:
         metrics: metrics.csv.
-        titles: Of the columns to draw, in their order.
+        titles: Titles of the columns to plot, in order.
 
     Raises:
-        InputError: the file holds no step.
+        InputError: the file contains no step.
     """
     steps = read_metrics(metrics)
     x = steps["step"]
@@ -172,10 +172,10 @@ def curves(metrics: Path, titles: Mapping[str, str] = CURVES) -> Markup:
 
 
 def read_metrics(path: Path) -> dict[str, list[float]]:
-    """The columns of a metrics.csv; what was not recorded is NaN, a last line that was cut off is left out.
+    """The columns of a metrics.csv; missing values are NaN, and a truncated last line is left out.
 
     Raises:
-        InputError: it holds no step, or is no such file.
+        InputError: the file contains no step, or is malformed.
     """
     text = path.read_text(errors="replace")
     rows = list(csv.reader(text[: text.rfind("\n") + 1].splitlines()))
@@ -198,7 +198,7 @@ PICTURES = {
 
 
 def picture_parts(folder: Path) -> Iterator[Markup]:
-    """The last picture of each kind that the run drew."""
+    """The latest picture of each kind of a run."""
     latest = {file.stem.partition("_")[2]: file for file in sorted(folder.glob("*.png"))}
     if latest:
         yield heading("Pictures")
@@ -211,7 +211,7 @@ def read_picture(path: Path) -> np.ndarray:
     """An image file as HWC uint8 RGB.
 
     Raises:
-        InputError: it cannot be decoded.
+        InputError: the file cannot be decoded.
     """
     try:
         with Image.open(path) as image:
@@ -224,7 +224,7 @@ def read_picture(path: Path) -> np.ndarray:
 
 
 def results_parts(source: Path, videos: Path | None) -> list[Markup]:
-    """Score tables and masks drawn over their frames; nothing where there is neither."""
+    """Score tables, and masks over their frames; empty if there is neither."""
     contents = read_contents(source)
     scores = {name: content for name, content in contents.items() if _is_scores(content)}
     comparisons = {name: content for name, content in contents.items() if is_comparison(content)}
@@ -248,10 +248,10 @@ def results_parts(source: Path, videos: Path | None) -> list[Markup]:
 
 
 def read_contents(source: Path) -> dict[str, Any]:
-    """What the JSON files of a folder hold, by their names, or the file that is given.
+    """Contents of the JSON files of a folder, or of a single file, by file name.
 
     Raises:
-        InputError: a file that is no JSON.
+        InputError: a file is not valid JSON.
     """
     files = sorted(files_of(source, (".json",))) if source.is_dir() else [source]
     return {file.stem: read_json(file) for file in files}
@@ -261,11 +261,11 @@ def read_json(path: Path) -> Any:
     """The content of a JSON file.
 
     Raises:
-        InputError: it is none.
+        InputError: the file is not valid JSON.
     """
     try:
         return json.loads(path.read_text())
-    except ValueError as error:  # neither text nor JSON
+    except ValueError as error:  # not text, or not JSON
         raise InputError(f"{path}: is no JSON, it may be truncated; write it anew or remove it") from error
 
 
@@ -274,11 +274,11 @@ def _is_scores(content: Any) -> bool:
 
 
 def score_table(scores: Mapping[str, Scores], names: Mapping[str, str] | None = None) -> Markup:
-    """A row for each score file: J, F and T of the whole data set, in per cent.
+    """One row per score file: J, F and T over the whole dataset, in per cent.
 
     Args:
         scores: Score files by name.
-        names: What to call them; their names when not given.
+        names: Names to show instead.
     """
     t = [entry.get("T", {}).get("mean") for entry in scores.values()]
     with_t = any(value is not None for value in t)
@@ -293,7 +293,7 @@ def score_table(scores: Mapping[str, Scores], names: Mapping[str, str] | None = 
 
 
 def sequence_table(scores: Mapping[str, Scores]) -> Markup:
-    """The mean J of every sequence, a column for each score file."""
+    """Mean J of every sequence, one column per score file."""
     sequences = dict.fromkeys(name for entry in scores.values() for name in entry["sequences"])
     rows = [
         (
@@ -306,24 +306,15 @@ def sequence_table(scores: Mapping[str, Scores]) -> Markup:
 
 
 def sequence_j(scores: Scores, sequence: str) -> float | None:
-    """The mean J of a sequence; None where it was not scored."""
+    """Mean J of a sequence; None if it was not scored."""
     value: float | None = scores["sequences"].get(sequence, {}).get("J", {}).get("mean")
     return value
-
-
-def percent(value: float | None) -> str:
-    """A share as per cent; a dash where it could not be measured.
-
-    >>> percent(0.5), percent(None)
-    ('50.0', '-')
-    """
-    return "-" if value is None else f"{100 * value:.1f}"
 
 
 def overlays(
     folders: Mapping[str, Path], scores: Mapping[str, Scores], videos: Mapping[str, Video]
 ) -> Iterator[Markup]:
-    """Frames of each sequence with the masks of each folder."""
+    """Frames of each sequence with the masks of each results folder."""
     sequences = sorted({name for folder in folders.values() for name in sequence_folders(folder)})
     if len(sequences) > SEQUENCES:
         yield paragraph(f"The first {SEQUENCES} of {len(sequences)} sequences.", "soft")
@@ -334,12 +325,14 @@ def overlays(
             if not files:
                 continue
             threshold = scores[name].get("threshold") if name in scores else None
-            images = [draw(files[frame], frame, videos.get(sequence), threshold) for frame in spread(list(files))]
+            images = [
+                mask_picture(files[frame], frame, videos.get(sequence), threshold) for frame in spread(list(files))
+            ]
             yield strip(images, f"{name}: J {percent(sequence_j(scores[name], sequence))}" if name in scores else name)
 
 
 def spread(frames: Sequence[str], count: int = FRAMES) -> list[str]:
-    """A few frames, evenly over a sequence, the first and the last of it left out where there are enough.
+    """A few frames, evenly spread over a sequence; each is the middle of an equal part if there are enough.
 
     >>> spread(list("abcdefgh"), 4)
     ['b', 'd', 'f', 'h']

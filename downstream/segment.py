@@ -1,4 +1,4 @@
-"""`mug segment`: finds and outlines the main object of a video, or its objects, without a mask given (Z-VOS)."""
+"""`mug segment`: segments the main object of a video, or each of its objects, without a given mask (Z-VOS)."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from mug.run.several import Several
 
 
 def segment(options: SegmentOptions) -> None:
-    """Segments the main object of each video, or with `--instances` its objects (Z-VOS)."""
+    """Segments the main object of each video, or each object with `--instances` (Z-VOS)."""
     videos = open_videos(options.videos, options.dataset, options.split)
     masks_of = open_segmenter(options)
     results = Results(
@@ -41,17 +41,17 @@ def segment(options: SegmentOptions) -> None:
 
 
 class Segmenter(Protocol):
-    """A video -> the mask (H, W) uint8 of each frame, in order."""
+    """Maps a video to the mask (H, W) uint8 of each frame, in order."""
 
     def __call__(self, video: Video, results: Results | None = None) -> Iterator[np.ndarray]:
-        """What else is kept of the maps goes to `results` on the way."""
+        """Writes raw masks and soft maps to `results` along the way, if the options ask for them."""
 
 
 def open_segmenter(options: SegmentOptions) -> Segmenter:
-    """The system with its refinement, and what tells objects apart where that is asked for.
+    """Opens the system with its refinement and, with `--instances`, instance segmentation.
 
     Raises:
-        InputError: weights or settings that cannot be used.
+        InputError: the weights or settings cannot be used.
     """
     device = choose_device(options.device)
     if options.refine == "crf":
@@ -70,10 +70,10 @@ def open_segmenter(options: SegmentOptions) -> Segmenter:
 
 
 def carrier_by(matching: Matching, device: torch.device) -> Carrier:
-    """O-VOS by what a system compares frames by, for the objects of a video's first frame.
+    """O-VOS with a system's matching features, for the objects of a video's first frame.
 
     Raises:
-        InputError: weights that cannot be used.
+        InputError: the weights cannot be used.
     """
     carry = carrier(MuGOneShot(backbone=matching.backbone), matching.weights, device)
     return lambda video, first: carry(video, {video.frame_names[0]: first})
@@ -82,7 +82,7 @@ def carrier_by(matching: Matching, device: torch.device) -> Carrier:
 def _refined(
     video: Video, found: Iterator[np.ndarray], options: SegmentOptions, results: Results | None
 ) -> Iterator[np.ndarray]:
-    """The refined object-level maps; what else of them is kept is written on the way."""
+    """The refined object-level maps; raw masks and soft maps are written along the way, if requested."""
     maps = track(found, video.name, len(video))
     for name, frame, map_hw in zip(video.frame_names, video, maps, strict=True):
         refined = refine(frame, map_hw, options.refine)

@@ -1,1 +1,1 @@
-"""Any network as a feature extractor: ours, those of torchvision and timm, a function."""
+"""Feature extractors: phi, networks of torchvision and timm, or a user's function."""

@@ -1,4 +1,4 @@
-"""What `--backbone` names: phi, a network of torchvision or timm by name, or a function of the user's own."""
+"""Backbones by name (`--backbone`): phi, a network of torchvision or timm, or a user's function."""
 
 from __future__ import annotations
 
@@ -25,32 +25,33 @@ FORMS = f"{OURS}, {IMAGENET}, torchvision:NAME[:LAYER], timm:NAME[:LAYER] or you
 LIBRARIES = ("torchvision", "timm")
 
 TEMPERATURE_KEY = "one_shot_temperature"
-"""Where weights say which temperature suits them; `mug calibrate` writes it."""
+"""Metadata key of the calibrated matching temperature, written by `mug calibrate`."""
 
 
 class Backbone(NamedTuple):
-    """What frames are compared by."""
+    """A feature extractor for matching, with its temperature."""
 
     extract: Extractor
     temperature: float | None
-    """The one that suits the features, where the weights say it."""
+    """Matching temperature that suits the features; None if the weights do not name one."""
 
 
 def open_backbone(
     name: str, weights: Path | None, device: torch.device | str = "cpu", stride: int | None = None
 ) -> Backbone:
-    """The backbone that `--backbone NAME --weights FILE` asks for, on a device.
+    """Opens the backbone of `--backbone NAME --weights FILE` on a device.
 
     Args:
         name: `mug`; `imagenet[:LAYER]` (see `mug.networks.named`), `torchvision:NAME[:LAYER]` or `timm:NAME[:LAYER]`,
-            LAYER a module of the network, as its `named_modules()` calls it; or `module:function`, where the function
-            gives an `Extractor`. It is called with the path of the weights where there are some.
-        weights: Of MuG (those that come with the package when None), of the network, or of nobody.
-        device: Where frames will lie.
-        stride: Pixels to a cell that a convolutional network by name is brought to; None: as it is.
+            LAYER being a name in `named_modules()`; or `module:function`, a function that returns an
+            `Extractor` and is called with the path of the weights if one is given.
+        weights: Weights file. None: the packaged weights for `mug`, an error for torchvision and timm networks, no
+            argument for your own function.
+        device: Device of the frames.
+        stride: Output stride in pixels to which a named convolutional network is reduced; None leaves it unchanged.
 
     Raises:
-        InputError: no such backbone, or the weights are not its.
+        InputError: there is no such backbone, or the weights do not belong to it.
     """
     if name == OURS:
         model, metadata = load_weights(weights)
@@ -70,7 +71,7 @@ def open_backbone(
 
 
 def suited_temperature(model: MuG, metadata: Mapping[str, str]) -> float:
-    """The temperature that fits the features: the calibrated one, else that learned with the matching head."""
+    """The calibrated temperature of the weights, else the one learned with the matching head."""
     return float(metadata.get(TEMPERATURE_KEY, model.temperature.detach()))
 
 
@@ -78,13 +79,13 @@ def named_network(name: str, weights: Path | None, stride: int | None = None) ->
     """A layer of a torchvision or timm network.
 
     Args:
-        name: `torchvision:NAME[:LAYER]`, `timm:NAME[:LAYER]` or `imagenet[:LAYER]`; without a layer, that of
-            `DEFAULT_LAYERS`.
-        weights: A file in one of the forms that `mug.networks.tensors.read_tensors` knows; None: as the network comes.
-        stride: Pixels to a cell that a convolutional network is brought to; None: as it is.
+        name: `torchvision:NAME[:LAYER]`, `timm:NAME[:LAYER]` or `imagenet[:LAYER]`; LAYER defaults to the first of
+            `DEFAULT_LAYERS` that the network has.
+        weights: A file that `mug.networks.tensors.read_tensors` can read; None keeps the network's own.
+        stride: Output stride in pixels to which a convolutional network is reduced; None leaves it unchanged.
 
     Raises:
-        InputError: no such network or layer, or the weights are not its.
+        InputError: there is no such network or layer, or the weights do not belong to it.
     """
     parts = 1 if name.split(":")[0] == IMAGENET else 2
     pieces = name.split(":", parts)
@@ -101,13 +102,13 @@ def named_network(name: str, weights: Path | None, stride: int | None = None) ->
 
 
 DEFAULT_LAYERS = ("encoder.ln", "norm", "layer3", "blocks.4")
-"""What is read without a layer's name, if the network has it: a transformer's tokens after its last norm (torchvision,
-timm), the third group of a residual network (the fourth block, "res4"), as CRW and VFS do, or what an EfficientNet has
-at the same depth."""
+"""Default layers, in order of preference: a transformer's tokens after its last norm (torchvision, timm), the third
+group of a residual network (the fourth block, "res4"), as in CRW and VFS, or the stage of an EfficientNet at the same
+depth."""
 
 
 def _authors_names(network: nn.Module) -> Callable[[dict[str, Tensor]], dict[str, Tensor]] | None:
-    """Timm's own translation of the names (and position grids) that a network's authors publish, if it has one."""
+    """Timm's conversion of the tensor names (and position grids) that a network's authors publish, if it has one."""
     translate = getattr(sys.modules[type(network).__module__], "checkpoint_filter_fn", None)
     return None if translate is None else lambda tensors: translate(tensors, network)
 
@@ -117,8 +118,8 @@ def _has(network: nn.Module, layer: str) -> bool:
 
 
 def _own(module: str, function: str, weights: Path | None, device: torch.device | str) -> Extractor:
-    """What the user's function gives."""
-    sys.path.insert(0, "")  # the folder that the command runs in, which a console script does not search
+    """The extractor that the user's function returns."""
+    sys.path.insert(0, "")  # the working folder, which a console script does not search
     try:
         make = getattr(importlib.import_module(module), function, None)
     except ModuleNotFoundError as error:

@@ -1,4 +1,4 @@
-"""Where the networks of a command run."""
+"""The device that the networks of a command run on."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from mug.errors import InputError
 
 
 def choose_device(name: str) -> torch.device:
-    """The device that `--device NAME` asks for.
+    """The device of `--device NAME`.
 
     Args:
-        name: "auto" (a GPU where there is one), "cpu", "cuda" or "cuda:0".
+        name: "auto" (a GPU if there is one), "cpu", "cuda" or "cuda:0".
 
     Raises:
-        InputError: no such device here.
+        InputError: this machine has no such device.
     """
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")

@@ -1,4 +1,4 @@
-"""What frames are compared by: phi's matching head, and the two baselines it has to beat."""
+"""Features for matching: phi's matching head, and the two baselines it has to beat."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ from mug.backbone import Phi, for_inference
 from mug.options import BackboneConfig
 
 Extractor = Callable[[Tensor], Tensor]
-"""A frame (1, 3, H, W), RGB in [0, 1] -> what of it is compared: (1, C, h, w). It may say where its cells lie
-(`downstream.backbones.lattice`)."""
+"""Maps a frame (1, 3, H, W), RGB in [0, 1], to a feature map (1, C, h, w). An optional attribute `cells` locates its
+cells in the frame (`downstream.backbones.lattice`)."""
 
 LAB_CELL = 8
-"""Pixels of the frame to a cell of the colour patches."""
+"""Pixels per cell of the colour patches."""
 LAB_SAMPLES = 3
-"""Colours a cell has in x and in y."""
+"""Colour samples per cell in x and in y."""
 
 
 class PhiFeatures:
-    """The matching head of phi, in evaluation mode; later changes of phi do not reach it.
+    """The matching head of phi, in evaluation mode. Later changes to phi have no effect on it.
 
     Attributes:
-        cells: Where its cells lie.
+        cells: Position of its cells in the frame.
     """
 
     def __init__(self, phi: Phi) -> None:
@@ -43,22 +43,22 @@ class PhiFeatures:
 
 
 def untrained_phi(config: BackboneConfig, frames: Iterable[Tensor], seed: int = 0) -> Phi:
-    """Phi as it is before any training, with batch-norm statistics that fit real frames.
+    """Phi with random weights, and with batch-norm statistics fitted to real frames.
 
-    Without them the untouched running averages let activations grow from layer to layer, and the comparison with a
-    trained phi would be unfair.
+    With the initial running averages, activations would grow from layer to layer and the comparison with a trained phi
+    would be unfair.
 
     Args:
         config: The architecture.
-        frames: (1, 3, H, W) each; the statistics are their plain average.
-        seed: Of the random weights.
+        frames: (1, 3, H, W) each; the statistics are averaged over them with equal weights.
+        seed: Seed of the random weights.
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         phi = Phi(config)
     for module in phi.modules():
         if isinstance(module, nn.BatchNorm2d):
-            module.momentum = None  # a plain average instead of a decaying one
+            module.momentum = None  # a cumulative average instead of a decaying one
     phi.train()
     with torch.no_grad():
         for frame_b3hw in frames:
@@ -67,10 +67,10 @@ def untrained_phi(config: BackboneConfig, frames: Iterable[Tensor], seed: int = 
 
 
 def lab_features(frame_b3hw: Tensor) -> Tensor:
-    """Patches of Lab colour, lifted so that their inner product ranks them by squared distance.
+    """Patches of Lab colour, lifted so that their inner product decreases with squared distance.
 
-    A vector p, |p| < R, becomes (p, sqrt(R^2 - |p|^2)) / R: unit length, and for R well above |p| the product of two is
-    1 - |p - p'|^2 / (2 R^2). The softmax over products is then the Gaussian kernel of patch distance.
+    A vector p, |p| < R, becomes (p, sqrt(R^2 - |p|^2)) / R, which has unit length. For R well above |p| the product of
+    two is 1 - |p - p'|^2 / (2 R^2), so the softmax over products is the Gaussian kernel of patch distance.
 
     Args:
         frame_b3hw: (1, 3, H, W) RGB in [0, 1].

@@ -1,7 +1,7 @@
-"""Where the cells of a backbone's feature map lie in its frame, whatever the backbone.
+"""Position of feature map cells in the frame, for any backbone.
 
-Phi and plain residual networks centre cell i on pixel stride * i (`mug.grid`), transformers in the middle of a patch. A
-backbone that knows says so in an attribute `cells`; the cells of one that does not share the frame evenly.
+Phi and plain residual networks centre cell i on pixel stride * i (`mug.grid`), transformers on the middle of a patch. A
+backbone states this in an attribute `cells`; without it, the cells are taken to divide the frame evenly.
 """
 
 from __future__ import annotations
@@ -16,30 +16,30 @@ from mug import grid
 
 
 class Cells(NamedTuple):
-    """What a backbone says of its cells."""
+    """Position of a backbone's cells in the frame."""
 
     stride: int
-    """Pixels of the frame to a cell."""
+    """Pixels of the frame per cell."""
     first: float = 0.0
-    """Pixel on which cell 0 is centred, across and down."""
+    """Pixel on which cell 0 is centred, in x and in y."""
 
 
 def cells_of(extract: Any) -> Cells | None:
-    """What a backbone says of its cells; None: nothing."""
+    """The `cells` of a backbone; None if it does not state them."""
     cells: Cells | None = getattr(extract, "cells", None)
     return cells
 
 
 class Lattice(NamedTuple):
-    """How the cells of a feature map lie over one frame."""
+    """Position of the cells of a feature map in one frame."""
 
     frame: Sequence[int] = (1, 1)
-    """Height and width in pixels at which the backbone saw it."""
+    """Height and width of the frame at the backbone's input, in pixels."""
     cells: Cells | None = None
-    """None: they share the frame evenly."""
+    """None: the cells divide the frame evenly."""
 
     def enlarge(self, maps: Tensor, size: Sequence[int], mode: Literal["bilinear", "nearest"] = "bilinear") -> Tensor:
-        """Interpolates maps (B, C, h, w) of cells to a size in pixels, whatever the size: (B, C, *size)."""
+        """Interpolates maps (B, C, h, w) of cells to any size in pixels: (B, C, *size)."""
         if self.cells is None and mode == "nearest":
             return F.interpolate(maps, tuple(size), mode="nearest-exact")
         if self.cells is None:
@@ -47,11 +47,11 @@ class Lattice(NamedTuple):
         return grid.enlarge(maps, size, self.frame, *self.cells, mode=mode)
 
     def shrink(self, maps: Tensor, size: Sequence[int], how: Literal["area", "bilinear", "nearest"] = "area") -> Tensor:
-        """Brings maps (B, C, H, W) of the frame, at any size, to the cells: (B, C, *size).
+        """Resamples maps (B, C, H, W) of the frame, at any size, to the cells: (B, C, *size).
 
         Args:
-            maps: What is brought there.
-            size: h and w, the cells.
+            maps: Maps of the frame.
+            size: h and w, in cells.
             how: The mean over each cell (`area`), or the value at its centre, interpolated (`bilinear`) or not.
         """
         if how == "area":
@@ -64,4 +64,4 @@ class Lattice(NamedTuple):
 
 
 EVEN = Lattice()
-"""Cells, or pixels, that share their frame evenly."""
+"""Cells, or pixels, that divide their frame evenly."""

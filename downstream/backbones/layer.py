@@ -1,4 +1,4 @@
-"""One layer of somebody's network as a feature map: the network is run up to it, and no further."""
+"""One layer of a third-party network as a feature map; the forward pass stops at that layer."""
 
 from __future__ import annotations
 
@@ -14,31 +14,31 @@ from downstream.backbones.lattice import Cells
 from mug.errors import InputError
 
 _TRIAL = ((128, 128), (128, 192))
-"""Sizes, in pixels, of the blank frames on which a network shows what it is like."""
+"""Sizes, in pixels, of the blank frames used to probe a network."""
 
 
 class LayerFeatures(nn.Module):
-    """Gives what a layer of a network makes of a frame: a CNN's map, or a transformer's patch tokens as a map.
+    """Feature map of one layer of a network: a CNN's output, or a transformer's patch tokens as a map.
 
-    Frames are padded to whole patches by repeating the edge; class and register tokens are dropped. What lies behind
-    the layer is replaced by nothing, so that weights need not have it.
+    Frames are padded to whole patches by repeating the edge; class and register tokens are dropped. Modules after the
+    layer are removed, so the weights need not include them.
 
     Attributes:
-        network: The rest of the network.
-        unused: Names of the tensors that went.
-        cells: Where its cells lie; None where that is not known.
+        network: The network up to the layer.
+        unused: Names of the removed tensors.
+        cells: Position of its cells in the frame; None if unknown.
 
     Args:
-        name: For messages.
-        network: In evaluation mode.
-        layer: Its module whose output is read.
-        mean: What is subtracted from the channels of an RGB frame in [0, 1] ...
-        std: ... and what they are divided by.
-        stride: Pixels to a cell; strides of the last convolutions before the layer are set to 1 until it is reached,
-            without dilation. None, or a transformer: left as it is.
+        name: Name of the backbone, for error messages.
+        network: The network, in evaluation mode.
+        layer: Name of the module whose output is read.
+        mean: Per-channel mean subtracted from an RGB frame in [0, 1].
+        std: Per-channel standard deviation that the result is divided by.
+        stride: Output stride in pixels; strides of the last convolutions before the layer are set to 1, without
+            dilation, until it is reached. None, or a transformer: unchanged.
 
     Raises:
-        InputError: no such layer, it gives no map, or the stride cannot be reached.
+        InputError: there is no such layer, its output is not a map, or the stride cannot be reached.
     """
 
     mean: Tensor
@@ -123,7 +123,7 @@ class LayerFeatures(nn.Module):
         )
 
     def _where(self) -> Cells | None:
-        """Patches are centred on their middle; a CNN's cells on their first pixel if every layer is centred so."""
+        """Centres of the cells: the middle of a patch; in a CNN the first pixel, if every layer is centred."""
         stride = _TRIAL[0][0] // self._trial(_TRIAL[0]).shape[2]
         if self._patch:
             return Cells(stride, (stride - 1) / 2) if self._patch == (stride, stride) else None
@@ -135,7 +135,7 @@ class LayerFeatures(nn.Module):
         return Cells(stride) if all(_is_centred(m) for m in ran) else None
 
     def _prune(self) -> set[str]:
-        """Takes out what comes after the layer, and gives the names of its tensors."""
+        """Removes the modules after the layer and returns the names of their tensors."""
         before = set(self.network.state_dict())
         ran: set[nn.Module] = set()
         hooks = [m.register_forward_pre_hook(lambda m, _: ran.add(m)) for m in self.network.modules()]
@@ -147,7 +147,7 @@ class LayerFeatures(nn.Module):
             names = list(parent._modules)
             for later in names[names.index(path[depth]) + 1 :]:
                 module = parent._modules[later]
-                # registration is not always execution: what ran stays
+                # registration order may differ from execution order: modules that ran are kept
                 if module is not None and not ran.intersection(module.modules()):
                     parent._modules[later] = nn.Identity()
             parent = parent.get_submodule(path[depth])
@@ -155,7 +155,7 @@ class LayerFeatures(nn.Module):
 
 
 class _Reached(Exception):
-    """The layer has run; nothing behind it needs to."""
+    """Raised once the layer has run, to end the forward pass."""
 
     def __init__(self, output: Tensor) -> None:
         super().__init__()
@@ -167,7 +167,7 @@ def _stop(module: nn.Module, inputs: Any, output: Any) -> None:
 
 
 def _along(network: nn.Module, layer: str) -> Iterator[nn.Module]:
-    """The modules up to a layer, in order: at each level of its path those before it, and the layer itself."""
+    """The modules up to a layer, in order: at each level of its path those before it, then the layer itself."""
     parent = network
     for name in layer.split("."):
         for child, module in parent.named_children():
@@ -179,7 +179,7 @@ def _along(network: nn.Module, layer: str) -> Iterator[nn.Module]:
 
 
 def _is_centred(module: nn.Module) -> bool:
-    """Whether output i of a layer is centred on input stride * i; true of what has no kernel."""
+    """Whether output i of a layer is centred on input stride * i; true for modules without a kernel."""
     if isinstance(module, nn.Upsample | nn.ConvTranspose2d):
         return False
     if not isinstance(module, nn.Conv2d | nn.MaxPool2d | nn.AvgPool2d):
@@ -201,7 +201,7 @@ def _patch_size(network: nn.Module) -> tuple[int, ...] | None:
 
 
 def _run_torchvision_vit(vit: VisionTransformer, x: Tensor) -> Tensor:
-    """Its forward pass up to the last norm, at any size: its own insists on the one it was built for."""
+    """Forward pass up to the last norm at any frame size; torchvision's own accepts only the size it was built for."""
     patches = vit.conv_proj(x)
     tokens = torch.cat([vit.class_token, patches.flatten(2).transpose(1, 2)], 1)
     first, grid = vit.encoder.pos_embedding.split([1, vit.encoder.pos_embedding.shape[1] - 1], 1)

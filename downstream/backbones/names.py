@@ -1,4 +1,4 @@
-"""What `--backbone` may name."""
+"""Names for `--backbone`."""
 
 from __future__ import annotations
 

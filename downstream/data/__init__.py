@@ -1,1 +1,1 @@
-"""Annotated data sets behind one interface, each with its own layout and encoding."""
+"""Annotated datasets with one interface; each has its own layout and mask encoding."""

@@ -1,4 +1,4 @@
-"""What an annotated data set is asked for, whatever its layout and its encoding of masks."""
+"""Interface of annotated datasets, independent of layout and mask encoding."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from mug.media.video import FrameFolder, Video, open_all
 Kind = Literal[
     "davis16", "davis17", "davis17-unsupervised", "youtube-vos", "youtube-objects", "fbms", "segtrack", "folder"
 ]
-"""What `--dataset` may name."""
+"""Names for `--dataset`."""
 
 
 @dataclass(frozen=True)
 class Annotation:
-    """The mask of a frame as it lies on disk.
+    """The mask of a frame on disk.
 
     Attributes:
-        path: The file; of several files for one frame the first.
+        path: The file; the first one if a frame has several.
     """
 
     path: Path
@@ -34,14 +34,14 @@ class Annotation:
         """HW uint8: 0 background, objects from 1, 255 void.
 
         Raises:
-            InputError: it cannot be read, or is no mask.
+            InputError: the file cannot be read, or is not a mask.
         """
         return read_mask(self.path)
 
 
 @dataclass(frozen=True)
 class BinaryAnnotation(Annotation):
-    """A mask of one object, cut at one half: it may have been stored with loss, or with a soft rim."""
+    """A mask of one object, thresholded at one half because of lossy compression or soft edges."""
 
     def read(self) -> np.ndarray:
         """See `Annotation`."""
@@ -50,7 +50,7 @@ class BinaryAnnotation(Annotation):
 
 @dataclass(frozen=True)
 class ForegroundAnnotation(Annotation):
-    """A mask whose objects count as one."""
+    """A mask whose objects are merged into one."""
 
     def read(self) -> np.ndarray:
         """See `Annotation`."""
@@ -59,15 +59,15 @@ class ForegroundAnnotation(Annotation):
 
 
 class Dataset(ABC):
-    """Sequences with masks for some of their frames. Nothing but names is read before it is asked for.
+    """Sequences with masks for some of their frames. Only names are read until frames or masks are requested.
 
     Args:
-        root: The folder of the data set.
+        root: The folder of the dataset.
 
     Attributes:
-        kind: What `--dataset` calls it.
-        title: Its name.
-        dense: Whether every frame is annotated, so that T can be measured.
+        kind: Its name for `--dataset`.
+        title: Its full name.
+        dense: Whether every frame is annotated, as T requires.
     """
 
     kind: ClassVar[Kind]
@@ -80,11 +80,11 @@ class Dataset(ABC):
     @classmethod
     @abstractmethod
     def lies_in(cls, root: Path) -> bool:
-        """Whether the folder `root` looks like a data set of this kind, perhaps a broken one."""
+        """Whether the folder `root` looks like a dataset of this kind, even a broken one."""
 
     @abstractmethod
     def check(self) -> None:
-        """Raises `InputError` that names the first thing in the layout that is wrong."""
+        """Raises an `InputError` that names the first fault in the layout."""
 
     @property
     def annotations(self) -> Path:
@@ -93,50 +93,50 @@ class Dataset(ABC):
 
     @abstractmethod
     def sequences(self, split: str | None = None) -> list[str]:
-        """Names of the annotated sequences, in order; with `split` those of that part of the data set.
+        """Names of the annotated sequences, in order; with `split`, only those of that split.
 
         Raises:
-            InputError: there are none, or there is no such split.
+            InputError: there are no sequences, or there is no such split.
         """
 
     @abstractmethod
     def frames(self, sequence: str) -> dict[str, Annotation]:
-        """The annotations of a sequence in the order of its frames, by the name that the frame has in `video`."""
+        """The annotations of a sequence in frame order, keyed by the name of the frame in `video`."""
 
     @abstractmethod
     def video(self, sequence: str) -> FrameFolder:
         """All frames of a sequence.
 
         Raises:
-            InputError: they are missing or cannot be read.
+            InputError: the frames are missing or cannot be read.
         """
 
     def videos(self, split: str | None = None) -> Sequence[Video]:
-        """The frames of all sequences, for what needs no annotation."""
+        """The frames of all sequences; annotations are not needed."""
         return open_all(self.sequences(split), self.video)
 
     def given(self, sequence: str) -> dict[str, np.ndarray]:
-        """What O-VOS starts from: by frame, in order, a mask of the objects that begin there.
+        """The masks that O-VOS starts from: for each frame, in order, a mask of the objects that first appear there.
 
-        Here, the first annotation.
+        By default, the first annotation.
 
         Raises:
-            InputError: nothing is annotated, or a mask cannot be read.
+            InputError: a mask cannot be read.
         """
         frames = self.frames(sequence)
         return {name: annotation.read() for name, annotation in list(frames.items())[:1]}
 
     def scored(self, split: str | None, given: bool) -> dict[str, list[str]]:
-        """The annotated frames that count, by sequence; what has none is left out.
+        """The annotated frames that are scored, by sequence; sequences without any are left out.
 
-        Here: all of them; where the first is given, those after it.
+        By default all annotated frames, except the first if it is given.
 
         Args:
             split: See `sequences`.
-            given: Whether masks are given (O-VOS).
+            given: Whether first masks are given (O-VOS).
 
         Raises:
-            InputError: nothing is left to score.
+            InputError: no frame is left to score.
         """
         frames = {name: list(self.frames(name))[int(given) :] for name in self.sequences(split)}
         left = {name: names for name, names in frames.items() if names}
@@ -145,20 +145,20 @@ class Dataset(ABC):
         return left
 
     def steady(self) -> set[str] | None:
-        """The sequences that the data set marks for T; None if it marks none."""
+        """The sequences that the dataset marks for T; None if it marks none."""
         return None
 
     def attributes(self) -> dict[str, list[str]]:
-        """The sequences that have each attribute, by its name and sorted; empty if the data set marks none."""
+        """The sequences with each attribute, sorted by attribute; empty if the dataset has no attributes."""
         return {}
 
     def classes(self) -> dict[str, str]:
-        """The class of every sequence, where the data set is scored class by class; else empty."""
+        """The class of each sequence if the dataset is scored per class; else empty."""
         return {}
 
 
 def first_masks_alone(place: Path) -> InputError:
-    """What to say of annotations that are only there to start from."""
+    """The error for annotations that contain only the given masks."""
     return InputError(
         f"{place}: holds only the masks that are given, as test sets are published; their servers score results"
     )
@@ -168,7 +168,7 @@ def open_frames(folder: Path, sequence: str) -> FrameFolder:
     """The frames of a sequence.
 
     Raises:
-        InputError: the folder is missing, empty, or its first frame cannot be read.
+        InputError: the folder is missing or empty, or its first frame cannot be read.
     """
     if not folder.is_dir():
         raise InputError(f"{folder}: no such folder; put the frames of {sequence} there")
@@ -176,7 +176,7 @@ def open_frames(folder: Path, sequence: str) -> FrameFolder:
 
 
 def some(names: Sequence[str], limit: int = 3) -> str:
-    """The first few of many names.
+    """The first few names of a list, as text.
 
     >>> some(["a", "b", "c", "d"])
     'a, b, c and 1 more'

@@ -1,8 +1,8 @@
-"""DAVIS-2016 and DAVIS-2017, and whatever else lies as they do.
+"""DAVIS-2016, DAVIS-2017 and other datasets in the same layout.
 
 `ROOT/JPEGImages/480p/<sequence>/00000.jpg` with `ROOT/Annotations/480p/<sequence>/00000.png`; the level `480p` may be
-`Full-Resolution`, `1080p` or missing. `ROOT/ImageSets` holds lists of sequences. Of test-dev the first masks alone are
-published; the annotations for the unsupervised task lie in `Annotations_unsupervised`.
+`Full-Resolution`, `1080p` or missing. `ROOT/ImageSets` holds lists of sequences. For test-dev only the first masks are
+published. Annotations for the unsupervised task are in `Annotations_unsupervised`.
 """
 
 from __future__ import annotations
@@ -30,13 +30,13 @@ from mug.media.masks import read_mask
 from mug.media.video import FrameFolder, Video, find_videos, open_all
 
 LEVELS = ("480p", "Full-Resolution", "1080p")
-"""Resolutions that DAVIS is published in; where several are there, the first is taken."""
+"""Resolutions in which DAVIS is published; the first one present is used."""
 INFO_FILE = "db_info.yml"
 
 
 @dataclass(frozen=True)
 class UnsupervisedAnnotation(Annotation):
-    """A mask in which 255 is void even where nothing else is shown."""
+    """A mask in which 255 is void even if it contains no object."""
 
     def read(self) -> np.ndarray:
         """See `Annotation`."""
@@ -44,9 +44,9 @@ class UnsupervisedAnnotation(Annotation):
 
 
 class Davis17(Dataset):
-    """DAVIS-2017 with the annotations of the semi-supervised task: several objects, the first masks given.
+    """DAVIS-2017 with the annotations of the semi-supervised task: several objects, first masks given.
 
-    The first and the last annotated frame of a sequence do not count, whatever the task.
+    The first and the last annotated frame of a sequence are not scored in any task.
     """
 
     kind: ClassVar[Kind] = "davis17"
@@ -54,12 +54,12 @@ class Davis17(Dataset):
     dense = True
     masks: ClassVar[str] = "Annotations"
     lists: ClassVar[tuple[str, ...]] = ()
-    """Folders of `ImageSets` that are meant where several have a list. The lists of 2016 lie beside those of 2017 with
-    the same names: there the user has to say which."""
+    """Folders of `ImageSets` to prefer when several contain a list of that name. The lists of 2016 and 2017 have the
+    same names and lie side by side, so there the user has to choose."""
 
     @classmethod
     def lies_in(cls, root: Path) -> bool:
-        """See `Dataset`; PASCAL VOC has folders of these names too, and its own beside them."""
+        """See `Dataset`; PASCAL VOC has folders of the same names, but also `SegmentationClass`."""
         there = any((root / folder).is_dir() for folder in ("Annotations", "JPEGImages"))
         return there and not (root / "SegmentationClass").is_dir()
 
@@ -72,7 +72,7 @@ class Davis17(Dataset):
         """The folder that holds the sequences.
 
         Raises:
-            InputError: it is missing.
+            InputError: the folder is missing.
         """
         folder = self.root / self.masks
         if not folder.is_dir():
@@ -122,7 +122,7 @@ class Davis17(Dataset):
         """See `Dataset`.
 
         Raises:
-            InputError: also where the first frame has no annotation, so that another would be taken for it.
+            InputError: also if the first frame has no annotation, since a later one would be taken for it.
         """
         first = next(iter(self.frames(sequence)), None)
         images = frame_files(self._images() / sequence)
@@ -132,7 +132,7 @@ class Davis17(Dataset):
         return super().given(sequence)
 
     def scored(self, split: str | None, given: bool) -> dict[str, list[str]]:
-        """See `Dataset`; here without the first and the last frame (Perazzi et al. 2016)."""
+        """See `Dataset`; all frames but the first and the last (Perazzi et al. 2016)."""
         frames = {name: list(self.frames(name)) for name in self.sequences(split)}
         if all(len(names) == 1 for names in frames.values()):
             raise first_masks_alone(self.annotations)
@@ -145,19 +145,19 @@ class Davis17(Dataset):
         return {name: names[1:-1] for name, names in frames.items()}
 
     def steady(self) -> set[str] | None:
-        """The sequences marked `eval_t` in the data set's `db_info.yml`; None if it has no such file.
+        """The sequences marked `eval_t` in the dataset's `db_info.yml`; None if there is no such file.
 
         Raises:
-            InputError: the file cannot be understood.
+            InputError: the file cannot be parsed.
         """
         entries = self._info()
         return None if entries is None else {str(entry["name"]) for entry in entries if entry["eval_t"] is True}
 
     def attributes(self) -> dict[str, list[str]]:
-        """See `Dataset`; AC, BC, ... of Perazzi et al. 2016, as `db_info.yml` marks them.
+        """See `Dataset`; AC, BC, ... of Perazzi et al. 2016, as marked in `db_info.yml`.
 
         Raises:
-            InputError: the file cannot be understood.
+            InputError: the file cannot be parsed.
         """
         having: dict[str, list[str]] = {}
         for entry in self._info() or []:
@@ -166,7 +166,7 @@ class Davis17(Dataset):
         return dict(sorted(having.items()))
 
     def _info(self) -> list[dict[str, Any]] | None:
-        """What the data set says of its sequences, each with its name; None if it has no such file."""
+        """The sequence entries of `db_info.yml`; None if there is no such file."""
         import yaml
 
         folders = (self.root, self.root / self.masks, self.annotations)
@@ -176,7 +176,7 @@ class Davis17(Dataset):
             return None
         try:
             entries = yaml.safe_load(path.read_text())["sequences"]
-            # all that is read of an entry, looked at here so that this is the one place that can fail
+            # every field used later is read here, so that a malformed file fails only here
             return [
                 {"name": e["name"], "eval_t": e.get("eval_t", False), "attributes": list(e.get("attributes") or [])}
                 for e in entries
@@ -189,7 +189,7 @@ class Davis17(Dataset):
 
 
 class Davis16(Davis17):
-    """DAVIS-2016: one foreground. Its own release has masks of 0 and 255; those of DAVIS-2017 are united."""
+    """DAVIS-2016: one foreground. Its own release has masks of 0 and 255; the objects of DAVIS-2017 are merged."""
 
     kind = "davis16"
     title = "DAVIS-2016"
@@ -197,7 +197,7 @@ class Davis16(Davis17):
 
     @classmethod
     def lies_in(cls, root: Path) -> bool:
-        """See `Dataset`; its release has lists for each resolution, that of 2017 for each year."""
+        """See `Dataset`; its release has lists per resolution, that of 2017 per year."""
         lists = root / "ImageSets"
         return super().lies_in(root) and (lists / "480p").is_dir() and not (lists / "2017").is_dir()
 
@@ -206,7 +206,7 @@ class Davis16(Davis17):
 
 
 class Davis17Unsupervised(Davis17):
-    """DAVIS-2017 with the annotations of the unsupervised task: more objects, void regions; every frame counts."""
+    """DAVIS-2017 with the annotations of the unsupervised task: more objects, void regions; every frame is scored."""
 
     kind = "davis17-unsupervised"
     title = "DAVIS-2017 unsupervised"
@@ -215,14 +215,14 @@ class Davis17Unsupervised(Davis17):
 
     @classmethod
     def lies_in(cls, root: Path) -> bool:
-        """See `Dataset`; where both kinds of annotations are there, those of the semi-supervised task are meant."""
+        """See `Dataset`; if both kinds of annotations are present, the semi-supervised task is assumed."""
         return (root / cls.masks).is_dir() and not (root / "Annotations").is_dir()
 
     def _annotation(self, path: Path) -> Annotation:
         return UnsupervisedAnnotation(path)
 
     def scored(self, split: str | None, given: bool) -> dict[str, list[str]]:
-        """See `Dataset`; all frames count (Caelles et al. 2019)."""
+        """See `Dataset`; all frames are scored (Caelles et al. 2019)."""
         return Dataset.scored(self, split, given)
 
 

@@ -1,9 +1,9 @@
-"""FBMS-59 (Ochs, Malik & Brox 2014), as published or converted.
+"""FBMS-59 (Ochs, Malik & Brox 2014), in the published or a converted layout.
 
-- As published: `ROOT/{Trainingset,Testset}/<sequence>/<frame>.jpg` with `GroundTruth` in each sequence: a PGM or PPM
-  file for some frames, and `*Def.dat`, which says which files these are and which grey value or colour is which region.
-  Other files there, such as `*_gt.pgm` beside `*_gt.ppm` and `*PROB*`, serve the official measure and are passed over.
-- Converted: `ROOT/JPEGImages/<sequence>/<frame>.jpg` with `ROOT/Annotations/<sequence>/<frame>.png` under the names of
+- Published: `ROOT/{Trainingset,Testset}/<sequence>/<frame>.jpg` with `GroundTruth` in each sequence: a PGM or PPM
+  file for some frames, and `*Def.dat`, which lists these files and maps grey values or colours to regions. Other files
+  there, such as `*_gt.pgm` beside `*_gt.ppm` and `*PROB*`, belong to the official measure and are ignored.
+- Converted: `ROOT/JPEGImages/<sequence>/<frame>.jpg` with `ROOT/Annotations/<sequence>/<frame>.png`, with the names of
   the 59 sequences.
 """
 
@@ -32,17 +32,17 @@ _TEST = """
     rabbits04 tennis
 """
 SETS = {"train": frozenset(_TRAIN.split()), "test": frozenset(_TEST.split())}
-"""Names of the 29 and the 30 sequences."""
+"""Names of the 29 training and the 30 test sequences."""
 GROUND_TRUTH = "GroundTruth"
 DEFINITION = (".dat",)
 
 
 @dataclass(frozen=True)
 class RegionAnnotation(Annotation):
-    """A grey or coloured picture of regions.
+    """A grey or colour image of regions.
 
     Attributes:
-        colours: The code of each region, the background first; what has none of them is background too.
+        colours: The code of each region, background first; pixels with any other code are background.
     """
 
     colours: tuple[int, ...]
@@ -57,14 +57,14 @@ class RegionAnnotation(Annotation):
 
 
 class FBMS(Dataset):
-    """FBMS-59: few annotated frames, several objects. Z-VOS takes their union and every annotated frame."""
+    """FBMS-59: few annotated frames, several objects. Z-VOS scores their union in every annotated frame."""
 
     kind = "fbms"
     title = "FBMS-59"
 
     @classmethod
     def lies_in(cls, root: Path) -> bool:
-        """See `Dataset`; groups of images have folders `GroundTruth` too, but no definition in them."""
+        """See `Dataset`; image groups also have folders `GroundTruth`, but without a definition file."""
         if {folder.name.lower() for folder in subfolders(root)} & {"trainingset", "testset"}:
             return True
         if any(holds(folder / GROUND_TRUTH, DEFINITION) for folder in subfolders(root)):
@@ -88,7 +88,7 @@ class FBMS(Dataset):
 
     @cached_property
     def _folders(self) -> dict[str, Path]:
-        """The folder with the masks of each sequence."""
+        """The mask folder of each sequence."""
         if self._converted:
             folder = self.root / "Annotations"
             return {name: folder / name for name in sequence_folders(folder)}
@@ -138,7 +138,7 @@ class FBMS(Dataset):
 
 
 def _codes(path: Path) -> np.ndarray:
-    """HW int64: grey values of a PGM file, 65536 red + 256 green + blue of a PPM file."""
+    """HW int64: grey values of a PGM file, or 65536 red + 256 green + blue of a PPM file."""
     image = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
     if image is None:
         raise InputError(f"{path}: cannot be read as an image, it may be truncated; unpack the sequence anew")

@@ -1,4 +1,4 @@
-"""`*Def.dat`, the file that says what the ground truth of an FBMS sequence means.
+"""`*Def.dat`, the file that defines the ground truth of an FBMS sequence.
 
 Lines alternate between a name with a colon and a value::
 
@@ -22,11 +22,11 @@ from mug.errors import InputError
 
 @dataclass(frozen=True)
 class Definition:
-    """What a `*Def.dat` says.
+    """Content of a `*Def.dat`.
 
     Attributes:
         colours: The code of each region: a grey value, or 65536 red + 256 green + blue. Region 0 is the background.
-        files: Ground truth and image of every annotated frame, in order; the image may have another suffix on disk.
+        files: Ground truth and image of every annotated frame, in order; the image's suffix may differ on disk.
     """
 
     colours: tuple[int, ...]
@@ -37,7 +37,7 @@ def read_definition(path: Path) -> Definition:
     """Reads a `*Def.dat`.
 
     Raises:
-        InputError: it tells no regions or no frames.
+        InputError: the file defines no regions or no frames.
     """
     try:
         lines = [line.strip() for line in path.read_text(encoding="latin-1").splitlines() if line.strip()]

@@ -1,4 +1,4 @@
-"""Your own sequences: `ROOT/<sequence>/<frame>.jpg`, with masks of all or some frames in `masks/<frame>.png` beside."""
+"""Your own sequences: `ROOT/<sequence>/<frame>.jpg`, with masks of all or some frames in `masks/<frame>.png`."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ MASKS = "masks"
 
 
 class Folder(Dataset):
-    """A folder of sequences. Every annotated frame counts, but the first where it is given."""
+    """A folder of sequences. Every annotated frame is scored, except the first if it is given."""
 
     kind = "folder"
     title = "folder of sequences"
@@ -53,5 +53,5 @@ class Folder(Dataset):
         return open_frames(self.root / sequence, sequence)
 
     def videos(self, split: str | None = None) -> Sequence[Video]:
-        """See `Dataset`; with the sequences that have no masks."""
+        """See `Dataset`; sequences without masks are included."""
         return find_videos(self.root) if split is None else super().videos(split)

@@ -1,4 +1,4 @@
-"""Groups of images that show one class of object: what co-segmentation works on (AGNN Sec. 4.2)."""
+"""Groups of images that show one object class, for co-segmentation (AGNN Sec. 4.2)."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from mug.media.pictures import read_frame
 from mug.run.progress import track
 
 MASKS = "GroundTruth"
-"""Folder of a group that holds its masks."""
+"""Mask folder of a group."""
 VOC_CLASSES = (
     "aeroplane",
     "bicycle",
@@ -39,20 +39,20 @@ VOC_CLASSES = (
     "train",
     "tvmonitor",
 )
-"""Classes of PASCAL VOC; their ids in its masks count from 1."""
+"""Classes of PASCAL VOC; their mask ids start at 1."""
 VOC_SPLITS = ("train", "val", "test")
 _LAYOUTS = "give folders <class>/<image>.jpg with <class>/GroundTruth/<image>.png, or PASCAL VOC 2012"
 
 
 @dataclass(frozen=True)
 class Group:
-    """Images of one class; images and masks are read only when asked for.
+    """Images of one class; images and masks are read on demand.
 
     Attributes:
         name: The class.
         images: Its image files, in natural order of their names.
-        masks: The mask file of each image; None where it has none.
-        label: Which id of the masks is the object; None: any but 0 and void.
+        masks: The mask file of each image; None for an image without one.
+        label: Mask id of the object; None: every id except 0 and void.
     """
 
     name: str
@@ -67,15 +67,15 @@ class Group:
         """Image `index`, HWC uint8 RGB.
 
         Raises:
-            InputError: it is truncated or unreadable.
+            InputError: the image is truncated or unreadable.
         """
         return read_frame(self.images[index])
 
     def mask(self, index: int) -> np.ndarray | None:
-        """Mask of image `index`, HW uint8: 0 background, 1 object, 255 void; None where there is none.
+        """Mask of image `index`, HW uint8: 0 background, 1 object, 255 void; None if the image has no mask.
 
         Raises:
-            InputError: it is unreadable or no mask.
+            InputError: the file is unreadable or not a mask.
         """
         path = self.masks[index]
         if path is None:
@@ -88,18 +88,18 @@ class Group:
 def find_groups(root: Path, split: str | None = None) -> list[Group]:
     """All groups of a folder, sorted by name.
 
-    Three layouts are understood:
+    Three layouts are supported:
 
-    - `ROOT/<class>/<image>.jpg` with masks, where there are any, in `ROOT/<class>/GroundTruth/<image>.png`. So lie
+    - `ROOT/<class>/<image>.jpg`, with optional masks in `ROOT/<class>/GroundTruth/<image>.png`. This is the layout of
       `Airplane100`, `Car100` and `Horse100`, the subset of the Internet images (Rubinstein et al. 2013) with 100 images
-      to a class. Folders without images are passed over.
+      per class. Folders without images are ignored.
     - A single such class: `ROOT/<image>.jpg`.
-    - PASCAL VOC 2012 (`JPEGImages`, `SegmentationClass`, `ImageSets/Segmentation`): a group for every class of the
-      images in whose mask it occurs. `split` is `train` (train.txt), or one half of val.txt: `val` is the first 724 of
-      its 1,449 lines, `test` the last 725. The papers give the sizes of the halves but not their images.
+    - PASCAL VOC 2012 (`JPEGImages`, `SegmentationClass`, `ImageSets/Segmentation`): one group per class, of the images
+      whose mask contains it. `split` is `train` (train.txt), or one half of val.txt: `val` is the first 724 of its
+      1,449 lines, `test` the last 725. The papers give the sizes of the halves but do not list their images.
 
     Raises:
-        InputError: the first thing that does not fit.
+        InputError: the layout is wrong; names the first fault.
     """
     root = Path(root)
     if not root.is_dir():

@@ -1,4 +1,4 @@
-"""Which data set lies in a folder."""
+"""Recognises and opens datasets."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from downstream.data.youtube_vos import YouTubeVOS
 from mug.errors import InputError
 from mug.media.video import Video, find_videos
 
-# in the order in which they are recognised: a folder `Annotations` is DAVIS only if it is nothing more particular
+# in order of recognition: a folder with `Annotations` is DAVIS only if it matches no more specific dataset
 KINDS: tuple[type[Dataset], ...] = (
     YouTubeVOS,
     YouTubeObjects,
@@ -29,11 +29,11 @@ KINDS: tuple[type[Dataset], ...] = (
 
 
 def find_dataset(path: Path, kind: Kind | None = None) -> Dataset | None:
-    """The dataset that lies at a path, unchecked; None where nothing lies there that is known as one.
+    """The dataset at a path, unchecked; None if there is no known dataset.
 
     Args:
-        path: Its folder.
-        kind: Which one it is; None recognises it by its layout.
+        path: Folder of the dataset.
+        kind: Kind of dataset; None recognises it by its layout.
     """
     path = Path(path)
     if kind is not None:
@@ -45,11 +45,11 @@ def open_dataset(root: Path, kind: Kind | None = None) -> Dataset:
     """Opens an annotated dataset and checks its layout.
 
     Args:
-        root: Its folder.
-        kind: Which one it is; None recognises it by its layout.
+        root: Folder of the dataset.
+        kind: Kind of dataset; None recognises it by its layout.
 
     Raises:
-        InputError: nothing known lies there, or the first thing that is wrong with it.
+        InputError: there is no known dataset, or its layout is wrong; names the first fault.
     """
     if not Path(root).is_dir():
         raise InputError(f"{root}: no such folder; give the root of a dataset")
@@ -62,15 +62,15 @@ def open_dataset(root: Path, kind: Kind | None = None) -> Dataset:
 
 
 def open_videos(path: Path, kind: Kind | None = None, split: str | None = None) -> Sequence[Video]:
-    """All videos at a path, named as their sequences: of a dataset, a folder of videos, or one video.
+    """All videos of a dataset or a folder of videos, or a single video; they are named after their sequences.
 
     Args:
-        path: Where they lie.
-        kind: Which dataset it is; None recognises it by its layout.
-        split: The part of a dataset.
+        path: A dataset, a folder of videos, or a video.
+        kind: Kind of dataset; None recognises it by its layout.
+        split: Split of a dataset.
 
     Raises:
-        InputError: there is none, or it cannot be read.
+        InputError: there is no video, or it cannot be read.
     """
     dataset = find_dataset(path, kind)
     if dataset is not None:

@@ -1,7 +1,7 @@
 """SegTrack v2 (Li et al. 2013): `ROOT/JPEGImages/<sequence>/<frame>` with `ROOT/GroundTruth/<sequence>/<frame>`.
 
-Where a sequence has several objects, a folder `1`, `2`, ... for each lies between. Frames and masks are PNG or BMP
-files of one name, though not always of one suffix; masks are 0 and 255, many of them in RGB.
+A sequence with several objects has a mask folder `1`, `2`, ... for each. Frames and masks are PNG or BMP files with the
+same name, though not always the same suffix. Masks are 0 and 255, many of them RGB.
 """
 
 from __future__ import annotations
@@ -21,19 +21,19 @@ from mug.media.video import FrameFolder
 
 @dataclass(frozen=True)
 class ObjectMasks(Annotation):
-    """A file for each object of a frame.
+    """One mask file per object of a frame.
 
     Attributes:
-        objects: The files, in the order of the objects' ids.
+        objects: The files, in the order of object ids.
     """
 
     objects: tuple[Path, ...]
 
     def read(self) -> np.ndarray:
-        """See `Annotation`; where objects overlap the later one is seen.
+        """See `Annotation`; where objects overlap, the later one wins.
 
         Raises:
-            InputError: also where the files differ in size.
+            InputError: also if the files differ in size.
         """
         mask = read_binary(self.objects[0])
         for identity, path in enumerate(self.objects[1:], start=2):
@@ -53,7 +53,7 @@ class SegTrack(Dataset):
 
     @classmethod
     def lies_in(cls, root: Path) -> bool:
-        """See `Dataset`; a group of images has a folder `GroundTruth` too, and its images beside it."""
+        """See `Dataset`; an image group also has a folder `GroundTruth`, but with images beside it."""
         return bool(subfolders(root / "GroundTruth")) and not frame_files(root)
 
     @property
@@ -83,7 +83,7 @@ class SegTrack(Dataset):
         return chosen
 
     def _folder_of(self, name: str) -> str:
-        """Where a sequence lies: the first line of its own list says it, should the folder have another name."""
+        """Folder of a sequence; if it is named differently, the first line of the sequence's own list gives it."""
         own = self.root / "ImageSets" / f"{name}.txt"
         if (self.annotations / name).is_dir() or not own.is_file():
             return name

@@ -1,4 +1,4 @@
-"""Lists of sequences in `ImageSets`."""
+"""Sequence lists in `ImageSets`."""
 
 from __future__ import annotations
 
@@ -10,21 +10,21 @@ from mug.media.listing import files_below
 
 
 def read_split(root: Path, split: str, folders: Sequence[str] = ()) -> tuple[Path, list[str]]:
-    """The sequences that a file in `ROOT/ImageSets` names.
+    """The sequences listed in a file of `ROOT/ImageSets`.
 
     Args:
-        root: The data set.
-        split: Name of the file without `.txt` (`val`), with its folder where several have it (`2017/val`).
-        folders: Folders in `ImageSets` whose list is taken where several have one, the first before the second.
+        root: The dataset.
+        split: Name of the file without `.txt` (`val`), with its folder if several contain it (`2017/val`).
+        folders: Folders of `ImageSets` to prefer if several contain the list, in order of preference.
 
     Returns:
-        The file, and its names in order.
+        The file, and the names in order.
 
     Raises:
-        InputError: there is no such file, or several, or it names nothing.
+        InputError: there is no such file, there are several, or it lists no sequence.
     """
     path = _find(root / "ImageSets", split, folders)
-    # a name a line; or, as in DAVIS-16, an image and an annotation a line; SegTrack v2 marks some names with a star
+    # one name per line, or an image and an annotation per line (DAVIS-16); SegTrack v2 marks some names with a star
     first = [line.split()[0].rstrip("/") for line in path.read_text().splitlines() if line.strip()]
     names = [(entry.split("/")[-2] if "/" in entry else entry).lstrip("*") for entry in first]
     if not names:

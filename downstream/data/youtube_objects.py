@@ -1,7 +1,7 @@
-"""YouTube-Objects with the masks of Jain & Grauman 2014, in the two forms that go round.
+"""YouTube-Objects with the masks of Jain & Grauman 2014, in its two common layouts.
 
-- As published: `ROOT/<class>/data/<video>/shots/<shot>/images/00001.jpg` with masks, of about every tenth frame, in
-  `labels/00001.jpg`. They are JPEG files, so that 0 and 255 have neighbours.
+- Published: `ROOT/<class>/data/<video>/shots/<shot>/images/00001.jpg`, with masks of about every tenth frame in
+  `labels/00001.jpg`. These are JPEG files, so values near 0 and 255 also occur.
 - Flat: `ROOT/JPEGImages/aeroplane0001/00001.jpg` with `ROOT/Annotations/aeroplane0001/00001.png`.
 """
 
@@ -28,7 +28,7 @@ class _Shot(NamedTuple):
 
 
 class YouTubeObjects(Dataset):
-    """YouTube-Objects. J alone is reported of it, as a mean over the ten classes too."""
+    """YouTube-Objects. Papers report J only, also as a mean over the ten classes."""
 
     kind = "youtube-objects"
     title = "YouTube-Objects"
@@ -64,19 +64,19 @@ class YouTubeObjects(Dataset):
             for video in subfolders(self.root / name / "data"):
                 shots = [shot for shot in subfolders(video / "shots") if (shot / "labels").is_dir()]
                 for shot in shots:
-                    # videos are called as in published results; only where one has several masked shots these count
+                    # named as in published results; the shot is added only if a video has several annotated shots
                     called = f"{name}{video.name}" + (f"-{shot.name}" if len(shots) > 1 else "")
                     found[called] = _Shot(called, shot / "images", shot / "labels")
         return found
 
     def sequences(self, split: str | None = None) -> list[str]:
-        """See `Dataset`; it has no splits."""
+        """See `Dataset`; there are no splits."""
         if split is not None:
             raise InputError(f"--split {split}: YouTube-Objects has no splits; all of it is the test set, leave it out")
         return list(self._shots)
 
     def frames(self, sequence: str) -> dict[str, Annotation]:
-        """See `Dataset`; masks and frames are matched by number, as `00001` may be of `frame0001`."""
+        """See `Dataset`; masks and frames are matched by number, since mask `00001` may belong to `frame0001`."""
         shot = self._shots[sequence]
         labels = by_stem(frame_files(shot.labels))
         if not shot.images.is_dir():

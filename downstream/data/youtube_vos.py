@@ -1,7 +1,7 @@
 """YouTube-VOS: `ROOT/{train,valid,test}/{JPEGImages,Annotations}/<video>/00000.{jpg,png}` and `meta.json` in each.
 
-Of train every fifth frame is annotated; of valid and test only the frames in which objects appear, which is not always
-the first one. `meta.json` says for every object in which frames it is.
+In train every fifth frame is annotated; in valid and test only the frames in which objects first appear, which need not
+be the first frame. `meta.json` lists the frames of every object.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ PARTS = ("train", "valid", "test")
 META = "meta.json"
 
 Starts = dict[str, list[int]]
-"""The objects that begin in a frame, by its name, in the order of frames."""
+"""The objects that first appear in each frame, keyed by frame name, in frame order."""
 
 
 class YouTubeVOS(Dataset):
-    """YouTube-VOS, as a whole or one of its parts. Every object counts from the frame after the one it is given in."""
+    """YouTube-VOS or one of its splits. Each object is scored from the frame after the one in which it is given."""
 
     kind = "youtube-vos"
     title = "YouTube-VOS"
@@ -59,7 +59,7 @@ class YouTubeVOS(Dataset):
 
     @cached_property
     def _videos(self) -> dict[str, tuple[Path, Starts]]:
-        """The part that each sequence lies in, and where its objects begin."""
+        """The split of each sequence, and the frames in which its objects first appear."""
         found = ((part, name, starts) for part in self._parts for name, starts in self._starts(part).items())
         return {name: (part, starts) for part, name, starts in found}
 
@@ -97,7 +97,7 @@ class YouTubeVOS(Dataset):
         return open_frames(self._videos[sequence][0] / "JPEGImages" / sequence, sequence)
 
     def given(self, sequence: str) -> dict[str, np.ndarray]:
-        """See `Dataset`; objects appear later too, each in the frame that `meta.json` names first."""
+        """See `Dataset`; objects may also appear later, each in the first frame that `meta.json` lists for it."""
         part, starts = self._videos[sequence]
         frames, given = self.frames(sequence), {}
         for name, objects in starts.items():
@@ -107,7 +107,7 @@ class YouTubeVOS(Dataset):
                     f"{missing}: is missing, though {META} says that an object begins there; unpack it anew"
                 )
             mask = frames[name].read()
-            if np.isin(mask, objects).any():  # an object that the mask does not show cannot be carried on
+            if np.isin(mask, objects).any():  # an object missing from its mask cannot be propagated
                 given[name] = np.where(np.isin(mask, [*objects, VOID]), mask, 0).astype(np.uint8)
         return given
 
@@ -115,7 +115,7 @@ class YouTubeVOS(Dataset):
         """See `Dataset`.
 
         Raises:
-            InputError: also for valid and test, of which no other masks are published than those to start from.
+            InputError: also for valid and test, since only their given masks are published.
         """
         left = super().scored(split, given)
         if all(self.frames(name).keys() <= self._videos[name][1].keys() for name in left):

@@ -1,1 +1,1 @@
-"""Instance-level Z-VOS: proposals, their linking, and what they are made of."""
+"""Instance-level Z-VOS: object proposals and their linking into tracks."""

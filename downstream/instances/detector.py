@@ -1,4 +1,4 @@
-"""Object proposals of a trained detector: torchvision's Mask R-CNN, whatever it says an object is (MuG Sec. 3.3)."""
+"""Class-agnostic object proposals from a trained detector, torchvision's Mask R-CNN (MuG Sec. 3.3)."""
 
 from __future__ import annotations
 
@@ -17,25 +17,25 @@ from mug.frames import to_tensor
 from mug.networks.tensors import read_tensors, without_prefix
 
 LEAST_SCORE = 0.1
-"""Detections below are left out: an object of no known class scores low, and the object-level map filters anyway."""
+"""Minimum detection score; low, because objects of unknown classes score low and the object-level map filters too."""
 SAME = 0.7
-"""Overlap (IoU) from which two detections, of whatever classes, are one."""
+"""IoU above which two detections, of any classes, are the same object."""
 
 
 def load_detector(
     path: Path, device: torch.device
 ) -> Callable[[np.ndarray, Sequence[np.ndarray], np.ndarray, FlowMethod], list[Proposal]]:
-    """Proposals by torchvision's `maskrcnn_resnet50_fpn` or its `_v2`, with any number of classes.
+    """Loads torchvision's `maskrcnn_resnet50_fpn` or its `_v2`, with any number of classes, as a source of proposals.
 
     Args:
-        path: Its state dict, `.safetensors` or `.pth`.
-        device: Where it computes.
+        path: State dict, `.safetensors` or `.pth`.
+        device: Device of the network.
 
     Returns:
-        A function as `downstream.instances.proposals.propose`.
+        A function with the interface of `downstream.instances.proposals.propose`.
 
     Raises:
-        InputError: the file is absent, unreadable, of another architecture, or has values that are not finite.
+        InputError: the file is missing, unreadable, of another architecture, or has non-finite values.
     """
     network = read_detector(path).to(device).eval()
 
@@ -49,7 +49,7 @@ def load_detector(
 
 
 def read_detector(path: Path) -> nn.Module:
-    """The network that a state dict is of; see `load_detector`."""
+    """Builds the network of a state dict; see `load_detector`."""
     from torchvision.models.detection import maskrcnn_resnet50_fpn, maskrcnn_resnet50_fpn_v2
 
     tensors = without_prefix(read_tensors(path), ["roi_heads.box_predictor.cls_score.weight"])
@@ -62,8 +62,8 @@ def read_detector(path: Path) -> nn.Module:
     if not second:
         for module in network.modules():
             if isinstance(module, nn.BatchNorm2d):
-                module.eps = 0.0  # as torchvision trained its published weights
-    # the published files were trained with frozen statistics, which count no batches
+                module.eps = 0.0  # as in torchvision's published weights
+    # the published weights were trained with frozen statistics, which have no batch counter
     expected = {name: x for name, x in network.state_dict().items() if not name.endswith("num_batches_tracked")}
     tensors = {name: x for name, x in tensors.items() if not name.endswith("num_batches_tracked")}
     check_same(path, tensors, expected)
@@ -72,10 +72,10 @@ def read_detector(path: Path) -> nn.Module:
 
 
 def class_agnostic(found: Mapping[str, Tensor]) -> list[Proposal]:
-    """Proposals of one image's detections, the surest first, each object once.
+    """Proposals from the detections of one image, most confident first, each object once.
 
     Args:
-        found: As torchvision's detectors give it: `scores` (N,), falling, and `masks` (N, 1, H, W) in [0, 1].
+        found: Output of a torchvision detector: `scores` (N,), descending, and `masks` (N, 1, H, W) in [0, 1].
     """
     kept: list[Proposal] = []
     for score, mask in zip(found["scores"].tolist(), found["masks"], strict=True):

@@ -1,8 +1,8 @@
-"""EdgeBoxes (Zitnick and Dollar 2014) on edges that nothing was learned for.
+"""EdgeBoxes (Zitnick and Dollar 2014) on edges computed without learning.
 
-The structured-edge detector that EdgeBoxes was published with is a forest trained on drawn outlines, and its file does
-not come with OpenCV. The edges here are gradients instead: of colour, and of the motion against the camera, which has
-edges where objects end and none in their texture.
+The structured-edge detector published with EdgeBoxes is a forest trained on annotated outlines, and OpenCV does not
+ship its model. The edges here are gradients instead: of colour, and of motion relative to the camera, which has edges
+at object boundaries but not in their texture.
 """
 
 from __future__ import annotations
@@ -11,21 +11,21 @@ import cv2
 import numpy as np
 
 EDGE_BLUR = 1.5
-"""Width, in pixels, of the blur before gradients are taken."""
+"""Standard deviation, in pixels, of the blur before gradients are computed."""
 MOTION_SHARE = 0.7
-"""Weight of motion's edges; the rest is colour's."""
+"""Weight of motion edges; the rest is the weight of colour edges."""
 STRONG = 99.0
-"""The percentile of an edge map that counts as a full edge."""
+"""Percentile of an edge map that is scaled to 1."""
 
 
 def edge_boxes(frame: np.ndarray, residual: np.ndarray, most: int, least_area: float) -> np.ndarray:
-    """Boxes that many edges lie in and few cross.
+    """Boxes that contain many edges and that few edges cross.
 
     Args:
         frame: (H, W, 3) uint8 RGB.
-        residual: (H, W, C) float32, flow less that of the camera, to one or several other frames.
-        most: How many boxes at most.
-        least_area: Pixels that a box has to have.
+        residual: (H, W, C) float32, flow to one or several other frames with camera motion removed.
+        most: Maximum number of boxes.
+        least_area: Minimum area of a box, in pixels.
 
     Returns:
         (N, 4) int x, y, width, height; best first.
@@ -38,7 +38,7 @@ def edge_boxes(frame: np.ndarray, residual: np.ndarray, most: int, least_area: f
 
 
 def edge_map(frame: np.ndarray, residual: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Thin edges (H, W) in [0, 1], and the direction across them (H, W) in radians."""
+    """Thinned edges (H, W) in [0, 1], and their normal direction (H, W) in radians."""
     lab = cv2.cvtColor(frame.astype(np.float32) / 255, cv2.COLOR_RGB2LAB)
     (colour, across), (motion, across_motion) = (gradient(image) for image in (lab, residual))
     colour, motion = (edges / max(float(np.percentile(edges, STRONG)), 1e-6) for edges in (colour, motion))
@@ -48,7 +48,7 @@ def edge_map(frame: np.ndarray, residual: np.ndarray) -> tuple[np.ndarray, np.nd
 
 
 def gradient(image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Strength and direction of the steepest change of a smoothed (H, W, C) image (Di Zenzo 1986)."""
+    """Strength and direction of the gradient of a smoothed (H, W, C) image (Di Zenzo 1986)."""
     smooth = cv2.GaussianBlur(image.astype(np.float32), (0, 0), EDGE_BLUR)
     dx, dy = (cv2.Sobel(smooth, cv2.CV_32F, at, 1 - at, ksize=3) for at in (1, 0))
     xx, xy, yy = (dx * dx).sum(-1), (dx * dy).sum(-1), (dy * dy).sum(-1)
@@ -57,7 +57,7 @@ def gradient(image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def thin(strength: np.ndarray, normal: np.ndarray) -> np.ndarray:
-    """Keeps of (H, W) edges what is strongest along the direction across them."""
+    """Non-maximum suppression of (H, W) edges along their normal direction."""
     y, x = np.mgrid[: strength.shape[0], : strength.shape[1]].astype(np.float32)
     dx, dy = np.cos(normal).astype(np.float32), np.sin(normal).astype(np.float32)
     beside = [cv2.remap(strength, x + s * dx, y + s * dy, cv2.INTER_LINEAR) for s in (-1, 1)]

@@ -15,15 +15,15 @@ from mug.networks.tensors import read_tensors, without_prefix
 from mug.priors.motion import optical_flow
 
 FlowMethod = Callable[[np.ndarray, np.ndarray], np.ndarray]
-"""Two frames (H, W, 3) uint8 RGB -> (H, W, 2) float32, where the pixels of the first are in the second, in pixels."""
+"""Two frames (H, W, 3) uint8 RGB -> flow (H, W, 2) float32 from the first to the second, in pixels."""
 
 RAFT_STRIDE = 8
 RAFT_LEAST = 128
-"""Pixels of a side below which RAFT's pyramid has no coarsest level."""
+"""Minimum side in pixels; below it, RAFT's correlation pyramid has no coarsest level."""
 
 
 def flow_method(raft: Path | None, device: torch.device) -> FlowMethod:
-    """RAFT where a file of its weights is given, else DIS (Kroeger et al. 2016).
+    """RAFT if a weights file is given, else DIS (Kroeger et al. 2016).
 
     Raises:
         InputError: the file cannot be used.
@@ -32,10 +32,10 @@ def flow_method(raft: Path | None, device: torch.device) -> FlowMethod:
 
 
 def load_raft(path: Path, device: torch.device) -> FlowMethod:
-    """RAFT (Teed and Deng 2020) from a file of torchvision's `raft_small` or `raft_large`, `.safetensors` or `.pth`.
+    """Loads RAFT (Teed and Deng 2020): torchvision's `raft_small` or `raft_large`, `.safetensors` or `.pth`.
 
     Raises:
-        InputError: the file is absent, unreadable, of another architecture, or has values that are not finite.
+        InputError: the file is missing, unreadable, of another architecture, or has non-finite values.
     """
     from torchvision.models.optical_flow import raft_large, raft_small
 

@@ -1,4 +1,4 @@
-"""Linking proposals of successive frames into tracks: overlap after warping by optical flow, and appearance."""
+"""Links proposals of successive frames into tracks by overlap after warping along the optical flow, and by colour."""
 
 from __future__ import annotations
 
@@ -12,39 +12,39 @@ from scipy.optimize import linear_sum_assignment
 from downstream.instances.proposals import Proposal
 
 OVERLAP = 0.25
-"""IoU with the warped mask from which a proposal can continue a track."""
+"""Minimum IoU with the warped mask for a proposal to continue a track."""
 APPEARANCE = 0.3
-"""What likeness of colour (in [0, 1]) counts beside that overlap."""
+"""Weight of colour similarity (in [0, 1]) relative to that IoU."""
 ALIKE = 0.75
-"""Likeness of colour from which a proposal can be a track that was lost."""
+"""Minimum colour similarity for a proposal to recover a lost track."""
 RENEW = 0.35
-"""Share of the new proposal in a track's map; the rest is carried along the flow."""
+"""Weight of the new proposal in a track's map; the rest is the map warped along the flow."""
 FADE = 0.9
-"""What is left of a track's map after a frame in which nothing continued it."""
+"""Factor on a track's map for each frame without a matching proposal."""
 BRIEF = 6
-"""Frames without a proposal after which a track is lost: the flow no longer says where it is, only its colours do."""
+"""Frames without a proposal after which a track is lost: it can be recovered by colour only, no longer by flow."""
 FORGOTTEN = 20
 """Frames without a proposal after which a track ends."""
 EXPLAINED = 0.5
-"""Share of a proposal that tracks may cover if it begins a track of its own."""
+"""Maximum share of a proposal covered by existing tracks for it to start a new one."""
 DUPLICATE = 0.7
-"""Share of the smaller of two tracks that the larger may cover; the one with the longer record stays."""
+"""Maximum share of the smaller of two tracks that the larger may cover; the one with the higher record is kept."""
 MOST = 40
-"""Tracks that are followed at a time."""
+"""Maximum number of simultaneous tracks."""
 COLOURS = (6, 12, 12)
-"""Bins of the histograms of Lab."""
+"""Bins of the Lab histograms."""
 
 
 @dataclass
 class Track:
-    """An object as far as it was followed.
+    """A tracked object.
 
     Attributes:
-        identity: Counts from 1 through the video; no two tracks share one.
-        map: (H, W) float32 in [0, 1], where it is in the latest frame.
-        colours: Its histogram, sums to one.
-        record: Scores of all its proposals together.
-        missed: Frames since the latest of them.
+        identity: Unique id within the video, from 1.
+        map: (H, W) float32 in [0, 1], the soft mask in the latest frame.
+        colours: Colour histogram; sums to one.
+        record: Sum of the scores of its proposals.
+        missed: Frames since its latest proposal.
     """
 
     identity: int
@@ -55,18 +55,18 @@ class Track:
 
     @property
     def lost(self) -> bool:
-        """Whether only its colours can find it again."""
+        """Whether the track can be recovered only by colour."""
         return self.missed > BRIEF
 
     def shape(self) -> np.ndarray:
-        """(H, W) bool: the mask, also while it fades."""
+        """(H, W) bool: the mask; while the map fades, the threshold is relative to its maximum."""
         return self.map > 0.5 * (float(self.map.max()) if self.missed else 1.0)
 
 
 class Linker:
-    """Follows objects from frame to frame; what it remembers does not grow with the video.
+    """Tracks objects from frame to frame. Memory does not grow with the length of the video.
 
-    Frames may come in any order of neighbours, backwards too.
+    Successive steps must be neighbouring frames, forwards or backwards.
     """
 
     def __init__(self) -> None:
@@ -74,15 +74,15 @@ class Linker:
         self._begun = 0
 
     def step(self, frame: np.ndarray, proposals: Sequence[Proposal], flow: np.ndarray | None) -> np.ndarray:
-        """Links the next frame.
+        """Links the proposals of the next frame.
 
         Args:
             frame: (H, W, 3) uint8 RGB.
-            proposals: Of this frame; they may overlap.
-            flow: (H, W, 2) from this frame to the one of the step before, in pixels; None in the first step.
+            proposals: Proposals of this frame; they may overlap.
+            flow: (H, W, 2) from this frame to the one of the previous step, in pixels; None in the first step.
 
         Returns:
-            (H, W) int32: the identity of the track that each pixel belongs to, 0 for none.
+            (H, W) int32: the track identity of each pixel, 0 for none.
         """
         if flow is not None:
             for track in self.tracks:
@@ -94,7 +94,7 @@ class Linker:
         return self._labels(frame.shape[:2])
 
     def _continue(self, proposals: Sequence[Proposal], colours: Sequence[np.ndarray]) -> set[int]:
-        """Gives each track the proposal that suits it, none twice; which proposals were given."""
+        """Assigns to each track at most one proposal, without sharing; returns the assigned proposals."""
         worth = np.array([[affinity(k, p, c) for p, c in zip(proposals, colours, strict=True)] for k in self.tracks])
         given: dict[int, int] = {}
         if worth.size:
@@ -114,7 +114,7 @@ class Linker:
         return set(given.values())
 
     def _begin(self, free: Iterable[int], proposals: Sequence[Proposal], colours: Sequence[np.ndarray]) -> None:
-        """Proposals that no track explains begin one, the surest and largest first."""
+        """Starts tracks from unexplained proposals, in order of score times the root of the area."""
         known = [track.map > 0.5 for track in self.tracks if not track.lost]
         for n in sorted(free, key=lambda n: -proposals[n].score * np.sqrt(proposals[n].mask.sum())):
             mask, score = proposals[n]
@@ -126,7 +126,7 @@ class Linker:
             known.append(mask)
 
     def _drop(self) -> None:
-        """Ends tracks that were not seen for long, and those that follow what a better one follows."""
+        """Removes tracks that have been missing too long, and duplicates of better tracks."""
         kept: list[Track] = []
         for track in sorted(self.tracks, key=lambda track: -track.record):
             if track.missed <= FORGOTTEN and len(kept) < MOST and not any(same(track, other) for other in kept):
@@ -135,14 +135,14 @@ class Linker:
 
     def _labels(self, size: tuple[int, int]) -> np.ndarray:
         labels, best = np.zeros(size, np.int32), np.full(size, 0.5, np.float32)
-        for track in self.tracks:  # the one with the longest record first
+        for track in self.tracks:  # the one with the highest record first
             nearer = track.map > best
             labels[nearer], best[nearer] = track.identity, track.map[nearer]
         return labels
 
 
 def affinity(track: Track, proposal: Proposal, colours: np.ndarray) -> float:
-    """What it is worth to continue a track with a proposal; 0 where it cannot."""
+    """Affinity of a track and a proposal; 0 if the proposal cannot continue the track."""
     alike = likeness(track.colours, colours)
     if track.lost:
         return alike / 2 if alike > ALIKE else 0.0
@@ -153,14 +153,14 @@ def affinity(track: Track, proposal: Proposal, colours: np.ndarray) -> float:
 
 
 def same(track: Track, other: Track) -> bool:
-    """Whether two tracks lie on one another."""
+    """Whether two tracks cover the same object."""
     first, second = track.map > 0.5, other.map > 0.5
     smaller = min(first.sum(), second.sum())
     return bool(smaller) and bool((first & second).sum() > DUPLICATE * smaller)
 
 
 def carry(map_hw: np.ndarray, flow: np.ndarray) -> np.ndarray:
-    """Reads a map (H, W) of another frame where the flow (px) of this one points to; 0 outside."""
+    """Warps a map (H, W) of another frame to this one along this frame's flow (px); 0 outside."""
     y, x = np.mgrid[: map_hw.shape[0], : map_hw.shape[1]].astype(np.float32)
     x, y = x + flow[..., 0], y + flow[..., 1]
     return cv2.remap(map_hw, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT, borderValue=0)

@@ -1,4 +1,4 @@
-"""What moves in a frame unlike the camera, and which of it moves together."""
+"""Motion segmentation of a frame: regions that move relative to the camera, split into layers of common motion."""
 
 from __future__ import annotations
 
@@ -12,30 +12,30 @@ from downstream.instances.flow import FlowMethod
 from mug.priors.motion import without_camera
 
 NOISE = 2.0
-"""A pixel moves if it is so many times faster than the noise of the flow, which is the frame's median speed against the
-camera: most of a frame is background."""
+"""A pixel moves if its speed exceeds the flow noise by this factor. The noise is estimated by the median speed relative
+to the camera, because most of a frame is background."""
 NORMAL_SPREAD = 1.4826
-"""A median of absolute deviations times this is a standard deviation."""
+"""Factor from the median absolute deviation to the standard deviation of a normal distribution."""
 STILL = 0.5
-"""Pixels below which nothing is held to move."""
+"""Minimum motion in pixels."""
 TOGETHER = 1.0
-"""Pixels by which the flow may miss an affine motion that it belongs to."""
+"""Maximum residual, in pixels, of a flow vector that belongs to an affine motion."""
 POINTS = 400
-"""Points that an affine motion is fitted to."""
+"""Maximum number of points for fitting an affine motion."""
 LAYERS = 10
 SEED_RADIUS = 0.012
-"""Share of the diagonal below which a disc is no seed of a layer."""
+"""Minimum radius of the disc that seeds a layer, as a share of the diagonal."""
 SQUARE = np.ones((3, 3), np.uint8)
 
 
 @dataclass(frozen=True)
 class Motion:
-    """How a frame moves.
+    """Motion of a frame.
 
     Attributes:
-        flows: (H, W, 2) float32 in pixels, to each other frame that was looked at.
-        residual: (H, W, 2 x flows), the same less that of the camera.
-        moving: (H, W) bool: unlike the camera, to all of those frames, so that what is covered in one does not count.
+        flows: (H, W, 2) float32 in pixels, to each of the other frames.
+        residual: (H, W, 2 x flows), the flows with camera motion removed.
+        moving: (H, W) bool: moves relative to the camera towards all of those frames, which excludes occlusions in one.
     """
 
     flows: list[np.ndarray]
@@ -44,10 +44,10 @@ class Motion:
 
 
 def see_motion(frame: np.ndarray, others: Sequence[np.ndarray], flow: FlowMethod) -> Motion:
-    """How `frame` moves to `others`; without any, nothing moves.
+    """Motion of `frame` towards `others`; without others, nothing moves.
 
-    Other than `mug.priors.motion`, which looks for one object, this takes the slowest of several for as sure as the
-    fastest: speed is measured by the noise of the flow, not by the fastest.
+    Speed is measured relative to the flow noise, not to the fastest motion as in `mug.priors.motion`, which looks for a
+    single object: here slow objects count as much as fast ones.
     """
     size = frame.shape[:2]
     flows = [flow(frame, other) for other in others]
@@ -61,17 +61,17 @@ def see_motion(frame: np.ndarray, others: Sequence[np.ndarray], flow: FlowMethod
 
 
 def layers(motion: Motion, where: np.ndarray) -> list[np.ndarray]:
-    """Cuts a region into connected parts that move together, each by one affine motion.
+    """Splits a region into connected layers, each with one affine motion.
 
-    The disc that fits best into the region seeds a layer: an affine motion is fitted to it, and the layer is what of
-    the region hangs together with it and moves so. Then it is taken out.
+    The largest disc inside the region seeds a layer: an affine motion is fitted to it, and the layer is the connected
+    part of the region that contains the disc and follows that motion. The layer is removed and the search repeated.
 
     Args:
-        motion: Of the frame.
+        motion: Motion of the frame.
         where: (H, W) bool, the region.
 
     Returns:
-        (H, W) bool each, disjoint, that of the largest disc first.
+        (H, W) bool each, disjoint, in order of decreasing disc size.
     """
     rest, found = where.copy(), []
     for _ in range(LAYERS):
@@ -83,9 +83,9 @@ def layers(motion: Motion, where: np.ndarray) -> list[np.ndarray]:
         disc = cv2.circle(np.zeros(rest.shape, np.uint8), (int(x), int(y)), int(max(radius, 3)), 1, -1) > 0
         disc &= rest
         layer = part_of(together(motion, disc) & rest, disc)
-        if layer.sum() < disc.sum() / 2:  # the disc lies on two motions
+        if layer.sum() < disc.sum() / 2:  # the disc covers two motions
             layer = disc
-        else:  # more points give a better motion
+        else:  # refit the motion to more points
             again = part_of(together(motion, layer) & rest, layer)
             layer = again if again.sum() > layer.sum() / 2 else layer
         layer = opened(layer)
@@ -95,10 +95,10 @@ def layers(motion: Motion, where: np.ndarray) -> list[np.ndarray]:
 
 
 def together(motion: Motion, region: np.ndarray) -> np.ndarray:
-    """(H, W) bool: what moves as most of a region (H, W) bool does, to any of the other frames.
+    """(H, W) bool: pixels that follow the dominant motion of a region (H, W) bool, towards any of the other frames.
 
-    An affine motion is fitted to the region by RANSAC; where none can be fitted, the region itself is given. In a frame
-    alone everything moves together.
+    An affine motion is fitted to the region by RANSAC; if the fit fails, the region itself is returned. Without other
+    frames, all pixels are returned.
     """
     if not motion.flows:
         return np.ones_like(region)
@@ -119,12 +119,12 @@ def together(motion: Motion, region: np.ndarray) -> np.ndarray:
 
 
 def part_of(mask: np.ndarray, seed: np.ndarray) -> np.ndarray:
-    """(H, W) bool: the connected part of a mask that shares most with the seed; empty where they share nothing."""
+    """(H, W) bool: the connected component of a mask that overlaps the seed most; empty if none does."""
     count, part = cv2.connectedComponents(mask.astype(np.uint8))
     shared = np.bincount(part[seed & mask], minlength=count)
     return part == shared.argmax() if shared.any() else np.zeros_like(mask)
 
 
 def opened(mask: np.ndarray) -> np.ndarray:
-    """(H, W) bool without what is thinner than three pixels."""
+    """Morphological opening (H, W) bool: removes parts thinner than three pixels."""
     return cv2.morphologyEx(mask.astype(np.uint8), cv2.MORPH_OPEN, SQUARE) > 0

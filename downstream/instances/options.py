@@ -1,4 +1,4 @@
-"""How objects are told apart: options, which load no library."""
+"""Options of instance segmentation; importing them loads no library."""
 
 from __future__ import annotations
 
@@ -8,28 +8,28 @@ from pathlib import Path
 from mug.errors import InputError
 
 MOST_TRACKS = 20
-"""What the DAVIS-17 unsupervised benchmark takes."""
+"""Maximum number of proposals in the DAVIS-17 unsupervised benchmark."""
 
 
 @dataclass
 class InstanceConfig:
-    """How the objects of a video are told apart."""
+    """Options of instance segmentation."""
 
     detector: Path | None = None
-    """Weights of torchvision's Mask R-CNN, whose masks are the proposals; without, EdgeBoxes and motion with GrabCut,
-    which learned nothing."""
+    """Weights of torchvision's Mask R-CNN for the proposals; by default EdgeBoxes and motion with GrabCut, without
+    learning."""
     raft: Path | None = None
-    """Weights of torchvision's RAFT for the optical flow; DIS when not given."""
+    """Weights of torchvision's RAFT for the optical flow; DIS by default."""
     propagate: bool = False
-    """HCPN's way: the objects of the first frame are carried through the video by the matching features (O-VOS),
-    instead of being linked from frame to frame."""
+    """Propagate the objects of the first frame through the video by matching (O-VOS), as in HCPN, instead of linking
+    proposals from frame to frame."""
     size: int = 240
-    """Pixels of the frame's shorter side at which objects are told apart; a detector sees frames in their own size."""
+    """Shorter side of the frames, in pixels, for linking; a detector gets frames at their original size."""
     tracks: int = MOST_TRACKS
-    """Objects at most, the surest ones."""
+    """Maximum number of objects; the most confident ones are kept."""
 
     def check(self) -> None:
-        """Raises `InputError` where a setting is out of range."""
+        """Raises `InputError` if a setting is out of range."""
         if self.size < 32:
             raise InputError(f"--instance.size {self.size}: must be at least 32 pixels")
         if not 1 <= self.tracks <= MOST_TRACKS:

@@ -1,7 +1,7 @@
-"""Object proposals of a frame with no learning at all: EdgeBoxes and motion layers, outlined by GrabCut (MuG Sec. 3.3).
+"""Learning-free object proposals of a frame: EdgeBoxes and motion layers, outlined by GrabCut (MuG Sec. 3.3).
 
-What moves together inside a box seeds a proposal. EdgeBoxes miss an object now and then and motion alone cuts it where
-another one is alike, so that both give seeds; the seed nearest to the object is found over time, by linking.
+Pixels that move together inside a box seed a proposal. EdgeBoxes miss some objects, and motion layers split some, so
+both contribute seeds; linking over time selects the seed that fits the object best.
 """
 
 from __future__ import annotations
@@ -17,23 +17,23 @@ from downstream.instances.flow import FlowMethod
 from downstream.instances.motion_layers import layers, part_of, see_motion, together
 
 LEAST_AREA = 0.002
-"""Share of the frame that a proposal covers at least."""
+"""Minimum area of a proposal, as a share of the frame."""
 LEAST_BOX = 0.003
-"""The same of a box."""
+"""Minimum area of a box, as a share of the frame."""
 BOXES = 50
-"""How many boxes are looked into."""
+"""Maximum number of boxes examined."""
 FILLED = 0.25
-"""Share of a box that has to be foreground, and half of that has to move together."""
+"""Minimum share of a box that is foreground; at least half of that must move together."""
 SAME = 0.7
-"""Overlap (IoU) from which two seeds are one."""
+"""IoU above which two seeds are the same."""
 SEEDS = 12
-"""Proposals of a frame at most."""
+"""Number of seeds in a frame at which no more boxes are examined."""
 FOREGROUND = 0.4
-"""Mean evidence from which a proposal is foreground."""
+"""Mean evidence above which a proposal is foreground."""
 OUTLINE = 0.04
-"""Share of the diagonal within which GrabCut may move the outline of a seed."""
-CUTS = 2
-"""Rounds of GrabCut."""
+"""Maximum distance that GrabCut may move the outline of a seed, as a share of the diagonal."""
+GRABCUT_ROUNDS = 2
+"""Iterations of GrabCut."""
 
 
 class Proposal(NamedTuple):
@@ -42,7 +42,7 @@ class Proposal(NamedTuple):
     mask: np.ndarray
     """(H, W) bool."""
     score: float
-    """How surely it is a foreground object, in [0, 1]."""
+    """Confidence that it is a foreground object, in [0, 1]."""
 
 
 def propose(
@@ -52,13 +52,13 @@ def propose(
 
     Args:
         frame: (H, W, 3) uint8 RGB.
-        others: Frames near it, to which it moves.
+        others: Nearby frames, for motion.
         foreground: (H, W) float in [0, 1], the object-level map.
-        flow: Optical flow.
+        flow: Optical flow method.
     """
     motion = see_motion(frame, others, flow)
     evidence = np.maximum(foreground, motion.moving)
-    region = motion.moving | (foreground > 0.5)  # the object-level map also shows what rests
+    region = motion.moving | (foreground > 0.5)  # the object-level map also covers objects at rest
     seeds = layers(motion, region)
     least = LEAST_BOX * region.size
     for x, y, width, height in edge_boxes(frame, motion.residual, BOXES, least):
@@ -76,14 +76,14 @@ def propose(
 
 
 def filtered(proposals: Sequence[Proposal], evidence: np.ndarray) -> list[Proposal]:
-    """Drops proposals of the background (MuG Sec. 3.3, AGNN Sec. 4.1).
+    """Drops background proposals (MuG Sec. 3.3, AGNN Sec. 4.1).
 
     Args:
-        proposals: Of one frame.
-        evidence: (H, W) in [0, 1], how surely a pixel is foreground.
+        proposals: Proposals of one frame.
+        evidence: (H, W) in [0, 1], foreground confidence per pixel.
 
     Returns:
-        Those of enough area and evidence; the score is multiplied by the mean evidence.
+        The proposals with enough area and evidence; their scores are multiplied by the mean evidence.
     """
     large = [p for p in proposals if p.mask.sum() > LEAST_AREA * p.mask.size]
     sure = [Proposal(p.mask, p.score * float(evidence[p.mask].mean())) for p in large]
@@ -91,17 +91,16 @@ def filtered(proposals: Sequence[Proposal], evidence: np.ndarray) -> list[Propos
 
 
 def grab(frame: np.ndarray, seed: np.ndarray) -> np.ndarray:
-    """Moves the outline of a seed to where colours change, by GrabCut (Rother et al. 2004).
+    """Aligns the outline of a seed with colour edges by GrabCut (Rother et al. 2004).
 
-    The core of the seed is object, what lies further from it is not, and what lies between goes where its colours are.
+    The core of the seed is fixed as object and distant pixels as background; GrabCut decides about those in between.
 
     Args:
         frame: (H, W, 3) uint8 RGB.
         seed: (H, W) bool, not empty.
 
     Returns:
-        (H, W) bool, the connected part that holds most of the seed; the seed itself where GrabCut has nothing to
-        compare.
+        (H, W) bool, the connected component with most of the seed; the seed itself if GrabCut has too few pixels.
     """
     reach = max(1, int(OUTLINE * float(np.hypot(*seed.shape))))
     x, y, width, height = cv2.boundingRect(seed.astype(np.uint8))
@@ -120,8 +119,8 @@ def grab(frame: np.ndarray, seed: np.ndarray) -> np.ndarray:
     cv2.setRNGSeed(0)
     colours, models = np.ascontiguousarray(frame[window]), np.zeros((2, 1, 65))
     try:
-        cv2.grabCut(colours, trimap, (0, 0, 1, 1), models[0], models[1], CUTS, cv2.GC_INIT_WITH_MASK)
-    except cv2.error:  # fewer pixels than its colour models have parts
+        cv2.grabCut(colours, trimap, (0, 0, 1, 1), models[0], models[1], GRABCUT_ROUNDS, cv2.GC_INIT_WITH_MASK)
+    except cv2.error:  # fewer pixels than components in the colour models
         return seed
     out = np.zeros_like(seed)
     out[window] = (trimap == cv2.GC_FGD) | (trimap == cv2.GC_PR_FGD)
@@ -129,6 +128,6 @@ def grab(frame: np.ndarray, seed: np.ndarray) -> np.ndarray:
 
 
 def overlap(mask: np.ndarray, other: np.ndarray) -> float:
-    """Intersection over union of two masks (H, W) bool; 0 where both are empty."""
+    """Intersection over union of two masks (H, W) bool; 0 if both are empty."""
     either = int(np.count_nonzero(mask | other))
     return int(np.count_nonzero(mask & other)) / either if either else 0.0

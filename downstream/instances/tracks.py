@@ -1,8 +1,8 @@
-"""Telling the objects of a video apart that comes without any mask (instance-level Z-VOS; MuG Sec. 3.3, AGNN Sec. 4.1).
+"""Instance-level Z-VOS: masks with an id for each object, without a given mask (MuG Sec. 3.3, AGNN Sec. 4.1).
 
-Frame by frame: proposals are made, the object-level map drops those of the background, and what is left is linked to
-the tracks of the frames before. A track that is known only from the middle of a video on would miss its beginning, so
-that the linker first goes through the first frames backwards.
+In each frame, object proposals are generated, those in the background of the object-level map are dropped, and the rest
+are linked to the existing tracks. The linker first runs backwards over the first frames, so that objects found later
+there are tracked from the start.
 """
 
 from __future__ import annotations
@@ -24,29 +24,29 @@ from mug.media.pictures import fit_size
 from mug.media.video import Video
 
 WARM_UP = 24
-"""Frames that are gone through backwards first."""
+"""Number of first frames processed backwards beforehand."""
 GAP = 2
-"""Motion is seen to the frames so far before and after: what hardly moves shows over two frames."""
+"""Distance in frames for measuring motion, before and after; slow motion is visible over two frames."""
 HELD = WARM_UP + 2 * GAP
-"""Frames at working size that are held: those that are gone through twice, and those around the latest."""
+"""Frames kept at working size: those processed twice, and the neighbours of the latest one."""
 
 
 Proposer = Callable[[np.ndarray, list[np.ndarray], np.ndarray, FlowMethod], list[Proposal]]
-"""Frame, frames near it, object-level map (H, W), optical flow -> proposals of foreground objects."""
+"""Frame, nearby frames, object-level map (H, W), optical flow method -> proposals of foreground objects."""
 Carrier = Callable[[Video, np.ndarray], Iterator[np.ndarray]]
-"""Video and mask of its first frame -> masks (H, W) uint8 of all its frames: O-VOS."""
+"""O-VOS: video and mask of its first frame -> masks (H, W) uint8 of all frames."""
 
 
 class Instances:
-    """Turns object-level maps into masks with an id for each object.
+    """Converts object-level maps to masks with an id for each object.
 
     Args:
-        config: How.
-        device: Where networks compute, if any are used.
-        carrier: O-VOS, which `config.propagate` needs.
+        config: Options of instance segmentation.
+        device: Device of the networks, if any are used.
+        carrier: O-VOS method, required by `config.propagate`.
 
     Raises:
-        InputError: settings out of range, or weights that cannot be used.
+        InputError: a setting is out of range, or weights cannot be used.
     """
 
     def __init__(self, config: InstanceConfig, device: torch.device, carrier: Carrier | None = None) -> None:
@@ -61,21 +61,21 @@ class Instances:
             self._detector = load_detector(config.detector, device)
 
     def __call__(self, video: Video, maps: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
-        """Tells the objects of a video apart.
+        """Segments the objects of a video.
 
-        All frames are worked off before the first mask is given, since which tracks are kept shows at the end; until
-        then labels wait on disk. Memory does not grow with the length of the video.
+        All frames are processed before the first mask is yielded, because the tracks to keep are known only at the end;
+        label maps are buffered on disk. Memory does not grow with the length of the video.
 
         Args:
-            video: At least one frame.
-            maps: The object-level foreground probability (H, W) of each frame, in order.
+            video: A video of at least one frame.
+            maps: Object-level map (H, W), the foreground probability, of each frame in order.
 
         Yields:
-            (H, W) uint8 masks at the video's own size: 0 background, ids from 1, the surest track first. An object has
-            one id throughout, and no pixel has two.
+            (H, W) uint8 masks at the original size of the video: 0 background, ids from 1 in order of confidence. An
+            object keeps its id throughout.
 
         Raises:
-            InputError: a frame that cannot be read.
+            InputError: a frame cannot be read.
         """
         scene = _Scene(video, maps, self._config.size, self._flow, self._detector)
         linked = self._linked(scene)
@@ -98,7 +98,7 @@ class Instances:
                 yield enlarged(renamed(labels, ranks), video.size)
 
     def _linked(self, scene: _Scene) -> Iterator[np.ndarray]:
-        """(h, w) int32 tracks of each frame, in order."""
+        """(h, w) int32 track identities of each frame, in order."""
         linker, length = Linker(), len(scene)
         ahead = min(WARM_UP, length)
         for index in range(ahead - 1, -1, -1):
@@ -110,7 +110,7 @@ class Instances:
 
 
 class _Scene:
-    """Frames, object-level maps and proposals at working size; read once, in order, the latest are held."""
+    """Frames, object-level maps and proposals at working size, read once and in order; only the latest are kept."""
 
     def __init__(
         self, video: Video, maps: Iterable[np.ndarray], shorter: int, flow: FlowMethod, detector: Proposer | None
@@ -126,15 +126,15 @@ class _Scene:
         return self._length
 
     def frame(self, index: int) -> np.ndarray:
-        """(h, w, 3) uint8 RGB."""
+        """Frame (h, w, 3) uint8 RGB."""
         return self._look(index)[0]
 
     def foreground(self, index: int) -> np.ndarray:
-        """(h, w) float32 in [0, 1]."""
+        """Object-level map (h, w) float32 in [0, 1]."""
         return self._look(index)[1]
 
     def proposals(self, index: int) -> list[Proposal]:
-        """What may be an object of the foreground; made once, as the first frames are asked for it twice."""
+        """Proposals of foreground objects; cached, because the first frames are processed twice."""
         self._look(index)
         if index not in self._proposed:
             near = [self.frame(i) for i in (index - GAP, index + GAP) if 0 <= i < self._length]
@@ -143,7 +143,7 @@ class _Scene:
         return self._proposed[index]
 
     def drain(self) -> None:
-        """Reads on to the end: the maps of all frames are made, whoever else wants them."""
+        """Consumes the remaining maps, so that those of all frames are produced for other consumers."""
         for _ in self._source:
             pass
 
@@ -153,7 +153,7 @@ class _Scene:
             small = [cv2.resize(x, self.size[::-1], interpolation=cv2.INTER_AREA) for x in (frame, map_hw)]
             self._seen[number] = small[0], small[1]
             _forget(self._seen)
-            if self._detector is not None:  # while the frame is there in its own size
+            if self._detector is not None:  # now, while the frame is at hand at its original size
                 found = self._detector(frame, [], map_hw, self._flow)
                 self._proposed[number] = [Proposal(reduced(mask, self.size), score) for mask, score in found]
                 _forget(self._proposed)
@@ -166,10 +166,10 @@ def _forget(held: dict[int, Any]) -> None:
 
 
 def scores_of(labels: np.ndarray, foreground: np.ndarray) -> dict[int, float]:
-    """What a frame says for each track: the root of its foreground's area, a length, so that size is not all.
+    """Score of each track in a frame: the square root of its foreground area, so that large objects do not dominate.
 
     Args:
-        labels: (H, W) int32 tracks.
+        labels: (H, W) int32 track identities.
         foreground: (H, W) object-level map in [0, 1].
     """
     weight = np.bincount(labels.ravel(), foreground.ravel())
@@ -177,13 +177,13 @@ def scores_of(labels: np.ndarray, foreground: np.ndarray) -> dict[int, float]:
 
 
 def ranking(scores: Mapping[int, float], most: int) -> dict[int, int]:
-    """Ids of the `most` best tracks, from 1 for the best."""
+    """Ids of the `most` best tracks, 1 for the best."""
     best = sorted(scores, key=lambda track: (-scores[track], track))[:most]
     return {track: rank for rank, track in enumerate(best, 1)}
 
 
 def renamed(labels: np.ndarray, names: Mapping[int, int]) -> np.ndarray:
-    """(H, W) uint8: the labels under their new names, 0 for those that have none."""
+    """(H, W) uint8: the labels with their new ids, 0 for labels without one."""
     table = np.zeros(int(labels.max()) + 1, np.uint8)
     for old, new in names.items():
         if old < len(table):
@@ -192,12 +192,12 @@ def renamed(labels: np.ndarray, names: Mapping[int, int]) -> np.ndarray:
 
 
 def reduced(mask: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """A mask (H, W) bool at a smaller size: what it covers by half."""
+    """A mask (H, W) bool at a smaller size: pixels that it covers by at least half."""
     return cv2.resize(mask.astype(np.float32), size[::-1], interpolation=cv2.INTER_AREA) >= 0.5
 
 
 def enlarged(mask: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """A mask (H, W) uint8 at another size, its outlines smooth: each pixel goes to the id that weighs most there."""
+    """Resizes a mask (H, W) uint8 with smooth outlines: each pixel gets the id with the largest bilinear weight."""
     if mask.shape == size:
         return mask
     ids = np.unique(mask)

@@ -1,1 +1,1 @@
-"""The measures of DAVIS, one a file."""
+"""The DAVIS measures, one per file."""

@@ -1,4 +1,4 @@
-"""F: how well the outlines of two masks agree."""
+"""F: boundary agreement of two masks."""
 
 from __future__ import annotations
 
@@ -8,24 +8,24 @@ import cv2
 import numpy as np
 
 TOLERANCE = 0.008
-"""Distance at which two outlines still agree, as a share of the image diagonal."""
+"""Maximum distance between matching boundaries, as a share of the image diagonal."""
 
 
 def f_measure(
     prediction: np.ndarray, truth: np.ndarray, void: np.ndarray | None = None, radius: int | None = None
 ) -> float:
-    """Harmonic mean of precision and recall of a mask's boundary, the measure F of DAVIS (Perazzi et al. 2016).
+    """Harmonic mean of boundary precision and recall, the measure F of DAVIS (Perazzi et al. 2016).
 
-    A boundary pixel counts as found when the other boundary passes within `radius` pixels.
+    A boundary pixel is matched if the other boundary passes within `radius` pixels.
 
     Args:
         prediction: HW bool.
         truth: HW bool.
-        void: HW bool, pixels that are taken out of both masks first.
-        radius: Pixels; that of the benchmark, `tolerance`, when not given.
+        void: HW bool, pixels removed from both masks first.
+        radius: In pixels; by default that of the benchmark, `tolerance`.
 
     Returns:
-        A value in [0, 1]; 1 where neither mask has a boundary, 0 where only one has.
+        A value in [0, 1]; 1 if neither mask has a boundary, 0 if only one has.
     """
     if void is not None:
         prediction, truth = prediction & ~void, truth & ~void
@@ -38,21 +38,21 @@ def f_measure(
     recall = _share_near(true, predicted, radius)
     if precision is None and recall is None:
         return 1.0
-    # a boundary that is not there is found without error
+    # an empty boundary has precision and recall 1
     precision, recall = 1.0 if precision is None else precision, 1.0 if recall is None else recall
     return 2 * precision * recall / (precision + recall) if precision + recall else 0.0
 
 
 def tolerance(height: int, width: int) -> int:
-    """Radius in pixels within which outlines agree; 8 at 854x480."""
+    """Matching radius in pixels; 8 at 854x480."""
     return math.ceil(TOLERANCE * math.hypot(height, width))
 
 
 def boundary_map(mask: np.ndarray) -> np.ndarray:
-    """Marks the pixels that differ from their east, south or south-east neighbour, as the DAVIS toolkit does.
+    """Marks pixels that differ from their east, south or south-east neighbour, as in the DAVIS toolkit.
 
-    In the last row only the neighbour to the east counts, in the last column only the one to the south; the pixel in
-    the last corner is never marked.
+    In the last row only the east neighbour counts, in the last column only the south one; the last corner pixel is
+    never marked.
 
     Args:
         mask: HW bool.
@@ -69,13 +69,13 @@ def boundary_map(mask: np.ndarray) -> np.ndarray:
 
 
 def disk(radius: int) -> np.ndarray:
-    """Square of side 2 radius + 1, uint8: 1 within `radius` of the centre, the rim included."""
+    """Square of side 2 radius + 1, uint8: 1 within `radius` of the centre, rim included."""
     offset = np.arange(-radius, radius + 1)
     return (offset[:, None] ** 2 + offset**2 <= radius**2).astype(np.uint8)
 
 
 def bounding_box(mask: np.ndarray) -> tuple[slice, slice] | None:
-    """Rows and columns that hold the mask (HW bool) and, inside the image, one more on each side; None if empty."""
+    """Rows and columns of the mask (HW bool), with a margin of one pixel inside the image; None if it is empty."""
     x, y, width, height = cv2.boundingRect(mask.view(np.uint8))
     if not width:
         return None
@@ -83,7 +83,7 @@ def bounding_box(mask: np.ndarray) -> tuple[slice, slice] | None:
 
 
 def _share_near(boundary: np.ndarray, other: np.ndarray, radius: int) -> float | None:
-    """Share of the pixels of `boundary` within `radius` of `other`; None if `boundary` has none."""
+    """Share of the pixels of `boundary` within `radius` of `other`; None if `boundary` is empty."""
     pixels = int(np.count_nonzero(boundary))
     if not pixels:
         return None

@@ -1,4 +1,4 @@
-"""J and F of every proposal with every annotated object, and the assignment that is best over a video."""
+"""J and F of every proposal with every annotated object, and the optimal assignment over a video."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from downstream.metrics.boundary import boundary_map, disk, tolerance
 def pairwise(
     prediction: np.ndarray, truth: np.ndarray, proposals: int, objects: int, void: np.ndarray | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
-    """J and F of each pair in one frame; the values are those of `jaccard` and `f_measure`.
+    """J and F of all pairs in one frame, equal to `jaccard` and `f_measure`.
 
     Args:
         prediction: (H, W) integers, 0 or a proposal from 1.
         truth: (H, W) integers, 0 or an object from 1.
-        proposals: P, how many proposals the video has.
-        objects: O, how many objects it has.
-        void: (H, W) bool, pixels that do not count in either.
+        proposals: P, number of proposals in the video.
+        objects: O, number of objects in the video.
+        void: (H, W) bool, pixels ignored in both.
 
     Returns:
-        J and F, (P, O) each; 1 where neither mask of a pair has a pixel.
+        J and F, (P, O) each; 1 if both masks of a pair are empty.
     """
     if void is not None:
         prediction, truth = np.where(void, 0, prediction), np.where(void, 0, truth)
@@ -30,7 +30,7 @@ def pairwise(
 
 
 def assign(value: np.ndarray) -> np.ndarray:
-    """The proposal of each object, none used twice, with the greatest sum of values (the Hungarian method).
+    """Assigns a different proposal to each object so that the sum of values is maximal (Hungarian method).
 
     Args:
         value: (P, O) with P >= O.
@@ -57,7 +57,7 @@ def _f_measures(prediction: np.ndarray, truth: np.ndarray, proposals: int, objec
     values = np.empty((proposals, objects))
     for row, (line, reach) in enumerate(found):
         for column, (true_line, true_reach) in enumerate(shown):
-            # a boundary that is not there is found without error
+            # an empty boundary has precision and recall 1
             precision = float(np.mean(true_reach[line])) if len(line) else 1.0
             recall = float(np.mean(reach[true_line])) if len(true_line) else 1.0
             values[row, column] = 2 * precision * recall / (precision + recall) if precision + recall else 0.0
@@ -65,7 +65,7 @@ def _f_measures(prediction: np.ndarray, truth: np.ndarray, proposals: int, objec
 
 
 def _outline(mask: np.ndarray, element: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The pixels of a mask's boundary, as indices, and for every pixel (H * W,) whether it is near one."""
+    """Indices of a mask's boundary pixels, and whether each pixel (H * W,) is near the boundary."""
     boundary = boundary_map(mask)
     line = np.flatnonzero(boundary)
     if not len(line):

@@ -1,4 +1,4 @@
-"""J: how much of the region two masks share."""
+"""J: region overlap of two masks."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ def jaccard(prediction: np.ndarray, truth: np.ndarray, void: np.ndarray | None =
     Args:
         prediction: HW bool.
         truth: HW bool.
-        void: HW bool, pixels that do not count in either mask.
+        void: HW bool, pixels ignored in both masks.
 
     Returns:
-        A value in [0, 1]; 1 where both masks are empty.
+        A value in [0, 1]; 1 if both masks are empty.
     """
     intersection = prediction & truth
     union = prediction | truth

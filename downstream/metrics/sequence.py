@@ -14,10 +14,10 @@ def statistics(values: Sequence[float] | np.ndarray) -> dict[str, float]:
     """Mean, recall and decay of a per-frame measure (Perazzi et al. 2016, Section 5.2).
 
     Args:
-        values: The measure in the frames that count, in order; at least one.
+        values: The measure in the scored frames, in order; at least one.
 
     Returns:
-        `mean`; `recall`, the share of frames above 0.5; `decay`, the mean of the first quarter less that of the last.
+        `mean`; `recall`, the share of frames above 0.5; `decay`, the mean of the first quarter minus that of the last.
     """
     frames = np.asarray(values, dtype=np.float64)
     if not len(frames):
@@ -30,11 +30,11 @@ def statistics(values: Sequence[float] | np.ndarray) -> dict[str, float]:
 
 
 def decay(frames: np.ndarray) -> float:
-    """Mean of the first quarter of `frames` (N,) less the mean of the last.
+    """Mean of the first quarter of `frames` (N,) minus the mean of the last.
 
-    Neighbouring quarters share the frame on their edge, as in the DAVIS toolkit. Its edges wrap at 256 frames because
-    it keeps them in a byte; these do not.
+    Neighbouring quarters share their edge frame, as in the DAVIS toolkit. The toolkit's edges wrap at 256 frames,
+    because they are stored in a byte; these do not.
     """
-    # the tiny offset makes halves round up, where numpy rounds them to even
+    # the small offset rounds halves up; numpy would round them to even
     edges = np.round(np.linspace(1, len(frames), QUARTERS + 1) + 1e-10).astype(int) - 1
     return float(frames[edges[0] : edges[1] + 1].mean() - frames[edges[-2] : edges[-1] + 1].mean())

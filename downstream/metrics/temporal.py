@@ -1,4 +1,4 @@
-"""T: how steady the outline of a mask is from frame to frame."""
+"""T: temporal stability of a mask's contour."""
 
 from __future__ import annotations
 
@@ -10,38 +10,38 @@ import numpy as np
 from numpy.lib.stride_tricks import as_strided, sliding_window_view
 
 FINE, COARSE = 0.1, 3.0
-"""Tolerances in pixels of the two simplifications of an outline."""
+"""Tolerances in pixels of the two polygon simplifications of a contour."""
 MAX_SEGMENT = 3.0
-"""Longest distance in pixels of two neighbouring points of an outline."""
+"""Maximum distance in pixels between neighbouring contour points."""
 SECTORS = 12
 RADII = np.logspace(np.log10(1 / 8), np.log10(2), 5)
-"""Outer edges of the distance bins of a shape context, in mean distances."""
+"""Outer edges of the distance bins of a shape context, in units of the mean distance."""
 SCALE = 5.0
-"""Factor that the DAVIS toolkit puts on the cost."""
+"""Factor on the cost in the DAVIS toolkit."""
 BLOCK = 96
-"""Columns of costs that are made at once."""
+"""Number of cost columns computed at a time."""
 TABLE = 2**21
-"""Numbers in the tables of the costs that are warped at once; a single one may be larger."""
+"""Maximum number of entries in the cost tables that are warped together; a single table may be larger."""
 
 Shapes = tuple[int, np.ndarray, np.ndarray]
-"""A pair of successive outlines, and which one it is."""
+"""Index of a pair of successive contours, and their shape contexts."""
 
 
 def instability(shapes: Sequence[np.ndarray | None]) -> np.ndarray:
-    """What it costs to turn each outline into the next, the measure T of DAVIS (Perazzi et al. 2016, Section 5.1).
+    """Cost of deforming each contour into the next, the measure T of DAVIS (Perazzi et al. 2016, Section 5.1).
 
     Args:
-        shapes: Shape contexts (N, bins) of successive masks as `describe` gives them.
+        shapes: Shape contexts (N, bins) of successive masks, from `contour_descriptors`.
 
     Returns:
-        (len(shapes) - 1,) float64, 0 for outlines that are alike; lower is steadier. NaN where a mask has no outline.
+        (len(shapes) - 1,) float64, 0 for identical contours; lower is steadier. NaN if a mask has no contour.
     """
     values = np.full(max(len(shapes) - 1, 0), np.nan)
     measured = [(k, a, b) for k, (a, b) in enumerate(pairwise(shapes)) if a is not None and b is not None]
     measured.sort(key=lambda pair: len(pair[1]) + len(pair[2]))
     for group in _groups(measured):
         costs = [chi_square(a, b) for _, a, b in group]
-        # the contours are closed and start anywhere: once more, from behind the pair that fits best
+        # contours are closed and start anywhere, so warp again, starting after the best-matching pair
         starts = [path[cost[tuple(path.T)].argmin()] + 1 for path, cost in zip(warp(costs), costs, strict=True)]
         paths = warp([np.roll(cost, -start, axis=(0, 1)) for cost, start in zip(costs, starts, strict=True)])
         for (k, _, _), cost, start, path in zip(group, costs, starts, paths, strict=True):
@@ -51,7 +51,7 @@ def instability(shapes: Sequence[np.ndarray | None]) -> np.ndarray:
 
 
 def _groups(pairs: list[Shapes]) -> Iterator[list[Shapes]]:
-    """Parts a list of pairs so that the tables of each part, all as large as its largest, fit into `TABLE`."""
+    """Groups pairs so that the cost tables of a group, padded to the largest, fit into `TABLE`."""
     group: list[Shapes] = []
     rows = columns = 0
     for pair in pairs:
@@ -65,8 +65,8 @@ def _groups(pairs: list[Shapes]) -> Iterator[list[Shapes]]:
         yield group
 
 
-def describe(mask: np.ndarray) -> np.ndarray | None:
-    """Shape contexts (N, bins) of a mask's outline (HW bool); None if it is empty."""
+def contour_descriptors(mask: np.ndarray) -> np.ndarray | None:
+    """Shape contexts (N, bins) of the contour of a mask (HW bool); None if the mask is empty."""
     points = outline(mask)
     return None if points is None else shape_contexts(points)
 
@@ -78,22 +78,22 @@ def outline(mask: np.ndarray) -> np.ndarray | None:
         mask: HW bool.
 
     Returns:
-        (N, 2) points (x, y) in pixels, each at most `MAX_SEGMENT` from the next and the last so from the first; None
-        if the mask is empty.
+        (N, 2) points (x, y) in pixels, each at most `MAX_SEGMENT` from the next, and the last from the first; None if
+        the mask is empty.
     """
     contours, _ = cv2.findContours(mask.astype(np.uint8), cv2.RETR_LIST, cv2.CHAIN_APPROX_NONE)
     if not contours:
         return None
     longest = contours[0][:0]
     for contour in contours:
-        if len(contour) > len(longest):  # simplified it has no more points than before
+        if len(contour) > len(longest):  # simplification never adds points
             polygon = cv2.approxPolyDP(cv2.approxPolyDP(contour, FINE, closed=True), COARSE, closed=True)
             longest = max(longest, polygon, key=len)
     return resample(longest[:, 0].astype(np.float64))
 
 
 def resample(polygon: np.ndarray) -> np.ndarray:
-    """Puts evenly spaced points on the segments of a closed polygon (N, 2) that are longer than `MAX_SEGMENT`."""
+    """Inserts evenly spaced points on the segments of a closed polygon (N, 2) that are longer than `MAX_SEGMENT`."""
     steps = np.roll(polygon, -1, axis=0) - polygon
     pieces = np.maximum(np.ceil(np.hypot(*steps.T) / MAX_SEGMENT), 1).astype(int)
     segment = np.repeat(np.arange(len(polygon)), pieces)
@@ -102,23 +102,23 @@ def resample(polygon: np.ndarray) -> np.ndarray:
 
 
 def shape_contexts(points: np.ndarray) -> np.ndarray:
-    """Where the other points of an outline lie, seen from each of its points (Belongie et al. 2002).
+    """Shape context of each contour point: the distribution of the other points around it (Belongie et al. 2002).
 
     Args:
         points: (N, 2), x and y in pixels.
 
     Returns:
-        (N, 60) float64: normalised histograms over 12 directions times 5 distances in units of the mean distance. A
-        point sees itself, in the innermost bin.
+        (N, 60) float64: normalised histograms over 12 directions times 5 distances in units of the mean distance. Each
+        point counts itself, in the innermost bin.
     """
     count, size = len(points), (len(RADII) + 1) * SECTORS
-    # Every two points are looked at once: point i and the one k places on, for k up to half way round.
+    # Each pair of points is visited once: point i and the one k places on, for k up to half the contour.
     half, twice = count // 2, (count - 1) // 2
     x, y = (_ahead(axis, half) - axis for axis in points.T)
     distance = np.sqrt(x * x + y * y)
-    # half way round an outline of even length each two meet twice
+    # at half the contour, for an even number of points, each pair occurs twice
     distance /= (2 * distance[:twice].sum() + distance[twice:].sum()) / count**2 or 1.0
-    ring = np.zeros(distance.shape, np.uint8)  # beyond the last one is one more, which is dropped below
+    ring = np.zeros(distance.shape, np.uint8)  # an extra ring beyond the last is dropped below
     for radius in RADII:
         ring += distance >= radius
     ring *= SECTORS
@@ -127,13 +127,13 @@ def shape_contexts(points: np.ndarray) -> np.ndarray:
     np.add(ring + _sector(x, y), first, out=slot[:half])
     np.add(ring[:twice] + _sector(-x[:twice], -y[:twice]), _ahead(first, twice), out=slot[half:])
     histogram = np.bincount(slot.ravel(), minlength=size * count).reshape(count, size)
-    histogram[:, SECTORS // 2] += 1  # itself, as if to the east
+    histogram[:, SECTORS // 2] += 1  # the point itself, counted as east
     histogram = histogram[:, : SECTORS * len(RADII)]
     return histogram / histogram.sum(axis=1, keepdims=True)
 
 
 def _sector(x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """Which of the `SECTORS` a direction lies in, counted from the west, uint8."""
+    """Sector of a direction, uint8, counted from the west."""
     turn = np.arctan2(y, x)
     turn /= 2 * np.pi / SECTORS
     sector = np.floor(turn, out=turn).astype(np.int8).view(np.uint8)
@@ -143,7 +143,7 @@ def _sector(x: np.ndarray, y: np.ndarray) -> np.ndarray:
 
 
 def _ahead(values: np.ndarray, reach: int) -> np.ndarray:
-    """(reach, N) of (N,): row k - 1 holds for each place the value k places on, round the end."""
+    """(reach, N) from (N,): row k - 1 holds for each place the value k places on, cyclically."""
     return sliding_window_view(np.concatenate([values, values[:reach]]), len(values))[1:]
 
 
@@ -155,16 +155,16 @@ def chi_square(a: np.ndarray, b: np.ndarray) -> np.ndarray:
         b: (M, bins).
 
     Returns:
-        (N, M) float32 in [0, 1], multiples of 2^-24 that are accurate to 1e-6.
+        (N, M) float32 in [0, 1], multiples of 2^-24, accurate to 1e-6.
     """
     from scipy.sparse import csr_array
 
-    # As both sum to one this is 1 - 2 sum_k 1 / (1 / a_k + 1 / b_k). Only the third of the bins that a row occupies
-    # can add to it, and an infinite 1 / b_k makes a bin that is empty in b vanish.
+    # As both sum to one, this equals 1 - 2 sum_k 1 / (1 / a_k + 1 / b_k). Only the occupied third of a row's bins
+    # contributes, and bins empty in b vanish through an infinite 1 / b_k.
     with np.errstate(divide="ignore"):
         inverse_a, inverse_b = (1 / a).astype(np.float32), np.ascontiguousarray(1 / b.T, np.float32)
     # Neighbouring rows share many values. A table holds the terms of each (bin, value) once, and a sparse matrix of
-    # ones adds up those of each row; it is made for a few columns at a time, to stay in the cache.
+    # ones sums those of each row; the table is computed for a few columns at a time, to stay in the cache.
     rows, bins = np.nonzero(a)
     levels, index = np.unique(bins << 32 | inverse_a[rows, bins].view(np.int32), return_inverse=True)
     bins, values = levels >> 32, levels.astype(np.uint32).view(np.float32)[:, None]
@@ -184,17 +184,17 @@ def chi_square(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 def warp(costs: Sequence[np.ndarray]) -> list[np.ndarray]:
     """Cheapest path through each cost matrix from its first cell to its last (dynamic time warping).
 
-    A step goes right, down or both, and costs what the cell entered costs.
+    A step goes right, down or both, and costs the value of the cell it enters.
 
     Args:
-        costs: (N, M) each; the closer they are in size, the less is wasted.
+        costs: (N, M) each; matrices of similar size waste less memory.
 
     Returns:
-        For each (P, 2) row and column of the cells on the path, from the first to the last.
+        For each matrix, the (P, 2) rows and columns of the path cells, from the first to the last.
     """
     rows, columns = (max(cost.shape[axis] for cost in costs) for axis in (0, 1))
-    # A cell depends on the two anti-diagonals before its own. Those become rows here, and the matrices lie side by
-    # side, so that a whole row of all of them is one addition. To the left of each is a margin that no path enters.
+    # A cell depends on the two anti-diagonals before its own. Anti-diagonals become rows here, and the matrices lie
+    # side by side, so one addition updates a row of all of them. A margin left of each matrix keeps paths inside.
     width = rows + 1
     total = np.full((rows + columns, len(costs) * width), np.inf)
     down, right = total.strides
@@ -213,14 +213,14 @@ def warp(costs: Sequence[np.ndarray]) -> list[np.ndarray]:
 
 
 def _trace(total: memoryview, stride: int, first: int, diagonals: int, rows: int) -> np.ndarray:
-    """Goes back from the last cell of a matrix to its first.
+    """Traces the path back from the last cell of a matrix to its first.
 
     Args:
-        total: All tables of `warp`, flat.
-        stride: Length of a row, which is an anti-diagonal.
-        first: Where the first row of the matrix lies in it.
-        diagonals: How many anti-diagonals the matrix has.
-        rows: How many rows.
+        total: All tables of `warp`, flattened.
+        stride: Length of a table row, which holds one anti-diagonal.
+        first: Offset of the matrix's first row within a table row.
+        diagonals: Number of anti-diagonals of the matrix.
+        rows: Number of rows of the matrix.
     """
     start, place = stride + first, diagonals * stride + first + rows - 1
     path = [place]
@@ -237,7 +237,7 @@ def _trace(total: memoryview, stride: int, first: int, diagonals: int, rows: int
 
 
 def one_to_one(pairs: np.ndarray, cost: np.ndarray) -> np.ndarray:
-    """Of the pairs (P, 2) that share a row of `cost` keeps the cheapest, then the same for columns."""
+    """Keeps the cheapest of the pairs (P, 2) that share a row of `cost`, then of those that share a column."""
     for side in (0, 1):
         order = np.lexsort((cost[pairs[:, 0], pairs[:, 1]], pairs[:, side]))
         _, first = np.unique(pairs[order, side], return_index=True)

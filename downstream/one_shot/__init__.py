@@ -1,1 +1,1 @@
-"""O-VOS: labels of a first frame carried through a video, by matching and by what else is known of the objects."""
+"""O-VOS: propagates the labels of the first frame through a video, by matching, motion and appearance."""

@@ -1,4 +1,4 @@
-"""What the objects of a video look like: a readout of colour and features, fitted in closed form, frame by frame."""
+"""Appearance model of the objects of a video: a linear readout of colour and features, fitted in closed form."""
 
 from __future__ import annotations
 
@@ -12,40 +12,41 @@ from downstream.backbones.colour import colours
 from downstream.backbones.lattice import EVEN, Lattice
 
 STRIDE = 2
-"""Pixels at working size between those that are looked at."""
+"""Sampling stride in pixels at working size."""
 LEARNED = 2
-"""Of so many looks across and down one is learned from."""
+"""Further sampling stride for learning, in samples."""
 RANDOM_FEATURES = 200
-"""Random features that stand for a Gaussian kernel on colour (Rahimi and Recht 2007)."""
+"""Number of random features that approximate a Gaussian kernel on colour (Rahimi and Recht 2007)."""
 BANDWIDTH = 0.7
-"""Of that kernel, over its nine values of about unit spread."""
+"""Bandwidth of that kernel on the nine colour values of about unit spread."""
 RIDGE = 0.01
-"""Of the fit, as a share of the mean diagonal."""
+"""Ridge parameter, as a share of the mean diagonal."""
 FORGET = 0.9
-"""What is kept, from frame to frame, of frames without a given mask."""
+"""Decay per frame of the moments of frames without a given mask."""
 FEWEST = 20.0
-"""Pixels below which a label does not get its full share of the fit."""
+"""Pixels below which a label gets less than its full weight in the fit."""
 
 
 class Appearance:
-    """Ridge regression of labels on looks: masks given count one half for good, what was found since the other half.
+    """Ridge regression of labels on looks: given masks keep half of the weight, results since then have the other half.
 
-    The state is a (C, C) and a (C, L) matrix, however long the video. Every label counts the same, whatever its area.
+    Looks are the input features of the regression. The state is a (C, C) and a (C, L) matrix, whatever the length of
+    the video. All labels have equal weight, whatever their area.
     """
 
     def __init__(self, seed: int = 0) -> None:
         from sklearn.kernel_approximation import RBFSampler
 
         kernel = RBFSampler(gamma=1 / (2 * BANDWIDTH**2), n_components=RANDOM_FEATURES, random_state=seed)
-        self._kernel = kernel.fit(np.zeros((1, 9), np.float32))  # of which only the shape and the type count
+        self._kernel = kernel.fit(np.zeros((1, 9), np.float32))  # only shape and type matter
         nothing = _Moments(np.zeros((1, 1), np.float32), np.zeros((1, 0), np.float32))
         self._given, self._found = nothing, nothing
         self._weights: np.ndarray | None = None
 
     def look(self, small: np.ndarray, features_chw: Tensor, over: Lattice = EVEN) -> np.ndarray:
-        """(h', w', C) looks of a frame (H, W, 3) uint8 and its features (C, h, w), every `STRIDE` pixels.
+        """Looks (h', w', C) of a frame (H, W, 3) uint8 with features (C, h, w), every `STRIDE` pixels.
 
-        The cells of the features lie as `over` says.
+        `over` gives the position of the feature cells.
         """
         colour = sampled(colours(small).transpose(2, 0, 1), STRIDE).transpose(1, 2, 0)
         rows, columns = colour.shape[:2]
@@ -54,12 +55,12 @@ class Appearance:
         return np.concatenate([kernel, features, np.ones((rows, columns, 1), np.float32)], -1)
 
     def learn(self, looks: np.ndarray, labels_lhw: np.ndarray, given: bool) -> None:
-        """Learns from a frame.
+        """Updates the fit with a frame.
 
         Args:
-            looks: What `look` gave.
-            labels_lhw: (L, H, W) probabilities at working size; a pixel counts by how far its best label is ahead.
-            given: Whether a mask was given, or these were found.
+            looks: Result of `look`.
+            labels_lhw: (L, H, W) probabilities at working size; each pixel is weighted by the margin of its best label.
+            given: Whether the labels come from a given mask.
         """
         labels, looks = sampled(sampled(labels_lhw, STRIDE), LEARNED), sampled(looks.transpose(2, 0, 1), LEARNED)
         labels = labels.reshape(len(labels), -1)
@@ -79,7 +80,7 @@ class Appearance:
         self._fit()
 
     def read(self, looks: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-        """(L, H, W) float32 in [0, 1]: how much each pixel looks like each label."""
+        """(L, H, W) float32 in [0, 1]: the score of each label at each pixel."""
         assert self._weights is not None
         read = np.clip(looks @ self._weights, 0, 1)
         grown = cv2.resize(read, size[::-1], interpolation=cv2.INTER_LINEAR)
@@ -87,18 +88,18 @@ class Appearance:
 
     def _fit(self) -> None:
         both = self._given + self._found
-        ridge = max(RIDGE * float(np.trace(both.gram)) / len(both.gram), 1e-6)  # above 0 where all was void
+        ridge = max(RIDGE * float(np.trace(both.gram)) / len(both.gram), 1e-6)  # above 0 even if everything was void
         self._weights = np.linalg.solve(both.gram + ridge * np.eye(len(both.gram), dtype=np.float32), both.answer)
 
 
 def sampled(maps_chw: np.ndarray, stride: int) -> np.ndarray:
-    """(C, H, W) -> (C, h, w): one position of every `stride` across and down, near the middle of its cell."""
+    """(C, H, W) -> (C, h, w): every `stride`-th position in x and y, near the middle of its cell."""
     return maps_chw[:, stride // 2 :: stride, stride // 2 :: stride]
 
 
 @dataclass(frozen=True)
 class _Moments:
-    """Weighted second moments of looks, (C, C), and of looks with labels, (C, L); missing labels count as zero."""
+    """Weighted second moments of looks, (C, C), and of looks with labels, (C, L); missing labels are zero."""
 
     gram: np.ndarray
     answer: np.ndarray

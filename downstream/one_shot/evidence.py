@@ -1,16 +1,15 @@
-"""What speaks for an object besides matching: that it moves unlike the camera, and what it looks like.
+"""Evidence for an object besides matching: motion relative to the camera, and appearance.
 
-Matching alone drifts: where two places look alike to the features, labels leak from one to the other, and nothing in
-Eq. 17 brings them back. Two witnesses do, inside the recursion, so that what is remembered of a frame is what all of
-them agree on:
+Matching alone drifts: labels leak between places with similar features, and nothing in Eq. 17 corrects this. Two
+further cues do so inside the recursion, so the labels stored for a frame combine all of them:
 
-- motion: the log odds of the motion prior. They are shared by all objects, and count for each by how well the prior
-  explains its given mask, so that an object at rest is left to matching;
-- appearance: a linear readout of colour and features, fitted in closed form to the given masks and to what has been
-  sure since.
+- motion: the log odds of the motion prior. All objects share them, weighted by how well the prior explains each
+  object's given mask, so an object at rest is left to matching;
+- appearance: a linear readout of colour and features, fitted in closed form to the given masks and to the confident
+  results since then.
 
-Both are repeated from frame to frame and wrong in the same places, so that each speaks softly; what keeps labels in
-place is that a vote of matching of nearly zero is nearly a veto.
+Both repeat the same errors from frame to frame, so their weights are low. A matching vote near zero is nearly a veto,
+which keeps labels in place.
 """
 
 from __future__ import annotations
@@ -30,24 +29,24 @@ from mug.priors.motion import WORKING_SIDE
 from mug.priors.superpixels import shrink
 
 VETO = 1e-3
-"""Votes below it count as this much: how sure matching can be that an object is not there."""
+"""Lower bound on votes: limits how strongly matching can rule out an object."""
 CERTAINTY = 1e-3
-"""The motion prior is held within [CERTAINTY, 1 - CERTAINTY] before its log odds are taken."""
+"""The motion prior is clipped to [CERTAINTY, 1 - CERTAINTY] before its log odds are computed."""
 MOTION = 0.5
-"""What the log odds of a prior that explains a given mask perfectly count against those of matching."""
+"""Weight of the prior's log odds relative to matching if the prior explains the given mask perfectly."""
 APPEARANCE = 0.4
-"""What the readout of appearance, 0 to 1, counts."""
+"""Weight of the appearance readout, which is in [0, 1]."""
 
 
 @dataclass(frozen=True)
 class Seen:
-    """What the witnesses see in a frame.
+    """Cues of one frame.
 
     Attributes:
         size: (H, W) of the frame at working size.
-        motion: (H, W) log odds that something moves; None without that witness.
-        looks: What the readout of appearance reads; None without that witness.
-        over: Where the cells of its features lie.
+        motion: (H, W) log odds of motion; None without that cue.
+        looks: Input of the appearance readout; None without that cue.
+        over: Position of the feature cells.
     """
 
     size: tuple[int, int]
@@ -57,21 +56,21 @@ class Seen:
 
 
 class Evidence:
-    """The witnesses of one video.
+    """The motion and appearance cues of one video.
 
     Args:
-        motion: Gives the motion prior of each frame in turn; None: it is not heard.
-        appearance: Whether appearance is heard.
+        motion: Returns the motion prior of each frame in turn; None: motion is not used.
+        appearance: Whether appearance is used.
     """
 
     def __init__(self, motion: Motion | None, appearance: bool) -> None:
         self._motion = motion
         self._appearance = Appearance() if appearance else None
         self._trust = [0.0]
-        """How well the prior explains each object's given mask; background first."""
+        """How well the motion prior explains each object's given mask; background first."""
 
     def see(self, frame: np.ndarray, features_chw: Tensor, over: Lattice = EVEN) -> Seen:
-        """Looks at the next frame, HWC uint8, with its features (C, h, w), whose cells lie as `over` says."""
+        """Computes the cues of the next frame, HWC uint8, with features (C, h, w); `over` gives the cell positions."""
         small = shrink(frame, WORKING_SIDE)
         size = small.shape[:2]
         odds = None
@@ -83,12 +82,12 @@ class Evidence:
         return Seen(size, odds, looks, over)
 
     def given(self, seen: Seen, labels_lhw: Tensor, objects: list[int]) -> None:
-        """Takes a mask that was given.
+        """Learns from a given mask.
 
         Args:
-            seen: Its frame.
-            labels_lhw: (L, H, W) share of each label in each pixel of the working size, void of none.
-            objects: Which of the labels were given with it.
+            seen: Cues of its frame.
+            labels_lhw: (L, H, W) share of each label in each pixel at working size; void belongs to none.
+            objects: The labels given by this mask.
         """
         self._trust += [0.0] * (len(labels_lhw) - len(self._trust))
         if seen.motion is not None:
@@ -96,17 +95,20 @@ class Evidence:
             others = labels_lhw[1:].sum(0)
             for label in objects:
                 mine = labels_lhw[label]
-                alone = moving * (1 - (others - mine))  # what the prior finds of other objects is not held against it
+                alone = moving * (1 - (others - mine))  # motion of other objects is not counted against it
                 self._trust[label] = float(overlap(alone, mine)) ** 0.5
         if self._appearance is not None and seen.looks is not None:
             self._appearance.learn(seen.looks, labels_lhw.cpu().numpy(), given=True)
 
     def join(self, seen: Seen, votes_lhw: Tensor) -> Tensor:
-        """What matching and the witnesses agree on, and appearance learns from: probabilities (L, H, W).
+        """Combines matching with the cues and updates the appearance model.
 
         Args:
-            seen: The frame.
-            votes_lhw: (L, h, w) what matching gives, on the grid of the features.
+            seen: Cues of the frame.
+            votes_lhw: (L, h, w) votes of matching, on the feature grid.
+
+        Returns:
+            Label probabilities (L, H, W) at working size.
         """
         votes = seen.over.enlarge(votes_lhw[None].float().cpu(), seen.size)[0]
         odds = votes.clamp_min(VETO).log()
@@ -122,7 +124,7 @@ class Evidence:
 
 
 def gather(witnesses: Witnesses, motion: Motion | None = None) -> Evidence | None:
-    """The witnesses that are asked for, to begin a video with; motion by the past alone unless another is given."""
+    """The cues in use for a new video; motion is estimated from past frames unless `motion` is given."""
     if witnesses == "none":
         return None
     heard = witnesses in ("motion", "both")
@@ -130,5 +132,5 @@ def gather(witnesses: Witnesses, motion: Motion | None = None) -> Evidence | Non
 
 
 def overlap(a: Tensor, b: Tensor) -> Tensor:
-    """Intersection over union of two soft maps in [0, 1]; 0 where both are empty."""
+    """Intersection over union of two soft maps in [0, 1]; 0 if both are empty."""
     return torch.minimum(a, b).sum() / torch.maximum(a, b).sum().clamp_min(1e-6)

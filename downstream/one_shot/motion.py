@@ -1,4 +1,4 @@
-"""The motion prior as a video goes on: from the whole video, or from its past alone."""
+"""The motion prior frame by frame: from the whole video, or from past frames only."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ from mug.priors.motion import WORKING_SIDE, Look, agree, finish, look, motion_pr
 from mug.priors.superpixels import shrink
 
 Motion = Callable[[np.ndarray], np.ndarray]
-"""Called with each frame, HWC uint8 RGB, in turn; gives its soft foreground map, HW uint8, 128 where undecided."""
+"""Called with each frame, HWC uint8 RGB, in turn; returns its soft foreground map, HW uint8, 128 where undecided."""
 
 PAST = 12
-"""Frames that agree on what moves, where the future is not known."""
+"""Number of past frames that the motion prior combines when future frames are unknown."""
 
 
 def whole_video(video: Video, start: int = 0) -> Motion:
-    """The motion prior of each frame of a video from frame `start` on, past and future agreed."""
+    """The motion prior of each frame from frame `start` on, using past and future frames."""
     maps = motion_prior(video, range(start, len(video)))
     return lambda frame: next(maps)
 
 
 class Past:
-    """The same from the past alone, frame by frame: of no more than `PAST` frames anything is kept."""
+    """The motion prior from past frames only; at most `PAST` frames are kept."""
 
     def __init__(self) -> None:
         self._last: np.ndarray | None = None

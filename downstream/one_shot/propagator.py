@@ -1,4 +1,4 @@
-"""One-shot video object segmentation: the first frame's labels travel along the affinity (MuG Sec. 3.3, Eq. 17)."""
+"""One-shot video object segmentation: propagates first-frame labels along the affinity (MuG Sec. 3.3, Eq. 17)."""
 
 from __future__ import annotations
 
@@ -30,11 +30,11 @@ from mug.media.refine import refine
 
 
 class Propagator:
-    """Segments a video frame by frame; what it remembers does not grow with the length of the video.
+    """Segments a video frame by frame. Memory does not grow with the length of the video.
 
     Attributes:
-        latest: (L, h, w) probabilities of the latest frame propagated to, background first: on the grid of the
-            features, or at working size where evidence joined them. `likely` gives them at any size.
+        latest: (L, h, w) label probabilities of the latest propagated frame, background first: on the feature grid, or
+            at working size if evidence is used. `likely` returns them at any size.
 
     Example:
         >>> import mug
@@ -47,11 +47,11 @@ class Propagator:
         [0, 3]
 
     Args:
-        extract: Maps a frame to the features that are compared, on `device`; when not given, the matching head of the
-            weights that come with the package.
-        config: How labels travel; when not given, preset `mug` at the temperature that suits these weights.
-        device: Where features and labels live.
-        motion: What tells which parts of each frame move, where `config` asks for it: the past of the video by default.
+        extract: Maps a frame to the features for matching, on `device`; by default the matching head of the packaged
+            weights.
+        config: Propagation protocol; by default preset `mug` at the temperature of these weights.
+        device: Device of features and labels.
+        motion: Motion prior of each frame, if `config` uses it; by default estimated from past frames.
     """
 
     def __init__(
@@ -74,9 +74,9 @@ class Propagator:
         self._evidence = gather(config.evidence, motion)
         self._device = torch.device(device)
         self.latest: Tensor | None = None
-        self._size: tuple[int, ...] | None = None  # height and width of the video, once its first frame is there
+        self._size: tuple[int, ...] | None = None  # height and width of the video, from its first frame
         self._over = EVEN
-        self._ids = [0]  # the object that each channel of the labels stands for; background first
+        self._ids = [0]  # the object of each label channel; background first
         self._recent: deque[_Memory] = deque(maxlen=config.frames)
         self._anchors: list[_Anchor] = []
 
@@ -85,17 +85,17 @@ class Propagator:
         """Segments the next frame.
 
         Args:
-            frame: HWC uint8 RGB, of one size throughout the video.
-            mask: HW with objects 1..254, 255 where nobody knows; 0 and 255 alone are background and an object, as in
-                files (`mug.media.masks.as_ids`). Needed with the first frame. In a later frame it adds the objects it
-                shows, or sets those known already; all others keep what was propagated to them.
+            frame: HWC uint8 RGB; all frames of a video have the same size.
+            mask: HW with objects 1..254 and 255 for void; if it contains only 0 and 255, these are background and one
+                object, as in files (`mug.media.masks.as_ids`). Required with the first frame. In a later frame it adds
+                its objects, or resets those already known; all others keep their propagated labels.
 
         Returns:
             HW uint8 mask with the ids of the given masks, 0 elsewhere.
 
         Raises:
-            InputError: the first frame comes without an object, a frame is no RGB of 8 bits or changes its size, or a
-                mask has no ids or not its frame's size.
+            InputError: the first frame comes without an object, a frame is not 8-bit RGB or differs in size, or a mask
+                has no ids or differs in size from its frame.
         """
         self._check_frame(frame)
         mask = None if mask is None else as_ids(mask)
@@ -130,9 +130,9 @@ class Propagator:
             raise InputError(f"the frame is {_size(frame)} pixels, the first was {first}: give all of them one size")
 
     def likely(self, size: tuple[int, ...]) -> Tensor:
-        """(L, *size) probabilities of the latest frame propagated to, background first."""
+        """(L, *size) label probabilities of the latest propagated frame, background first."""
         assert self.latest is not None
-        over = self._over if self._evidence is None else EVEN  # what evidence joined is at pixels, not at cells
+        over = self._over if self._evidence is None else EVEN  # with evidence, labels are at pixels, not at cells
         return over.enlarge(self.latest[None], size)[0]
 
     def _take(
@@ -142,7 +142,7 @@ class Propagator:
         propagated: np.ndarray | None,
         seen: Seen | None,
     ) -> np.ndarray:
-        """Remembers a frame with the mask that came with it, and gives the frame's complete mask."""
+        """Stores a frame with its given mask in the memory, and returns the frame's complete mask."""
         given = [int(i) for i in np.unique(mask) if i not in (0, VOID)]
         if not given and propagated is None:
             raise InputError("the first mask shows no object: it needs ids from 1")
@@ -155,7 +155,7 @@ class Propagator:
         if self._evidence is not None and seen is not None:
             labels = labels_to_grid(merged, self._ids, seen.size)
             self._evidence.given(seen, labels, [self._ids.index(i) for i in given])
-        # what was remembered of these objects, and of the places where they were not yet known, is out of date
+        # the memory of these objects, and of places where they were not yet known, is out of date
         self._recent.clear()
         self._recent.extend([memory] * (self._config.first_copies if self._config.keep_first else 1))
         self._anchors = [anchor.without(given, self._ids) for anchor in self._anchors if anchor.objects - set(given)]
@@ -173,7 +173,7 @@ class Propagator:
         return (F.normalize(features, dim=1) if self._config.unit else features)[0]
 
     def _propagate(self, query_chw: Tensor) -> Tensor:
-        """Eq. 17: the labels (L, h, w) that the memory's cells vote for."""
+        """Eq. 17: labels (L, h, w) from the votes of the memory's cells."""
         config = self._config
         memory = [a.memory for a in self._anchors] + list(self._recent)
         radius = [self._reach(config.first_radius, query_chw)] * len(self._anchors)
@@ -198,7 +198,7 @@ class Propagator:
             labels = torch.stack([vote(slice(i, i + 1)) for i in range(len(memory))]).mean(0)
         if config.stretch == "memory":
             return stretched(labels)
-        # void has no vote; what it leaves to the others is brought back to one, or it would fade from frame to frame
+        # void does not vote; without renormalisation, the other labels would fade from frame to frame
         return labels / labels.sum(0, keepdim=True).clamp_min(1e-6)
 
     def _reach(self, radius: float | None, query_chw: Tensor) -> float | None:
@@ -223,7 +223,7 @@ class Propagator:
         return labels_to_grid(mask, self._ids, like.shape[-2:], how, self._over).to(like.device)
 
     def _assign(self, frame: np.ndarray) -> np.ndarray:
-        """The frame's mask at its own resolution."""
+        """The frame's mask at the original resolution."""
         assert self.latest is not None
         config, size = self._config, frame.shape[:2]
         labels = self.latest
@@ -234,7 +234,7 @@ class Propagator:
         if config.refine != "none":
             shares = labels.clamp(0, 1).cpu().numpy()
             labels = torch.from_numpy(np.stack([refine(frame, share, config.refine) for share in shares]))
-        best = labels.max(0).indices  # what argmax gives, several times as fast on a CPU
+        best = labels.max(0).indices  # equals argmax, and is several times faster on a CPU
         if config.argmax_at == "cells" and self._over.cells is not None:
             best = self._over.enlarge(best[None, None].float(), size, "nearest")[0, 0].long()
         mask = np.array(self._ids, np.uint8)[best.cpu().numpy()]
@@ -245,23 +245,23 @@ class _Memory(NamedTuple):
     features: Tensor
     """(C, h, w)"""
     labels: Tensor
-    """(L, h, w); L is the number of objects known when the frame was seen."""
+    """(L, h, w); L is the number of labels known when the frame was stored."""
 
 
 class _Anchor(NamedTuple):
     memory: _Memory
     objects: frozenset[int]
-    """Those whose latest given mask this is; an anchor goes when it has none left, so there are never many."""
+    """Objects whose latest given mask this is; an anchor without any left is dropped, which bounds their number."""
 
     def without(self, given: list[int], ids: list[int]) -> _Anchor:
-        """This anchor once a later mask came: it votes for the objects that are still its own, and nothing else."""
+        """The anchor after a later mask was given: it votes only for the objects that remain its own."""
         objects = self.objects - set(given)
         keep = torch.tensor([i in objects for i in ids[: len(self.memory.labels)]], device=self.memory.labels.device)
         return _Anchor(_Memory(self.memory.features, self.memory.labels * keep[:, None, None]), objects)
 
 
 def fit_frame(frame: np.ndarray, config: PropagationConfig) -> np.ndarray:
-    """A frame, HWC uint8, at the size that features are extracted from it."""
+    """Resizes a frame, HWC uint8, to the size for feature extraction."""
     if config.size is None:
         return frame
     shorter, longer = sorted(frame.shape[:2])
@@ -288,25 +288,25 @@ def labels_to_grid(
     how: Literal["area", "bilinear", "nearest"] = "area",
     over: Lattice = EVEN,
 ) -> Tensor:
-    """What each object has of every cell.
+    """Share of each object in every cell.
 
     Args:
-        mask: HW uint8; pixels of ids that are not asked for (void) count for no object.
+        mask: HW uint8; pixels of other ids (void) belong to no object.
         ids: The objects, background included.
         grid: (h, w) cells.
-        how: The share of the cell that the object covers (`area`), or its label at the cell's centre, interpolated
-            between the four pixels around it (`bilinear`) or not (`nearest`).
-        over: Where the cells lie in the frame.
+        how: Share of the cell covered by the object (`area`), or its label at the cell's centre, interpolated between
+            the four surrounding pixels (`bilinear`) or not (`nearest`).
+        over: Position of the cells in the frame.
 
     Returns:
-        (len(ids), h, w) float32; a cell without void sums to one.
+        (len(ids), h, w) float32; the shares of a cell without void sum to one.
     """
     one_hot = torch.from_numpy(np.stack([mask == i for i in ids]).astype(np.float32))[None]
     return over.shrink(one_hot, grid, how)[0]
 
 
 def stretched(labels_lhw: Tensor) -> Tensor:
-    """Each object's map (h, w) of a distribution (L, h, w), brought to [0, 1] over the frame; a constant one is 0."""
+    """Rescales each object's map in a distribution (L, h, w) to [0, 1] over the frame; a constant map becomes 0."""
     low, high = labels_lhw.amin((1, 2), keepdim=True), labels_lhw.amax((1, 2), keepdim=True)
     return (labels_lhw - low) / (high - low).clamp_min(1e-12)
 

@@ -1,7 +1,7 @@
-"""How labels travel in O-VOS, and the protocols behind published numbers: every number of theirs stands here.
+"""Label propagation protocols of O-VOS, with all parameters of the published ones.
 
-Each was read from the code its authors released; `docs/protocols.md` says what it was measured with, and where the
-words of a paper and its code differ.
+They follow the authors' released code; `docs/protocols.md` lists the settings behind published numbers and where paper
+and code differ.
 """
 
 from __future__ import annotations
@@ -18,82 +18,82 @@ Witnesses = Literal["none", "motion", "appearance", "both"]
 
 @dataclass
 class PropagationConfig:
-    """How labels travel from the frames already segmented to the next one."""
+    """Protocol for propagating labels from the segmented frames to the next one."""
 
-    # --- the frame as features are extracted from it ---
+    # --- input frame ---
     size: int | None = None
-    """Pixels of the frame's shorter side; None: as `grid` says, or the frame's own size."""
+    """Shorter side of the frame in pixels; None: set by `grid`, or the original size."""
     grid: int | None = None
-    """Without a size: cells of the backbone to the shorter side, by whatever stride it has."""
+    """If `size` is None: cells along the shorter side, whatever the backbone's stride."""
     longer: Literal["nearest", "down", "up", "square"] = "nearest"
-    """How the longer side, in proportion, is rounded to a multiple of `multiple`; `square`: as long as the shorter."""
+    """How the proportional longer side is rounded to a multiple of `multiple`; `square`: equal to the shorter side."""
     multiple: int = 1
-    """Pixels that the longer side is a multiple of; for a stride that it misses, the backbone pads."""
+    """The longer side is a multiple of this many pixels; the backbone pads to its own stride."""
     resample: Literal["area", "linear", "cubic"] = "area"
-    """How frames are resized; `area` interpolates linearly where it enlarges."""
+    """Interpolation for resizing frames; `area` is linear when enlarging."""
     stride: int | None = 8
-    """Pixels to a cell that a convolutional backbone by name is brought to by taking strides out, undilated."""
+    """Output stride in pixels to which a named convolutional backbone is reduced by removing strides, undilated."""
     unit: bool = True
-    """Whether features are L2-normalised over channels before they are compared."""
+    """Whether features are L2-normalised over channels before matching."""
     cells: Literal["even", "backbone"] = "even"
-    """Where cells lie in the frame: as if they shared it evenly, as all released code has it whatever its network, or
-    where the backbone says (`downstream.backbones.lattice`). A shift that labels make on their way to the cells they
-    make back on their way to pixels; the preset `mug` lost J on real video where there was none."""
+    """Position of cells in the frame: `even` divides the frame evenly, as all released code does for any network;
+    `backbone` uses the backbone's own (`downstream.backbones.lattice`). With `even`, labels shift on their way to the
+    cells and back by as much on their way to pixels; with `backbone`, the preset `mug` lost J on real video."""
 
-    # --- the memory ---
+    # --- memory ---
     frames: int = 7
-    """How many of the most recent frames are remembered."""
+    """Number of most recent frames in the memory."""
     keep_first: bool = True
-    """Whether frames whose mask was given stay in the memory for good."""
+    """Whether frames with a given mask stay in the memory permanently."""
     first_copies: int = 0
-    """How often the first frame stands among the recent ones too, to begin with; later frames push it out."""
+    """Initial number of copies of the first frame among the recent ones; later frames displace them."""
 
-    # --- who votes for a cell, and how ---
+    # --- affinity ---
     radius: float | None = 0.2
-    """How far a cell looks; None: anywhere."""
+    """Search radius of a cell; None: unrestricted."""
     first_radius: float | None = 0.2
-    """The same for the frames whose mask was given, which may be long past."""
+    """Search radius in frames with a given mask, which may be long past."""
     radius_in: Literal["share", "cells"] = "share"
-    """What the radii count: shares of the frame's shorter side, rounded to whole cells, or cells."""
+    """Unit of the radii: share of the frame's shorter side, rounded to whole cells, or cells."""
     window: Literal["square", "circle"] = "square"
-    """Whether a radius bounds |dx| and |dy|, or the distance."""
+    """Whether a radius bounds |dx| and |dy| (`square`) or the distance (`circle`)."""
     top_k: int | None = 5
-    """Only this many most similar cells vote; None: all of them."""
+    """Number of most similar cells that vote; None: all."""
     votes: Literal["joint", "frame"] = "joint"
-    """`joint`: the k best of all remembered frames, then a softmax over these. `frame`: of each remembered frame by
-    itself a softmax, of which the k largest weights count as they are; then the mean over frames."""
+    """`joint`: softmax over the k best cells of all memory frames. `frame`: softmax over each memory frame separately,
+    of which the k largest weights are kept unchanged; then the mean over frames."""
     temperature: float = 0.05
-    """Divides the similarities before the softmax; it has to suit the spread of the features."""
+    """Softmax temperature of the similarities; it has to suit the features."""
 
-    # --- what else speaks for an object ---
+    # --- further evidence ---
     evidence: Witnesses = "none"
-    """What joins the votes of matching in every frame (`downstream.one_shot.evidence`): that an object moves, what it
-    looks like, or both; `none`: matching alone."""
+    """Cues combined with matching in every frame (`downstream.one_shot.evidence`): motion, appearance or both; `none`:
+    matching alone."""
 
     # --- labels ---
     first_labels: Literal["area", "bilinear", "nearest"] = "area"
-    """How a given mask reaches the grid: the share of the cell that an object covers, or the label at the cell's
-    centre, interpolated (in the mask at the size that features are extracted at) or not."""
+    """How a given mask is resampled to the grid: share of the cell covered by an object, or label at the cell's centre,
+    interpolated (in the mask at the size for feature extraction) or not."""
     labels: Literal["soft", "hard", "mask"] = "soft"
-    """What is remembered of a frame: its distribution over objects, the object that each cell was assigned, or its
-    result mask, brought to the grid like a given one."""
+    """Labels stored for a frame: its distribution over objects, the one-hot object of each cell, or its result mask,
+    resampled to the grid like a given one."""
     sharpen: float = 1.6
-    """Power that soft labels are raised to before they are remembered: at 1 small objects fade from frame to frame,
-    high powers turn into hard labels."""
+    """Exponent of soft labels before they are stored: at 1 small objects fade from frame to frame; high exponents give
+    hard labels."""
     stretch: Literal["none", "result", "memory"] = "none"
-    """Whether each object's map is stretched to [0, 1] over the frame before the argmax (`result`), or even before it
-    is remembered (`memory`)."""
+    """Whether each object's map is rescaled to [0, 1] over the frame before the argmax (`result`), or already before it
+    is stored (`memory`)."""
     argmax_at: Literal["frame", "input", "cells"] = "frame"
-    """Where objects compete: in the distribution upsampled bilinearly to the frame or to the size that features were
-    extracted at, or cell by cell; a mask that is smaller than the frame is enlarged by nearest neighbour."""
+    """Resolution of the argmax: the distribution upsampled bilinearly to the frame or to the size for feature
+    extraction, or the cells; a mask smaller than the frame is enlarged by nearest neighbour."""
     refine: Literal["none", "guided"] = "none"
-    """Whether the distribution upsampled to the frame is pulled to the frame's edges by a guided filter."""
+    """Whether a guided filter aligns the distribution, upsampled to the frame, with the frame's edges."""
 
 
 _CRW = PropagationConfig(
     frames=20,
     first_copies=20,  # the released code puts 20 copies of the first frame before the video
-    radius=11.99,  # its circle leaves out the rim at 12
+    radius=11.99,  # its circle excludes the rim at 12
     first_radius=None,
     radius_in="cells",
     window="circle",
@@ -107,7 +107,7 @@ _VFS = PropagationConfig(
     resample="linear",
     frames=20,
     first_copies=1,
-    radius=11.99,  # "neighbor_range" 24 is a diameter; the rim is left out
+    radius=11.99,  # "neighbor_range" 24 is a diameter; the rim is excluded
     first_radius=11.99,
     radius_in="cells",
     window="circle",
@@ -119,14 +119,14 @@ _VFS = PropagationConfig(
 )
 
 PRESETS: dict[Preset, PropagationConfig] = {
-    # ours: MuG Eq. 17 over a memory, joined by evidence
+    # ours: MuG Eq. 17 over a memory, combined with evidence
     "mug": PropagationConfig(size=480, evidence="both"),
-    # MuG Sec. 3.3 and Eq. 17 to the letter. The affinity is of 64 x 64 by 64 x 64 positions, a softmax over all those
-    # of the frame before, which alone is remembered; a position has the one-hot label of its own pixel, and is assigned
-    # to the argmax. Sec. 3.3 gives the grid and no size of the frame: at stride 4 it is that of training, 256 x 256
-    # (Sec. 3.2), and a backbone of another stride sees as many more pixels. The paper gives no temperature, without
-    # which features of unit length would all weigh alike, and not how 64 x 64 labels become the video's (here each
-    # pixel has that of the nearest cell).
+    # MuG Sec. 3.3 and Eq. 17 to the letter. The affinity is between 64 x 64 and 64 x 64 positions, with a softmax over
+    # all positions of the previous frame, the only one in the memory. Each position carries the one-hot label of its
+    # own pixel and is assigned to the argmax. Sec. 3.3 gives the grid but no frame size: at stride 4 it is that of
+    # training, 256 x 256 (Sec. 3.2); for another stride the frame is scaled accordingly. The paper gives no
+    # temperature, without which unit-length features would get nearly uniform weights, and does not say how 64 x 64
+    # labels are upsampled (here by nearest neighbour).
     "paper": PropagationConfig(
         grid=64,
         longer="square",
@@ -192,7 +192,7 @@ PRESETS: dict[Preset, PropagationConfig] = {
         first_radius=None,
         top_k=5,
         votes="frame",
-        temperature=512**-0.5,  # one over the root of the number of channels
+        temperature=512**-0.5,  # one over the square root of the number of channels
         first_labels="bilinear",
         sharpen=1,
         stretch="memory",
@@ -216,10 +216,10 @@ PRESETS: dict[Preset, PropagationConfig] = {
 }
 
 LEFT_TO_THE_WEIGHTS: tuple[Preset, ...] = ("mug", "paper")
-"""Presets that name no temperature: the one that suits the weights is taken where it is known."""
+"""Presets without a temperature of their own: that of the weights is used if known."""
 
 
 def check_temperature(temperature: float | None) -> None:
-    """Raises `InputError` where `--temperature` cannot divide."""
+    """Raises `InputError` if `--temperature` is not above 0."""
     if temperature is not None and not temperature > 0:
         raise InputError(f"--temperature {temperature}: must be above 0")

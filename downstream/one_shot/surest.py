@@ -1,7 +1,7 @@
-"""Z-VOS by O-VOS: the mask of a video's surest frame is carried through the video, its maps as witnesses.
+"""Z-VOS by O-VOS: the mask of the most confident frame is propagated through the video, with all maps as evidence.
 
-Maps of single frames, however they were found, do not ask each other for what looks alike to the features. Matching
-does: what one frame is sure of is carried to all others, and on the way everything is weighed that their own maps say.
+Per-frame maps do not exploit feature similarity between frames. Matching does: it propagates the mask of the most
+confident frame to all others and combines it with their own maps on the way.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ from downstream.one_shot.protocols import PropagationConfig
 from mug.priors.consensus import to_bytes
 
 OWN = 2 / 3
-"""What the log odds of a frame's own map count in the end; the rest is what was carried there."""
+"""Weight of the log odds of a frame's own map in the result; the rest is the weight of the propagated labels."""
 CERTAINTY = 0.01
-"""Probabilities are held within [CERTAINTY, 1 - CERTAINTY] before their log odds are added."""
+"""Probabilities are clipped to [CERTAINTY, 1 - CERTAINTY] before their log odds are added."""
 
 
 def carry_surest(
@@ -31,17 +31,18 @@ def carry_surest(
     config: PropagationConfig,
     device: torch.device | str = "cpu",
 ) -> np.ndarray:
-    """Carries the mask of the surest frame forwards and backwards, and joins the result with the maps.
+    """Propagates the mask of the most confident frame forwards and backwards, and combines the result with the maps.
 
     Args:
         frames: T frames, HWC uint8 RGB.
         maps_thw: (T, H, W) foreground probability, at any size.
-        extract: What frames are compared by.
-        config: How labels travel, evidence included.
-        device: Where features and labels live.
+        extract: Feature extractor for matching.
+        config: Propagation protocol, evidence included.
+        device: Device of features and labels.
 
     Returns:
-        (T, H, W) float32 foreground probability, as large as the maps; the maps themselves where none shows an object.
+        (T, H, W) float32 foreground probability at the size of the maps; the maps themselves if the most confident
+            frame has no foreground.
     """
     key = surest(maps_thw)
     mask = (_resized(maps_thw[key], frames[key].shape[:2]) > 0.5).astype(np.uint8)
@@ -60,10 +61,10 @@ def carry_surest(
 
 
 def surest(maps_thw: np.ndarray) -> int:
-    """The frame whose map, cut at one half, can be expected to overlap the object best.
+    """The frame whose map, thresholded at one half, has the highest expected J.
 
-    Where maps are probabilities, J of a mask is about the sum of what lies inside over the area inside and the sum of
-    what lies outside, without seeing the object (Lipton, Elkan and Naryanaswamy 2014, for F).
+    If maps are probabilities, the expected J of a mask is about the sum of probabilities inside it, divided by its area
+    plus the sum outside (Lipton, Elkan and Naryanaswamy 2014, for F).
 
     >>> surest(np.array([[[0.6, 0.4]], [[0.9, 0.1]], [[0.5, 0.1]]]))
     1

@@ -1,1 +1,1 @@
-"""HTML pages, one kind a file."""
+"""HTML pages and their parts."""

@@ -1,4 +1,4 @@
-"""Affinity in pictures: where a point of one frame is found again in another (MuG Eq. 9)."""
+"""Pictures of the affinity between a point of one frame and all cells of another (MuG Eq. 9)."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ HEAT = np.array([255, 120, 0], np.float32)
 
 
 def affinity_parts(untrained: Path, trained: Path, videos: list[Video], masks: Path) -> Iterator[Markup]:
-    """Where points of the first frames are found again, before and after training.
+    """Affinity of points in the first frames to later frames, before and after training.
 
     Args:
-        untrained: Weights.
-        trained: Weights.
-        videos: What is looked at.
-        masks: Folder of their annotations, which tell where an object is to ask about.
+        untrained: Weights before training.
+        trained: Weights after training.
+        videos: Videos to show.
+        masks: Folder of their annotations, for choosing a point on an object.
     """
     models = [load_weights(weights) for weights in (untrained, trained)]
     yield heading("Affinity: where a point is found again")
@@ -54,16 +54,16 @@ def affinity_parts(untrained: Path, trained: Path, videos: list[Video], masks: P
 
 @torch.inference_mode()
 def affinity(model: MuG, metadata: dict[str, str], query: np.ndarray, source: np.ndarray) -> np.ndarray:
-    """How much each cell of a frame resembles each cell of another (MuG Eq. 9), 255 where it does most.
+    """Affinity of each cell of a query frame to each cell of a source frame (MuG Eq. 9), scaled to a maximum of 255.
 
     Args:
-        model: In evaluation mode.
-        metadata: Of its weights, with the temperature that suits them.
+        model: The model in evaluation mode.
+        metadata: Metadata of its weights, which hold the calibrated temperature.
         query: HWC uint8 RGB.
-        source: The other frame, of the same size.
+        source: HWC uint8 RGB, of the same size.
 
     Returns:
-        (h, w, h, w) uint8: cell of the query, cell of the source.
+        (h, w, h, w) uint8: query cell, source cell.
     """
     q_cn, s_cn = (_match(model, frame) for frame in (query, source))
     h, w = q_cn.shape[-2:]
@@ -78,7 +78,7 @@ def _match(model: MuG, frame: np.ndarray) -> Tensor:
 
 
 def middle_cell(mask: np.ndarray, grid: tuple[int, int]) -> tuple[int, int]:
-    """The cell (y, x) of a grid that lies deepest in the first object of a mask."""
+    """The cell (y, x) of a grid that is deepest inside the first object of a mask."""
     height, width = mask.shape
     inside = cv2.distanceTransform((mask == mask[(mask > 0) & (mask < 255)].min()).astype(np.uint8), cv2.DIST_L2, 5)
     y, x = np.unravel_index(int(inside.argmax()), mask.shape)
@@ -96,7 +96,7 @@ def _mark(frame: np.ndarray, cell: tuple[int, int], grid: tuple[int, int]) -> np
 
 
 def _heat(frame: np.ndarray, map_hw: np.ndarray) -> np.ndarray:
-    """A map in glowing colour over a darkened grey frame."""
+    """A heat map over a darkened grey frame."""
     height, width = frame.shape[:2]
     alpha = cv2.resize(map_hw.astype(np.float32) / 255, (width, height), interpolation=cv2.INTER_LINEAR)[..., None]
     grey = 0.55 * cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY)[..., None].astype(np.float32)
@@ -104,7 +104,7 @@ def _heat(frame: np.ndarray, map_hw: np.ndarray) -> np.ndarray:
 
 
 def _clickable(first: np.ndarray, later: np.ndarray, maps: list[np.ndarray], start: int) -> Markup:
-    """Three pictures of which the first is clicked into, with the maps of all its cells."""
+    """Three pictures with the affinity maps of all query cells; a click into the first picture selects the cell."""
     rows, columns = maps[0].shape[:2]
     encoded = [base64.b64encode(entry.tobytes()).decode() for entry in maps]
     shown = ((first, "click here"), (later, "untrained phi"), (later, "trained phi"))

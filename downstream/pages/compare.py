@@ -1,4 +1,4 @@
-"""The part of a page that shows where results differ."""
+"""Part of a page that shows where results differ."""
 
 from __future__ import annotations
 
@@ -10,24 +10,23 @@ from markupsafe import Markup
 
 from downstream.data.kinds import open_dataset
 from downstream.pages.html import heading, paragraph, strip, table
-from downstream.pages.mask_pictures import draw, over_frame, videos_by_name
+from downstream.pages.mask_pictures import mask_picture, over_frame, videos_by_name
 from downstream.scoring.compare import comparison_table
-from downstream.scoring.result_masks import per_cent
-from downstream.scoring.tables import rows_in_words
+from downstream.scoring.tables import percent, rows_in_words
 from mug.media.listing import mask_files
 
 
 def is_comparison(content: Any) -> bool:
-    """Whether a JSON file is what `mug evaluate --out` wrote of several results."""
+    """Whether the content of a JSON file is a comparison written by `mug evaluate --out`."""
     return isinstance(content, dict) and {"task", "gt", "results", "comparison"} <= content.keys()
 
 
 def comparison_parts(content: Mapping[str, Any], videos: Path | None) -> Iterator[Markup]:
-    """The table of a comparison, and the frames where the results differ most: the annotation, then each result.
+    """The table of a comparison, and the frames where the results differ most: annotation, then each result.
 
     Args:
-        content: The JSON file.
-        videos: Where the frames are; those of the data set when not given.
+        content: Content of the JSON file.
+        videos: Folder of the frames; None: those of the dataset.
     """
     drawn = comparison_table(content)
     yield table(drawn.header, rows_in_words(drawn), drawn.title)
@@ -49,6 +48,6 @@ def comparison_parts(content: Mapping[str, Any], videos: Path | None) -> Iterato
             paths = [mask_files(Path(results[name]["pred"]) / sequence)[frame] for name in (baseline, other)]
             truth = dataset.frames(sequence)[frame]
             images = [over_frame(truth.read(), truth.path, frame, films.get(sequence))]
-            images += [draw(path, frame, films.get(sequence), content["threshold"]) for path in paths]
-            values = [f"{name} J {per_cent(j)}" for name, j in zip((baseline, other), place["J"], strict=True)]
+            images += [mask_picture(path, frame, films.get(sequence), content["threshold"]) for path in paths]
+            values = [f"{name} J {percent(j)}" for name, j in zip((baseline, other), place["J"], strict=True)]
             yield strip(images, f"{sequence}, frame {frame}: annotation; {'; '.join(values)}")

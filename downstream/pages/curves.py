@@ -1,4 +1,4 @@
-"""Curves and dots as SVG pictures of a page."""
+"""Curves and scatter plots as SVG pictures."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ LEFT, RIGHT, TOP, BOTTOM = 46, 10, 10, 24
 
 
 def charts(figures: Iterable[Markup]) -> Markup:
-    """Curves side by side, as many as the screen is wide."""
+    """Charts side by side, as many as fit the width of the screen."""
     return part("charts", figures)
 
 
 def curve(title: str, x: Sequence[float], y: Sequence[float], marks: Sequence[float] = ()) -> Markup:
-    """A line over steps: as it is, faint, and smoothed.
+    """A curve over steps: raw values, faint, and a smoothed line.
 
     Args:
-        title: Says what is drawn.
+        title: Title of the figure.
         x: Steps, increasing.
-        y: As many values; those that are not finite are gaps.
-        marks: Steps at which a dashed upright line stands.
+        y: One value per step; non-finite values are left out.
+        marks: Steps marked by a dashed vertical line.
 
     Returns:
         A figure with an SVG picture.
@@ -36,7 +36,7 @@ def curve(title: str, x: Sequence[float], y: Sequence[float], marks: Sequence[fl
     steps, values = steps[kept], values[kept]
     if not len(values):
         return part("nothing", title)
-    # a first step far above all others must not flatten the rest of the curve
+    # a very high value at the first step must not flatten the rest of the curve
     low, high = np.quantile(values, (0.0, 0.99))
     low, high = min(low, values[-1]), max(high, values[-1])
     ticks = nice_ticks(float(low), float(high))
@@ -69,13 +69,13 @@ def curve(title: str, x: Sequence[float], y: Sequence[float], marks: Sequence[fl
 
 
 def dots(title: str, points: Mapping[str, tuple[float, float]], across: str, up: str) -> Markup:
-    """A dot for each name, on two axes alike that begin at 0, with the diagonal dashed.
+    """A scatter plot on two equal axes from 0, with the diagonal dashed.
 
     Args:
-        title: Says what is drawn.
-        points: (x, y), at least 0, by the names that dots answer to.
-        across: What x is.
-        up: What y is.
+        title: Title of the figure.
+        points: (x, y), at least 0, by the name shown on hover.
+        across: Label of the x axis.
+        up: Label of the y axis.
 
     Returns:
         A figure with an SVG picture.
@@ -107,7 +107,7 @@ def dots(title: str, points: Mapping[str, tuple[float, float]], across: str, up:
 
 
 def nice_ticks(low: float, high: float, count: int = 3) -> list[float]:
-    """Round numbers from at most `low` to at least `high`.
+    """Round tick values from at most `low` to at least `high`.
 
     >>> nice_ticks(0.13, 0.87)
     [0.0, 0.5, 1.0]
@@ -120,7 +120,7 @@ def nice_ticks(low: float, high: float, count: int = 3) -> list[float]:
 
 
 def smooth(values: np.ndarray) -> np.ndarray:
-    """A running mean over about a twentieth of the curve, shorter at its ends."""
+    """Running mean over about a twentieth of the curve; the window is shorter at its ends."""
     reach = len(values) // 40
     sums = np.concatenate([[0.0], np.cumsum(values)])
     at = np.arange(len(values))

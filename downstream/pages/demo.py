@@ -1,4 +1,4 @@
-"""The page of `mug demo`: what was learned without labels, in numbers and in pictures."""
+"""The page of `mug demo`: scores and pictures of what was learned without labels."""
 
 from __future__ import annotations
 
@@ -12,29 +12,30 @@ from markupsafe import Markup
 
 from downstream.pages.affinity import affinity_parts
 from downstream.pages.html import heading, paragraph, part, strip, table, tiles, write_page
-from downstream.pages.mask_pictures import draw
-from downstream.report import Scores, curves, percent, picture_parts, read_json, score_table, sequence_j, spread
+from downstream.pages.mask_pictures import mask_picture
+from downstream.report import Scores, curves, picture_parts, read_json, score_table, sequence_j, spread
+from downstream.scoring.tables import percent
 from mug.media.masks import read_soft
 from mug.media.video import Video, find_videos
 
 SHOWN = 3
-"""Test videos that are shown in pictures."""
+"""Number of test videos shown in pictures."""
 
 
 @dataclass(frozen=True)
 class Folders:
-    """What lies where in a demo's folder."""
+    """Layout of a demo's folder."""
 
     out: Path
 
     @property
     def train(self) -> Path:
-        """Videos without masks."""
+        """Training videos, without masks."""
         return self.out / "videos" / "train"
 
     @property
     def test(self) -> Path:
-        """Other videos with masks, of which O-VOS is given the first; the others are for scoring alone."""
+        """Test videos with masks; O-VOS is given the first mask, the others are only for scoring."""
         return self.out / "videos" / "test"
 
     @property
@@ -49,7 +50,7 @@ class Folders:
 
     @property
     def untrained(self) -> Path:
-        """Weights before it."""
+        """Weights before pretraining."""
         return self.out / "untrained.safetensors"
 
     def priors(self, name: str) -> Path:
@@ -57,11 +58,11 @@ class Folders:
         return self.out / "priors" / name
 
     def results(self, name: str) -> Path:
-        """Masks of one of `COMPETITORS`."""
+        """Result masks of one of `COMPETITORS`."""
         return self.out / "results" / name
 
     def scores(self, name: str) -> Path:
-        """Its scores."""
+        """Scores of one of `COMPETITORS`."""
         return self.out / "scores" / f"{name}.json"
 
 
@@ -74,18 +75,18 @@ COMPETITORS = {
     "zero-shot-adapted": "Z-VOS, trained phi, adapted mode",
     "zero-shot-refined": "Z-VOS, the same, refined along the edges of the frames",
 }
-"""What is scored side by side; all masks but those of the last row are raw."""
+"""Methods that are compared; all masks are unrefined except those of the last row."""
 
 
 def write_demo_page(at: Folders, record: Mapping[str, Any]) -> Path:
-    """Writes `report.html` of a demo whose every step is done.
+    """Writes `report.html` of a finished demo.
 
     Args:
-        at: The demo.
-        record: Which steps were done by which command, how long each took, and whether it is the miniature.
+        at: Folders of the demo.
+        record: Command and duration of each step, and whether it is the miniature.
 
     Returns:
-        The page.
+        Path of the page.
     """
     page = at.out / "report.html"
     write_page(page, "MuG learns from unlabeled video", _parts(at, record))
@@ -176,7 +177,7 @@ def _zero_shot(at: Folders, scores: Mapping[str, Scores], videos: list[Video]) -
 
 
 def _masks(video: Video, frames: list[str], folder: Path, caption: str) -> Markup:
-    return strip([draw(folder / video.name / f"{frame}.png", frame, video) for frame in frames], caption)
+    return strip([mask_picture(folder / video.name / f"{frame}.png", frame, video) for frame in frames], caption)
 
 
 def _caption(name: str, scores: Mapping[str, Scores], video: Video) -> str:

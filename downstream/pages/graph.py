@@ -1,4 +1,4 @@
-"""The part of a fine-tuning run's page that shows what its graph does with a few videos."""
+"""Part of a fine-tuning run's page that shows the graph on a few videos."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ CAPTION = "One graph of {name}, a video {role}. Heat goes up to the maximum of e
 
 
 def graph_parts(run: Path, config: Mapping[str, Any]) -> Iterator[Markup]:
-    """Frames, edges, gates and masks of up to three videos, those first that were kept out of training.
+    """Frames, edges, gates and masks of up to three videos, held-out ones first.
 
     Args:
-        run: Folder of the run; nothing is shown until it holds weights.
-        config: Its config.yaml.
+        run: Folder of the run; without weights in it, nothing is shown.
+        config: Content of its config.yaml.
 
     Raises:
-        InputError: weights or frames that cannot be read.
+        InputError: weights or frames cannot be read.
     """
     weights = run / "agnn.safetensors"
     if not weights.is_file():
@@ -54,7 +54,7 @@ def graph_parts(run: Path, config: Mapping[str, Any]) -> Iterator[Markup]:
 
 
 def _holds_videos(data: Path, config: Mapping[str, Any]) -> bool:
-    """Whether these are videos: groups of images have a layout of their own."""
+    """Whether the data are videos rather than groups of images."""
     if config.get("labels") == "pseudo":
         return data.exists()
     return find_dataset(data, config.get("dataset")) is not None

@@ -1,4 +1,4 @@
-"""One picture of what AGNN does with a video: frames, edges, gates and masks of one graph (AGNN Eq. 4 - 11)."""
+"""Picture of AGNN on a video: frames, edges, gates and masks of one graph (AGNN Eq. 4 - 11)."""
 
 from __future__ import annotations
 
@@ -20,49 +20,49 @@ from mug.media.refine import recut
 from mug.media.video import Video
 
 MAX_NODES = 5
-"""More columns would be too narrow to see anything in."""
+"""Maximum number of columns; more would be too narrow."""
 
 
 @dataclass
 class GraphView:
-    """What is drawn of a graph: how a point of its first frame hears all frames, and what comes of it."""
+    """Content of the picture: attention from a point of the first frame to all frames, gates and masks."""
 
     frames: list[np.ndarray]
     """N frames, HWC uint8 RGB."""
     names: list[str]
-    """Of the frames."""
+    """Names of the frames."""
     point: tuple[int, int]
-    """(x, y) of a cell of the first frame, on the grid."""
+    """(x, y) of a cell of the first frame, in cells."""
     attention: np.ndarray
-    """(N, h, w): where the point looks in each frame, each map summing to 1; the first is the loop edge's."""
+    """(N, h, w): attention of the point over each frame; each map sums to 1. The first is that of the loop edge."""
     gates: np.ndarray
-    """(N,): g_j1, the mean over the channels of how much of each frame's message the first frame lets in."""
+    """(N,): g_j1, the gate on each frame's message to the first frame, averaged over channels."""
     probability: np.ndarray
-    """(N, h, w): foreground probability, moved so that 0.5 is where to cut it."""
+    """(N, h, w): foreground probability, shifted so that the threshold is 0.5."""
     alpha: float
-    """The factor of Eq. 4 that the loop edge's attention has."""
+    """Factor alpha of the loop edge's attention (Eq. 4)."""
 
 
 def graph_picture(video: Video, model: AGNN, config: GraphConfig | None = None) -> np.ndarray:
-    """Draws a graph of a few frames, spread evenly over a video.
+    """Draws the graph of a few frames spread evenly over a video.
 
     Args:
-        video: At least one frame.
-        model: In evaluation mode, on the device that shall compute.
-        config: `nodes` (at most 5 are drawn), `side`, `iterations` and `cut`; it is looked at in one scale, unmirrored.
+        video: A video of at least one frame.
+        model: The model in evaluation mode, on its device.
+        config: `nodes` (at most 5 are drawn), `side`, `iterations` and `cut` are used; scales and mirroring are not.
 
     Returns:
         HWC uint8 RGB, 1200 pixels wide.
 
     Raises:
-        InputError: a frame that cannot be read, settings out of range, or a model without messages.
+        InputError: a frame cannot be read, a setting is out of range, or the model passes no messages.
     """
-    return draw(view(video, model, config or GraphConfig()))
+    return render_graph(view(video, model, config or GraphConfig()))
 
 
 @torch.inference_mode()
 def view(video: Video, model: AGNN, config: GraphConfig) -> GraphView:
-    """Looks at a graph as it is before its last round, whose messages are the last to be sent; see `graph_picture`."""
+    """Computes the content of the picture; attention and gates are those of the last round. See `graph_picture`."""
     config.check()
     rounds = model.rounds(config.iterations)
     if rounds == 0:
@@ -96,13 +96,13 @@ def view(video: Video, model: AGNN, config: GraphConfig) -> GraphView:
 
 
 def inner_point(probability: np.ndarray) -> tuple[int, int]:
-    """The cell deepest inside the mask, as far as it is sure: where probability x distance from the border is largest.
+    """The cell with the largest product of probability and distance from the mask's border.
 
     Args:
         probability: (h, w).
 
     Returns:
-        (x, y); where nothing exceeds 0.5 the most probable cell.
+        (x, y); if no cell exceeds 0.5, the most probable one.
     """
     mask = np.pad((probability > 0.5).astype(np.uint8), 1)
     depth = cv2.distanceTransform(mask, cv2.DIST_L2, cv2.DIST_MASK_PRECISE)[1:-1, 1:-1]
@@ -119,11 +119,11 @@ POINT = (0, 229, 255)
 BAR = (37, 99, 201)
 TITLE, TEXT = 22, 17
 DIM = 0.35
-"""Brightness of a frame under its heat."""
+"""Brightness factor of a frame under its heat map."""
 
 
-def draw(graph: GraphView) -> np.ndarray:
-    """The picture of a graph, HWC uint8 RGB: rows of frames, edges, gates and masks."""
+def render_graph(graph: GraphView) -> np.ndarray:
+    """Draws a graph, HWC uint8 RGB, as rows of frames, edges, gates and masks."""
     count = len(graph.frames)
     column = (WIDTH - 2 * MARGIN - (count - 1) * GAP) // count
     height = round(column * graph.frames[0].shape[0] / graph.frames[0].shape[1])
@@ -152,7 +152,7 @@ def draw(graph: GraphView) -> np.ndarray:
 
 
 def heat(frames: Sequence[np.ndarray], attention: np.ndarray) -> list[np.ndarray]:
-    """Attention as glow over darkened grey frames, each map up to its own maximum.
+    """Attention heat maps over darkened grey frames, each scaled to its own maximum.
 
     Args:
         frames: HWC uint8.
@@ -170,7 +170,7 @@ def heat(frames: Sequence[np.ndarray], attention: np.ndarray) -> list[np.ndarray
 
 
 def outlined(frame: np.ndarray, probability: np.ndarray) -> np.ndarray:
-    """A frame (HWC uint8) with what exceeds 0.5 on the grid (h, w) tinted and drawn round in white."""
+    """A frame (HWC uint8) with the region above 0.5 on the grid (h, w) tinted and outlined in white."""
     height, width = frame.shape[:2]
     mask = (cv2.resize(probability, (width, height), interpolation=cv2.INTER_LINEAR) > 0.5).astype(np.uint8)
     out = blend(frame, mask, 0.4)
@@ -179,7 +179,7 @@ def outlined(frame: np.ndarray, probability: np.ndarray) -> np.ndarray:
 
 
 class _Sheet:
-    """A page that grows downwards in columns."""
+    """A canvas of columns, filled from top to bottom."""
 
     def __init__(self, left: list[int], column: int, height: int) -> None:
         self._left, self._column, self._height = left, column, height

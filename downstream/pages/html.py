@@ -1,6 +1,7 @@
-"""One self-contained HTML page: text, tables and pictures, with nothing loaded from elsewhere.
+"""Self-contained HTML pages: text, tables and pictures, without external resources.
 
-What is written lies in `templates/`; text is escaped on its way in, what these functions give is HTML and is not again.
+The templates are in `templates/`. Text arguments are escaped; the functions return `Markup`, which is not escaped
+again.
 """
 
 from __future__ import annotations
@@ -21,34 +22,34 @@ from mug.errors import InputError
 from mug.media.files import atomic_path, require_free_disk
 
 GENERATOR = '<meta name="generator" content="mug report">'
-"""Tells our pages from a user's own, which are never written over."""
+"""Marks pages written by mug; other files are never overwritten."""
 MAX_PICTURE_WIDTH = 1600
 JPEG_QUALITY = 86
 
 
 @cache
 def templates() -> Environment:
-    """What pages are written with."""
+    """The template environment."""
     loader = PackageLoader("downstream", "pages/templates")
     return Environment(loader=loader, autoescape=True, trim_blocks=True, lstrip_blocks=True)
 
 
 def part(name: str, *values: Any) -> Markup:
-    """A macro of `templates/parts.html`, filled in."""
+    """Renders a macro of `templates/parts.html`."""
     macro = getattr(templates().get_template("parts.html").module, name)
     return Markup(str(macro(*values)).strip())
 
 
 def write_page(path: Path, title: str, parts: Iterable[Markup]) -> None:
-    """Writes a page made of pieces of HTML, whole or not at all.
+    """Writes a page from parts of HTML, atomically.
 
     Args:
-        path: An .html file; a page of ours that lies there is replaced.
+        path: An .html file; an existing page of mug is replaced.
         title: Plain text.
         parts: HTML.
 
     Raises:
-        InputError: something else lies at `path`, or the disk is full.
+        InputError: another file exists at `path`, or the disk is full.
     """
     check_page(path)
     require_free_disk(path.parent)
@@ -58,7 +59,7 @@ def write_page(path: Path, title: str, parts: Iterable[Markup]) -> None:
 
 
 def check_page(path: Path) -> None:
-    """Makes the page's folder, and raises `InputError` unless a page can be written to `path`."""
+    """Creates the page's folder; raises `InputError` if no page can be written to `path`."""
     if path.is_dir():
         raise InputError(f"{path}: is a folder; name an .html file for the page")
     if path.exists() and GENERATOR.encode() not in path.read_bytes()[:400]:
@@ -80,40 +81,40 @@ def heading(text: str, level: int = 2) -> Markup:
 
 
 def table(header: Sequence[str], rows: Iterable[Sequence[str]], caption: str = "", words: bool = False) -> Markup:
-    """Rows of plain text that scroll sideways on a narrow screen.
+    """A table of plain text that scrolls sideways on a narrow screen.
 
     Args:
-        header: What the columns are.
-        rows: The first cell of each names it.
-        caption: Stands above.
-        words: Whether the other cells are words, which begin on the left, or numbers, which end on the right.
+        header: Column names.
+        rows: Rows; the first cell of each is its name.
+        caption: Text above the table.
+        words: Whether the other cells are words, aligned left, or numbers, aligned right.
     """
     return part("table", header, rows, caption, words)
 
 
 def tiles(facts: Iterable[tuple[str, str]]) -> Markup:
-    """A few figures, large: (what, figure)."""
+    """A few large figures: (what, figure)."""
     return part("tiles", facts)
 
 
 def strip(images: Sequence[np.ndarray], caption: str) -> Markup:
-    """Pictures of one size (HWC or HW uint8) side by side."""
+    """Pictures of equal size (HWC or HW uint8) side by side."""
     pictures = [image_tag(image, f"{caption}, {n} of {len(images)}") for n, image in enumerate(images, 1)]
     return part("figure", part("strip", pictures), caption)
 
 
 def picture(image: np.ndarray, caption: str) -> Markup:
-    """One picture, HWC or HW uint8."""
+    """One picture (HWC or HW uint8) with a caption."""
     return part("figure", image_tag(image, caption), caption)
 
 
 def image_tag(image: np.ndarray, description: str) -> Markup:
-    """An image element whose picture is part of the page."""
+    """An image element with its picture embedded in the page."""
     return part("image", embed(image), description)
 
 
 def embed(image: np.ndarray) -> str:
-    """A picture (HWC or HW uint8) as a data address: JPEG, no wider than a screen."""
+    """A picture (HWC or HW uint8) as a data URL: JPEG, no wider than `MAX_PICTURE_WIDTH`."""
     encoded = Image.fromarray(image)
     if encoded.width > MAX_PICTURE_WIDTH:
         encoded = encoded.resize((MAX_PICTURE_WIDTH, round(encoded.height * MAX_PICTURE_WIDTH / encoded.width)))

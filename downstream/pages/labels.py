@@ -1,4 +1,4 @@
-"""What became of the labels of a pretraining run: the area of each round's against that of the initial maps."""
+"""Part of a pretraining run's page: area of the labels of each round against that of the initial maps."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from mug.media.files import natural_key
 from mug.media.masks import read_soft
 
 MAPS = 8
-"""Of a video so many maps are looked at, evenly spread."""
+"""Number of maps measured per video, evenly spread."""
 WIPED = 0.2
-"""A video is named whose labels have kept less than this share of their area."""
+"""Videos whose labels kept less than this share of their area are listed."""
 
 
 def label_parts(run: Path, config: Mapping[str, Any]) -> Iterator[Markup]:
-    """A chart for each relabelling of a run, and a table of the videos that have all but lost their labels.
+    """A chart for each relabelling of a run, and a table of videos that lost most of their labels.
 
     Args:
-        run: The folder of a run; without renewed labels in it nothing is shown.
-        config: What it was told.
+        run: Folder of the run; without renewed labels in it, nothing is shown.
+        config: Content of its config.yaml.
 
     Raises:
         InputError: a map cannot be read.
@@ -57,16 +57,16 @@ def label_parts(run: Path, config: Mapping[str, Any]) -> Iterator[Markup]:
 
 
 def initial_maps(run: Path, config: Mapping[str, Any]) -> Path:
-    """Where the initial maps of a run lie: where it was told, or among its labels."""
+    """Folder of a run's initial maps: the configured one, or the default in the run."""
     bootstrap = config.get("bootstrap")
     cache = bootstrap.get("cache") if isinstance(bootstrap, Mapping) else None
     return Path(config.get("labels") or cache or run / "labels" / "prior")
 
 
 def renewed_areas(initial: Path, renewed: Path) -> dict[str, tuple[float, float]]:
-    """Mean area of the maps of each video, cut at one half, as shares of the frame: (initial, renewed) by its name.
+    """Mean area of each video's maps, thresholded at one half, as a share of the frame: (initial, renewed) by video.
 
-    Only maps that both folders have are compared.
+    Only maps present in both folders are compared.
     """
     areas = {}
     for folder in sorted({path.parent for path in renewed.rglob("*.png")}):
@@ -80,5 +80,5 @@ def renewed_areas(initial: Path, renewed: Path) -> dict[str, tuple[float, float]
 
 
 def area(path: Path) -> float:
-    """The share of a soft map that is more likely foreground than not."""
+    """Share of a soft map that is foreground at a threshold of one half."""
     return float((read_soft(path) >= 128).mean())

@@ -1,4 +1,4 @@
-"""Masks drawn over their frames, for the pages."""
+"""Pictures of masks over their frames."""
 
 from __future__ import annotations
 
@@ -16,27 +16,27 @@ from mug.media.overlay import blend
 from mug.media.video import Video
 
 OVERLAY_WIDTH = 360
-"""Pixels that an overlay should at least be about as wide as."""
+"""Approximate minimum width of an overlay in pixels; smaller frames are enlarged."""
 
 
-def draw(path: Path, frame: str, video: Video | None, threshold: float | None = None) -> np.ndarray:
-    """A mask over its frame, over black where the frame is not at hand, HWC uint8 RGB.
+def mask_picture(path: Path, frame: str, video: Video | None, threshold: float | None = None) -> np.ndarray:
+    """A mask drawn over its frame, or over black if the frame is not available, HWC uint8 RGB.
 
     Args:
-        path: A mask, or a soft map where `threshold` is given.
-        frame: Its frame's name.
-        video: Where the frame is.
+        path: A mask, or a soft map if `threshold` is given.
+        frame: Name of its frame.
+        video: The video with the frame.
         threshold: Share of 255 above which a soft map is foreground.
 
     Raises:
-        InputError: mask or frame cannot be read, or differ in size.
+        InputError: the mask or frame cannot be read, or they differ in size.
     """
     mask = read_mask(path) if threshold is None else (read_soft(path) > threshold * 255).astype(np.uint8)
     return over_frame(mask, path, frame, video)
 
 
 def over_frame(mask: np.ndarray, path: Path, frame: str, video: Video | None) -> np.ndarray:
-    """The same of a mask (HW uint8) that was read from `path`."""
+    """The same for a mask (HW uint8) already read from `path`."""
     if video is None or frame not in video.frame_names:
         return blend(np.zeros((*mask.shape, 3), np.uint8), mask, 1.0)
     image = video[list(video.frame_names).index(frame)]
@@ -46,7 +46,7 @@ def over_frame(mask: np.ndarray, path: Path, frame: str, video: Video | None) ->
 
 
 def outlined(frame: np.ndarray, mask: np.ndarray) -> np.ndarray:
-    """A frame with its objects tinted and drawn round in white, small ones enlarged so that the line is fine."""
+    """A frame with its objects tinted and outlined in white; small frames are enlarged so that the outline is thin."""
     scale = max(1, round(OVERLAY_WIDTH / frame.shape[1]))
     frame = cv2.resize(frame, None, fx=scale, fy=scale, interpolation=cv2.INTER_CUBIC)
     mask = cv2.resize(mask, None, fx=scale, fy=scale, interpolation=cv2.INTER_NEAREST)
@@ -56,11 +56,11 @@ def outlined(frame: np.ndarray, mask: np.ndarray) -> np.ndarray:
 
 
 def videos_by_name(path: Path | None, scored: Mapping[str, Any]) -> dict[str, Video]:
-    """The videos that are given, else those of the dataset that was scored; none where they no longer lie there.
+    """The given videos, else those of the scored dataset, by name; empty if they no longer exist.
 
     Args:
-        path: Where the videos are.
-        scored: What `mug evaluate --out` wrote.
+        path: The videos.
+        scored: Scores written by `mug evaluate --out`.
     """
     if path is not None:
         return {video.name: video for video in open_videos(path)} if path.exists() else {}

@@ -1,1 +1,1 @@
-"""Results on disk to tables of scores."""
+"""Scores result masks on disk and prints tables."""

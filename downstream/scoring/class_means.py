@@ -1,4 +1,4 @@
-"""Scores of a dataset that is reported class by class, such as YouTube-Objects."""
+"""Per-class scores of datasets such as YouTube-Objects."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from downstream.scoring.result_masks import mean
 
 
 def add_class_means(scores: dict[str, Any], classes: Mapping[str, str]) -> None:
-    """Adds the mean J of each class over its sequences (`classes`), and over the classes (`class_mean` of `J`).
+    """Adds the mean J of each class over its sequences (`classes`), and the mean over classes (`class_mean` of `J`).
 
     Args:
-        scores: As `mug evaluate` gives them, with `sequences`.
-        classes: The class of each sequence; where it is empty nothing is added.
+        scores: Scores with `sequences`, as of `mug evaluate`.
+        classes: The class of each sequence; if empty, nothing is added.
     """
     members: dict[str, list[float]] = {}
     for name, entry in scores["sequences"].items():

@@ -1,4 +1,4 @@
-"""Several results side by side: per-sequence differences, how sure they are, and where the results differ most."""
+"""Comparison of results: per-sequence differences, confidence intervals, and the frames that differ most."""
 
 from __future__ import annotations
 
@@ -17,21 +17,21 @@ MEASURES = ("J", "F", "J&F")
 RESAMPLES = 10_000
 SEED = 0
 LEVEL = 0.95
-"""Share of the resamples that an interval holds."""
+"""Confidence level: share of the resamples within an interval."""
 NAMED = 8
-"""At most so many frames are named, one of each sequence: its neighbours look alike."""
+"""Maximum number of frames named; one per sequence, because neighbouring frames look alike."""
 
 
 def compare(results: Mapping[str, Scores]) -> dict[str, Any]:
-    """Compares results with the first of them, which were scored on the same frames.
+    """Compares results with the first; all are scored on the same frames.
 
     Args:
-        results: What `downstream.scoring.davis.score_results` gives.
+        results: Result of `downstream.scoring.davis.score_results`.
 
     Returns:
-        `results`, and in `comparison` the `baseline` and for each other result (`others`) the difference of its J, F
-        and J&F to it: over all with an interval (`low`, `high`), of each sequence, and in `frames` the frames where
-        their J differs most.
+        `results`, and in `comparison` the `baseline` and, for each other result (`others`), its differences of J, F and
+        J&F to the baseline: overall with an interval (`low`, `high`), per sequence, and in `frames` the frames where J
+        differs most.
     """
     baseline, *others = results
     first = results[baseline]
@@ -78,20 +78,20 @@ def _sums(sequence: Scores) -> list[float]:
 def interval(
     differences: np.ndarray, counts: np.ndarray, resamples: int = RESAMPLES, seed: int = SEED, level: float = LEVEL
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Paired bootstrap over sequences (Efron 1979): how far a mean difference could be chance in what was filmed.
+    """Paired bootstrap over sequences (Efron 1979): confidence interval of a mean difference.
 
-    Sequences are drawn with replacement, as many as there are, both results on the same ones; the mean runs over the
-    objects of those that were drawn. The interval holds the middle `level` of such means.
+    Each resample draws as many sequences as there are, with replacement and the same ones for both results; the mean is
+    over the objects of the drawn sequences. The interval contains the middle `level` of these means.
 
     Args:
         differences: (sequences, measures) sums over the objects of a sequence.
-        counts: (sequences,) its objects.
-        resamples: How often to draw.
-        seed: Of the draws.
+        counts: (sequences,) number of objects.
+        resamples: Number of resamples.
+        seed: Random seed.
         level: Share of the resamples within the interval.
 
     Returns:
-        Its lower and upper ends, (measures,) each; NaN where there is one sequence only, which tells nothing.
+        Lower and upper ends of the interval, (measures,) each; NaN for fewer than two sequences.
     """
     sequences = len(counts)
     if sequences < 2:
@@ -115,7 +115,7 @@ def interval(
 
 
 def _frames(first: Scores, second: Scores) -> list[dict[str, Any]]:
-    """The frame of each sequence where the mean J of its objects differs most, those first that differ most."""
+    """The frame of each sequence where the mean J of its objects differs most, largest difference first."""
     found = []
     for name, entry in first["sequences"].items():
         pair = np.array([entry["J"]["frames"], second["sequences"][name]["J"]["frames"]])
@@ -126,7 +126,7 @@ def _frames(first: Scores, second: Scores) -> list[dict[str, Any]]:
 
 
 def comparison_table(content: Mapping[str, Any]) -> Table:
-    """A row for each sequence, and for the mean with its interval: J and F of each result and its difference."""
+    """J and F of each result and their differences: one row per sequence, and rows for the mean with its interval."""
     results, comparison = content["results"], content["comparison"]
     baseline, others = comparison["baseline"], comparison["others"]
     header = ["sequence"]
@@ -163,7 +163,7 @@ def comparison_table(content: Mapping[str, Any]) -> Table:
 
 
 def in_words(content: Mapping[str, Any], most: int = 3) -> list[str]:
-    """What the comparison says, a sentence or two for each other result."""
+    """The comparison in words, a sentence or two per result."""
     comparison = content["comparison"]
     baseline = comparison["baseline"]
     sequences = len(content["results"][baseline]["sequences"])
@@ -190,7 +190,7 @@ def _signed(fraction: float | None) -> str:
 
 
 def names_of(folders: Sequence[Path]) -> list[str]:
-    """What to call results: the names of their folders, with as many of the folders above as tell them apart.
+    """Unique names for results: their folder names, with as many parent folders as needed.
 
     Raises:
         InputError: a folder is given twice.

@@ -1,4 +1,4 @@
-"""J, F and T of result masks as the DAVIS benchmarks define them, of all sequences of any dataset at once."""
+"""J, F and T of result masks as defined by the DAVIS benchmarks, for all sequences of any dataset."""
 
 from __future__ import annotations
 
@@ -19,9 +19,16 @@ from downstream.data.kinds import open_dataset
 from downstream.metrics.boundary import f_measure
 from downstream.metrics.region import jaccard
 from downstream.metrics.sequence import statistics
-from downstream.metrics.temporal import describe, instability
+from downstream.metrics.temporal import contour_descriptors, instability
 from downstream.scoring.class_means import add_class_means
-from downstream.scoring.result_masks import check_folders, check_threshold, foreground, mean, read_pair, result_frames
+from downstream.scoring.result_masks import (
+    as_foreground,
+    check_folders,
+    check_threshold,
+    mean,
+    read_pair,
+    result_frames,
+)
 from mug.errors import InputError
 from mug.media.masks import VOID
 from mug.run.progress import track
@@ -42,13 +49,13 @@ STEADY_DAVIS16 = (
     "scooter-black",
     "soapbox",
 )
-"""Sequences of the DAVIS-16 validation set without heavy occlusion, over which its T runs."""
+"""Sequences of the DAVIS-16 validation set without heavy occlusion, on which T is measured."""
 ANY_OBJECT = 0
-"""Stands for the union of all objects."""
+"""Identity of the union of all objects."""
 
 
-def score(gt: Path, pred: Path, task: Task, **settings: Any) -> Scores:
-    """Scores one folder of results: `score_results` of it alone."""
+def score_folder(gt: Path, pred: Path, task: Task, **settings: Any) -> Scores:
+    """Scores one folder of results; see `score_results`."""
     return score_results(gt, {"": pred}, task, **settings)[""]
 
 
@@ -63,29 +70,28 @@ def score_results(
     only_existing: bool = False,
     kind: Kind | None = None,
 ) -> dict[str, Scores]:
-    """Scores folders of results on the same frames, those that count by the protocol of the dataset.
+    """Scores folders of results on the same frames, given by the protocol of the dataset.
 
-    Of DAVIS these are all but the first and the last of a sequence; of other datasets all that are annotated, with
-    `one-shot` for each object those after the one it is given in.
+    For DAVIS these are all frames but the first and the last of a sequence; for other datasets all annotated frames,
+    with `one-shot` those after the frame in which an object is given.
 
     Args:
         gt: Dataset root.
         preds: Folders of `<sequence>/<frame>.png`, by name.
-        task: `zero-shot` scores the union of all objects, `one-shot` each object that is given.
+        task: `zero-shot` scores the union of all objects, `one-shot` each given object.
         threshold: Share of 255 above which a soft map is foreground; None reads masks.
-        split: Part of the dataset; None takes all.
-        stability: Whether to measure T, which takes most of the time; it needs every frame annotated.
-        workers: Processes. With more than one, a calling script needs its `if __name__ == "__main__"` guard.
-        only_existing: Leave out the sequences and frames that one of the results lacks, and name them in `missing`.
-        kind: Which dataset it is; None recognises it by its layout.
+        split: Split of the dataset; None takes all.
+        stability: Whether to measure T, which takes most of the time and requires annotations of every frame.
+        workers: Number of processes. With more than one, a calling script needs an `if __name__ == "__main__"` guard.
+        only_existing: Leave out sequences and frames that one of the results lacks, and list them in `missing`.
+        kind: Kind of dataset; None recognises it by its layout.
 
     Returns:
-        For each result `J`, `F`, `J&F`, `T`, `T_all`, `sequences` and what was counted, in fractions; `attributes`
-        where the data set has them. Means run over the objects of all sequences as in DAVIS-17, which are the
-        sequences themselves where each has one object. NaN is what could not be measured.
+        For each result `J`, `F`, `J&F`, `T`, `T_all`, `sequences` and counts, in fractions; `attributes` if the dataset
+        has them. Means are over the objects of all sequences, as in DAVIS-17. Values that cannot be measured are NaN.
 
     Raises:
-        InputError: something is missing, left over, of another size, or not a mask.
+        InputError: a result is missing, unexpected, of another size, or not a mask.
     """
     if threshold is not None and task != "zero-shot":
         raise InputError(f"--threshold: a soft map has no object ids; give masks for --task {task}")
@@ -129,14 +135,14 @@ def score_results(
 
 
 class _Job(NamedTuple):
-    """A sequence of a result to score."""
+    """One sequence of one result."""
 
     result: str
     name: str
     starts: dict[int, int]
-    """The objects, and from which of `frames` on each counts."""
+    """The objects, each with the index in `frames` from which it is scored."""
     truth: dict[str, Annotation]
-    """The annotations that count, in order; those of `frames` are scored, the others are gaps."""
+    """The annotations of the protocol, in order; those in `frames` are scored, the others are gaps."""
     predictions: dict[str, Path]
     frames: list[str]
     threshold: float | None
@@ -146,7 +152,7 @@ class _Job(NamedTuple):
 def _refuse_missing(
     preds: Mapping[str, Path], name: str, found: Mapping[str, Mapping[str, Path]], missing: Sequence[str]
 ) -> None:
-    """Names the first mask that one of the results lacks."""
+    """Raises an error that names the first missing mask."""
     for key, pred in preds.items():
         if lacking := [frame for frame in missing if frame not in found[key]]:
             others = f" with {len(lacking) - 1} more of this sequence" if len(lacking) > 1 else ""
@@ -157,7 +163,7 @@ def _refuse_missing(
 
 
 def _missing(frames: Mapping[str, Sequence[str]], scored: set[str]) -> dict[str, Any]:
-    """What was left out: whole sequences by name, and of the others the frames."""
+    """What was left out: names of whole sequences, and frames of the others."""
     return {
         "sequences": [name for name in frames if name not in scored],
         "frames": {name: list(entry) for name, entry in frames.items() if name in scored},
@@ -165,7 +171,7 @@ def _missing(frames: Mapping[str, Sequence[str]], scored: set[str]) -> dict[str,
 
 
 def _starts(dataset: Dataset, name: str, annotated: Sequence[str], frames: Sequence[str]) -> dict[int, int]:
-    """From which of the frames that are scored on each object counts: the first after the one it is given in."""
+    """For each object, the index of the first scored frame after the one in which it is given."""
     given = dataset.given(name)
     places = {frame: annotated.index(frame) for frame in (*given, *frames)}
     starts: dict[int, int] = {}
@@ -181,14 +187,14 @@ def _starts(dataset: Dataset, name: str, annotated: Sequence[str], frames: Seque
 
 
 def _run(jobs: Sequence[_Job], workers: int) -> Iterator[tuple[tuple[str, str], Scores]]:
-    """Scores the sequences, the longest first so that no process is left with it in the end."""
+    """Scores the sequences, longest first so that no process is left with a long one at the end."""
     jobs = sorted(jobs, key=lambda job: -len(job.frames) * len(job.starts))
     if min(workers, len(jobs)) == 1:
         _keep_memory()
         for job in track(jobs, "scoring"):
             yield (job.result, job.name), score_sequence(job)
         return
-    # not forked: threads that a library has started do not survive that, and whoever waits for one waits for ever
+    # spawned, not forked: threads of libraries do not survive a fork, and waiting for one would hang
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(min(workers, len(jobs)), mp_context=context, initializer=_enter_worker) as pool:
         futures = {pool.submit(score_sequence, job): (job.result, job.name) for job in jobs}
@@ -201,30 +207,30 @@ def _run(jobs: Sequence[_Job], workers: int) -> Iterator[tuple[tuple[str, str], 
 
 
 def _enter_worker() -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is answered by the parent
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent handles Ctrl-C
     cv2.setNumThreads(1)
     _keep_memory()
 
 
 def _keep_memory() -> None:
-    """Has glibc reuse the memory of arrays, where it would give back and fetch anew that of each; elsewhere no effect.
+    """Makes glibc reuse freed array memory instead of returning it to the system; no effect with other C libraries.
 
-    It keeps what is smaller than the largest array that was freed, up to 32 MiB. This one is never touched.
+    It keeps blocks smaller than the largest one freed so far, up to 32 MiB. The array here is never written to.
     """
     del_at_once = np.empty(31 * 2**20, np.uint8)
     del del_at_once
 
 
 def cores() -> int:
-    """How many processes this one may keep busy."""
+    """Number of CPU cores available to this process."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def score_sequence(job: _Job) -> Scores:
-    """Scores of a sequence: its objects' means, its values per frame and, where it has several objects, each of them.
+    """Scores of a sequence: means over its objects, values per frame and, if it has several objects, those of each.
 
     Raises:
-        InputError: a file is unreadable, of another size than its annotation, not a mask, or of another run.
+        InputError: a file is unreadable, differs in size from its annotation, is not a mask, or belongs to another run.
     """
     values = {measure: np.full((len(job.starts), len(job.frames)), np.nan) for measure in "JF"}
     shapes: list[dict[str, np.ndarray | None]] = [{} for _ in job.starts]
@@ -249,10 +255,10 @@ def score_sequence(job: _Job) -> Scores:
             values["J"][row, number] = jaccard(*masks)
             values["F"][row, number] = f_measure(*masks)
             if job.stability:
-                shapes[row][frame] = describe(masks[0])
+                shapes[row][frame] = contour_descriptors(masks[0])
     objects = []
     for row, start in enumerate(job.starts.values()):
-        # a frame that was left out has no outline, so that those around it are no successive ones
+        # a left-out frame has no contour, so its neighbours are not taken as successive
         steadiness = instability([shapes[row].get(frame) for frame in job.truth])
         entry = _object_scores({measure: values[measure][row, start:] for measure in "JF"})
         objects.append(entry | {"T": mean(steadiness)})
@@ -268,7 +274,7 @@ def score_sequence(job: _Job) -> Scores:
 
 
 def _select(mask: np.ndarray, identity: int) -> np.ndarray:
-    return foreground(mask) if identity == ANY_OBJECT else mask == identity
+    return as_foreground(mask) if identity == ANY_OBJECT else mask == identity
 
 
 def _object_scores(values: dict[str, np.ndarray]) -> Scores:
@@ -289,7 +295,7 @@ def objects_of(sequence: Scores) -> list[Scores]:
 
 
 def _summary(sequences: dict[str, Scores], marked: set[str] | None, attributes: Mapping[str, Sequence[str]]) -> Scores:
-    """Means over the objects of all sequences, T also over those that are steady enough for it."""
+    """Means over the objects of all sequences; T also over the sequences selected for it."""
     objects = {name: objects_of(entry) for name, entry in sequences.items()}
     everything = [entry for entries in objects.values() for entry in entries]
     source, steady = _steady(list(sequences), marked)
@@ -322,7 +328,7 @@ def _summary(sequences: dict[str, Scores], marked: set[str] | None, attributes: 
 
 
 def _steady(names: Sequence[str], marked: set[str] | None) -> tuple[str, list[str]]:
-    """Which list says over what T runs, and the sequences of it."""
+    """The source of the list of sequences for T, and the sequences."""
     if marked is not None:
         return f"eval_t of {INFO_FILE}", [name for name in names if name in marked]
     if davis := [name for name in names if name in STEADY_DAVIS16]:

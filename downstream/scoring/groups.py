@@ -1,4 +1,4 @@
-"""Scores of co-segmentation: mean J of each class, and over classes and images (AGNN Sec. 4.2)."""
+"""Co-segmentation scores: mean J per class, over classes and over images (AGNN Sec. 4.2)."""
 
 from __future__ import annotations
 
@@ -21,21 +21,21 @@ from mug.run.progress import track
 def score_groups(gt: Path, pred: Path, split: str | None = None, threshold: float | None = None) -> dict[str, Any]:
     """Scores a folder of co-segmentation masks.
 
-    J runs over the images whose mask shows the object; among the Internet images are some that do not. How often
-    something was found in those is counted beside it.
+    J is averaged over images whose mask contains the object. Some of the Internet images contain none; the number of
+    those with a non-empty result is counted separately.
 
     Args:
-        gt: What `downstream.data.groups.find_groups` reads; images without a mask do not count.
+        gt: Root for `downstream.data.groups.find_groups`; images without a mask are not scored.
         pred: Folder of `<class>/<image>.png`.
-        split: Of PASCAL VOC: `train`, `val` or `test`.
-        threshold: Refused: soft maps are not scored here.
+        split: Split of PASCAL VOC: `train`, `val` or `test`.
+        threshold: Must be None: soft maps are not supported.
 
     Returns:
-        `J` with `mean` over the classes and `image_mean` over all images, `groups` and what was counted, in fractions.
-        NaN is what could not be measured.
+        `J` with `mean` over the classes and `image_mean` over all images, `groups` and counts, in fractions. Values
+        that cannot be measured are NaN.
 
     Raises:
-        InputError: something is missing, of another size, or not a mask.
+        InputError: a result is missing, of another size, or not a mask.
     """
     if threshold is not None:
         raise InputError(f"--threshold {threshold}: is for zero-shot results; give masks for --task cosegmentation")
@@ -93,7 +93,7 @@ def _score_group(group: Group, folder: Path) -> dict[str, Any]:
 
 
 def _prediction(path: Path, shape: tuple[int, ...]) -> np.ndarray:
-    """HW bool."""
+    """Reads a result mask, HW bool."""
     mask = read_mask(path)
     if mask.shape != shape:
         sizes = [f"{width}x{height}" for height, width in (mask.shape, shape)]
@@ -109,7 +109,7 @@ def _pairs(group: Group) -> list[tuple[Path, Path | None]]:
 
 
 def groups_table(scores: dict[str, Any]) -> Table:
-    """The table of what `score_groups` measured."""
+    """The table for scores of `score_groups`."""
     counts = scores["counts"]
     rows = [(name, entry["J"]["mean"], entry["counts"]["images"]) for name, entry in scores["groups"].items()]
     means: list[Row] = [

@@ -1,4 +1,4 @@
-"""Linear probe: how much of fore- and background a plain linear classifier reads from frozen phi."""
+"""Linear probe: accuracy of a linear foreground classifier on frozen features of phi."""
 
 from __future__ import annotations
 
@@ -17,36 +17,36 @@ from mug.errors import InputError
 from mug.run.progress import track
 
 FRAMES = 8
-"""Frames that are looked at of each video, evenly spread."""
+"""Frames per video, evenly spread."""
 SIDE = 384
-"""Pixels of the square that frames are brought to, their aspect not kept."""
+"""Side in pixels of the square that frames are resized to, ignoring their aspect ratio."""
 SHARE = 0.3
-"""Videos that are tested on, picked by a hash of their names."""
+"""Share of the videos used for testing, selected by a hash of their names."""
 
 
 class Probe(NamedTuple):
-    """What the classifier reads from frames of videos it was not fitted to."""
+    """Results of the classifier on test videos."""
 
     average_precision: float
-    """Area under the precision-recall curve over cells; no threshold is chosen."""
+    """Area under the precision-recall curve over cells, without a threshold."""
     chance: float
-    """The same of a classifier that knows nothing: the share of foreground."""
+    """Average precision of a random classifier: the share of foreground."""
     jaccard: float
-    """Mean J over frames, cut at the probability that suits the training videos best."""
+    """Mean J over frames, at the probability threshold that is best on the training videos."""
     tested: list[str]
-    """The videos that were tested on."""
+    """Names of the test videos."""
 
 
 def linear_probe(phi: Phi, videos: Sequence[Annotated], side: int = SIDE) -> Probe:
-    """Fits a logistic regression to the trunk's features of some videos and tests it on the others.
+    """Fits a logistic regression to the trunk features of some videos and tests it on the others.
 
     Args:
-        phi: In evaluation mode; nothing of it is trained.
-        videos: With masks; two or more.
-        side: Pixels of the square that frames are brought to.
+        phi: Phi in evaluation mode; it is not trained.
+        videos: Two or more videos with masks.
+        side: Side in pixels of the square that frames are resized to.
 
     Raises:
-        InputError: there are too few videos, or one of the parts shows no object.
+        InputError: there are too few videos, or the training or test part contains no object.
     """
     from sklearn.linear_model import LogisticRegression
     from sklearn.metrics import average_precision_score
@@ -78,9 +78,9 @@ def linear_probe(phi: Phi, videos: Sequence[Annotated], side: int = SIDE) -> Pro
 
 @torch.inference_mode()
 def _cells(phi: Phi, video: Annotated, side: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Of some frames of a video: the trunk's features (P, 512) of its cells and whether each is foreground.
+    """Trunk features (P, 512) of the cells of some frames, and whether each cell is foreground.
 
-    The latter is (P,): 1, 0, or 255 where nobody knows.
+    The labels are (P,): 1, 0, or 255 for void.
     """
     device = next(phi.parameters()).device
     count = min(FRAMES, len(video))

@@ -1,16 +1,16 @@
-"""`mug evaluate --protocol report`: J, F and consecutive-frame IoU as the AGNN report scores them (its Sec. 4.4).
+"""`mug evaluate --protocol report`: J, F and consecutive-frame IoU as in the AGNN report (Sec. 4.4).
 
-It differs from what the DAVIS benchmark does (`downstream.evaluate`):
+Differences from the DAVIS benchmark (`downstream.scoring.davis`):
 
 | | the report | DAVIS |
 |---|---|---|
-| frames | all | the first and the last of a sequence do not count |
-| objects | one foreground | DAVIS-17: each by itself |
+| frames | all | all but the first and the last of a sequence |
+| objects | one foreground | DAVIS-17: each separately |
 | tolerance of F | ceil(0.008 max(H, W)) pixels, 7 at 854x480 | ceil(0.008 diagonal) pixels, 8 at 854x480 |
 | T | IoU of consecutive results: 1 is steadiest | cost of turning one outline into the next: 0 is steadiest |
 
-Where the report contradicts itself its formulas are followed: its text says 2 pixels, and divides T by the union of the
-annotations. It counts 20 videos in the validation set of DAVIS-17, which has 30.
+Where the report contradicts itself, its formulas are followed: its text says 2 pixels, and divides T by the union of
+the annotations. It counts 20 videos in the validation set of DAVIS-17, which has 30.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from downstream.data.dataset import Annotation, Kind
 from downstream.data.kinds import open_dataset
 from downstream.metrics.boundary import f_measure
 from downstream.metrics.region import jaccard
-from downstream.scoring.result_masks import check_folders, check_threshold, every_pair, foreground, mean, read_pair
+from downstream.scoring.result_masks import as_foreground, check_folders, check_threshold, every_pair, mean, read_pair
 from downstream.scoring.tables import Table
 from mug.errors import InputError
 from mug.media.masks import VOID
@@ -34,29 +34,29 @@ from mug.run.progress import track
 
 MEASURES = ("J", "F", "T_iou")
 TOLERANCE = 0.008
-"""Distance at which two outlines still agree, as a share of the image's longer side."""
+"""Maximum distance between matching boundaries, as a share of the image's longer side."""
 
 
 def score_by_report(
     gt: Path, pred: Path, task: str, threshold: float | None, split: str | None, kind: Kind | None = None
 ) -> dict[str, Any]:
-    """Scores a folder of results as the AGNN report does, Sec. 4.4.
+    """Scores a folder of results by the protocol of the AGNN report (Sec. 4.4).
 
     Args:
         gt: Dataset root.
         pred: Folder of `<sequence>/<frame>.png`, one for each annotated frame.
-        task: Has to be `zero-shot`: the report knows one foreground.
+        task: Must be `zero-shot`: the report scores one foreground.
         threshold: Share of 255 above which a soft map is foreground; None reads masks.
-        split: Part of the dataset; None takes all.
-        kind: Which dataset it is; None recognises it.
+        split: Split of the dataset; None takes all.
+        kind: Kind of dataset; None recognises it by its layout.
 
     Returns:
-        `J`, `F` and `T_iou`, averaged over the frames (the pairs of successive frames) of each sequence and then over
-        the sequences; `sequences` with the same for each; and what was counted. Fractions. `T_iou` of a sequence of
-        one frame is NaN and does not count.
+        `J`, `F` and `T_iou`, averaged over the frames (for `T_iou` the pairs of successive frames) of each sequence and
+        then over sequences; `sequences` with the same for each; and counts. In fractions. `T_iou` of a single-frame
+        sequence is NaN and is left out of the mean.
 
     Raises:
-        InputError: another task, or results that are missing, of another size, or not masks.
+        InputError: the task is another, or a result is missing, of another size, or not a mask.
     """
     if task != "zero-shot":
         raise InputError(f"--protocol report: scores one foreground; use it with --task zero-shot, not {task}")
@@ -81,7 +81,7 @@ def score_by_report(
 
 
 def tolerance(height: int, width: int) -> int:
-    """Pixels within which outlines agree, d = ceil(0.008 max(H, W)).
+    """Boundary matching radius in pixels, d = ceil(0.008 max(H, W)).
 
     >>> tolerance(480, 854)
     7
@@ -94,7 +94,7 @@ def _score_sequence(pairs: Sequence[tuple[Annotation, Path]], threshold: float |
     before: np.ndarray | None = None
     for annotation, path in pairs:
         truth, prediction, _ = read_pair(annotation, path, threshold)
-        found, shown, void = foreground(prediction), foreground(truth), truth == VOID
+        found, shown, void = as_foreground(prediction), as_foreground(truth), truth == VOID
         values["J"].append(jaccard(found, shown, void))
         values["F"].append(f_measure(found, shown, void, tolerance(*truth.shape)))
         if before is not None:
@@ -106,7 +106,7 @@ def _score_sequence(pairs: Sequence[tuple[Annotation, Path]], threshold: float |
 
 
 def report_table(scores: dict[str, Any]) -> Table:
-    """The table of what `score_by_report` measured."""
+    """The table for scores of `score_by_report`."""
     return Table(
         "zero-shot by the AGNN report's protocol, per cent",
         ("sequence", *MEASURES),

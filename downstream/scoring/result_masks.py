@@ -1,4 +1,4 @@
-"""Result masks as they are scored: whether they are all there, how they are read, and means of what was measured."""
+"""Checks and reads result masks for scoring."""
 
 from __future__ import annotations
 
@@ -16,25 +16,25 @@ from mug.media.masks import MAX_LEVELS, VOID, SoftMapError, read_mask, read_soft
 
 
 class Pair(NamedTuple):
-    """An annotation and the result for it, HW uint8 ids of one size."""
+    """An annotation and its result, HW uint8 ids of equal size."""
 
     truth: np.ndarray
     prediction: np.ndarray
     encoding: Literal["binary", "ids", "either"]
-    """What the result is written as: 0/255, ids of several objects, or what could be part of both."""
+    """Encoding of the result: 0/255, ids of several objects, or undecidable from this mask alone."""
 
 
 def check_folders(dataset: Dataset, names: Sequence[str], pred: Path, only_existing: bool = False) -> None:
-    """Refuses results that lack one of the sequences, or have one that the data set does not know.
+    """Checks that results contain all scored sequences and none that the dataset does not have.
 
     Args:
-        dataset: What the results are scored against.
-        names: The sequences that are scored.
+        dataset: The dataset with the annotations.
+        names: The scored sequences.
         pred: The folder of results.
-        only_existing: Sequences may be missing, but not all of them.
+        only_existing: Allow missing sequences, but not all of them.
 
     Raises:
-        InputError: naming the folder.
+        InputError: the check fails; names the folder.
     """
     if not pred.is_dir():
         raise InputError(f"{pred}: no such folder; give the folder that holds <sequence>/<frame>.png")
@@ -55,10 +55,10 @@ def check_folders(dataset: Dataset, names: Sequence[str], pred: Path, only_exist
 
 
 def result_frames(dataset: Dataset, name: str, pred: Path) -> dict[str, Path]:
-    """The result masks of a sequence by frame; none where its folder is missing.
+    """The result masks of a sequence by frame; empty if its folder is missing.
 
     Raises:
-        InputError: there is a mask of a frame that the sequence does not have, as other runs leave it behind.
+        InputError: a mask belongs to no frame of the sequence, as when left over from another run.
     """
     folder = pred / name
     found = mask_files(folder)
@@ -74,16 +74,16 @@ def result_frames(dataset: Dataset, name: str, pred: Path) -> dict[str, Path]:
 
 
 def every_pair(dataset: Dataset, name: str, pred: Path, scoring: str) -> list[tuple[Annotation, Path]]:
-    """Each annotation of a sequence and the result for it, where all of them count.
+    """All annotations of a sequence, each with its result.
 
     Args:
-        dataset: What the results are scored against.
+        dataset: The dataset with the annotations.
         name: The sequence.
         pred: The folder of results.
-        scoring: The option that asks for all of them, for the message.
+        scoring: The option that requires all of them, for the error message.
 
     Raises:
-        InputError: one is missing, or there is one too many.
+        InputError: a result is missing, or belongs to no frame of the sequence.
     """
     truth, predictions = dataset.frames(name), result_frames(dataset, name, pred)
     if missing := [frame for frame in truth if frame not in predictions]:
@@ -94,24 +94,24 @@ def every_pair(dataset: Dataset, name: str, pred: Path, scoring: str) -> list[tu
 
 
 def _image_names(dataset: Dataset, name: str) -> set[str]:
-    """Frames of a sequence that have an image, annotated or not."""
+    """Names of all frames of a sequence, annotated or not; empty if there are no images."""
     try:
         return set(dataset.video(name).frame_names)
-    except InputError:  # scores need no images
+    except InputError:  # images are not needed for scoring
         return set()
 
 
 def read_pair(annotation: Annotation, path: Path, threshold: float | None, objects: int = 1) -> Pair:
-    """Reads an annotation and the result for it.
+    """Reads an annotation and its result.
 
     Args:
         annotation: The annotation.
-        path: The result: a mask, or a soft map where `threshold` is given.
+        path: The result: a mask, or a soft map if `threshold` is given.
         threshold: Share of 255 above which a soft map is foreground.
-        objects: How many objects are told apart by their ids.
+        objects: Number of objects that the ids must distinguish.
 
     Raises:
-        InputError: one is unreadable, the result is of another size, no mask, or does not tell objects apart.
+        InputError: a file is unreadable, or the result differs in size, is not a mask, or does not distinguish objects.
     """
     truth = annotation.read()
     if threshold is None:
@@ -124,27 +124,22 @@ def read_pair(annotation: Annotation, path: Path, threshold: float | None, objec
     return Pair(truth, prediction, encoding)
 
 
-def foreground(mask: np.ndarray) -> np.ndarray:
-    """HW bool: the union of all objects of a mask (HW ids), void left out."""
+def as_foreground(mask: np.ndarray) -> np.ndarray:
+    """HW bool: the union of all objects of a mask (HW ids), without void."""
     shown: np.ndarray = (mask != 0) & (mask != VOID)
     return shown
 
 
 def check_threshold(threshold: float | None) -> None:
-    """Raises `InputError` unless it is a share of 255."""
+    """Raises `InputError` unless the threshold is in [0, 1)."""
     if threshold is not None and not 0 <= threshold < 1:
         raise InputError(f"--threshold {threshold}: must be at least 0 and below 1, a share of 255")
 
 
 def mean(values: Sequence[float] | np.ndarray) -> float:
-    """Mean of the values that could be measured; NaN if none could."""
+    """Mean of the values that are not NaN; NaN if there are none."""
     measured = [float(value) for value in values if not math.isnan(value)]
     return sum(measured) / len(measured) if measured else math.nan
-
-
-def per_cent(fraction: float) -> str:
-    """One digit after the point; a dash for NaN."""
-    return "-" if math.isnan(fraction) else f"{100 * fraction:.1f}"
 
 
 def _prediction(path: Path, objects: int) -> tuple[np.ndarray, Literal["binary", "ids", "either"]]:

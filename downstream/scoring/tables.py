@@ -1,4 +1,4 @@
-"""Tables of scores: on the terminal, and as CSV, LaTeX and Markdown."""
+"""Score tables for the terminal, and as CSV, LaTeX and Markdown."""
 
 from __future__ import annotations
 
@@ -8,40 +8,38 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
-from downstream.scoring.result_masks import per_cent
-
 Cell = str | int | float | None
 Row = Sequence[Cell]
 
 
 class Table(NamedTuple):
-    """Rows of scores in sections, which a line parts. A float is a fraction, NaN or None what could not be measured."""
+    """Score rows in sections separated by lines. Floats are fractions; NaN or None means not measured."""
 
     title: str
     header: Sequence[str]
     sections: Sequence[Sequence[Row]]
     notes: Sequence[str] = ()
-    """Sentences below."""
+    """Sentences below the table."""
     differences: frozenset[int] = frozenset()
-    """Columns whose numbers are shown with their sign."""
+    """Columns with signed numbers."""
 
 
 def davis_table(scores: dict[str, Any]) -> Table:
-    """The table of what `downstream.scoring.davis.score` measured."""
+    """The table for scores of `downstream.scoring.davis.score_folder`."""
     counts, steady = scores["counts"], scores["T"]
     over = "sequences" if counts["objects"] == counts["sequences"] else f"{counts['objects']} objects"
     sections: list[list[Row]] = [
         [(name, *_values(entry)) for name, entry in scores["sequences"].items()],
         [(f"mean of {over}", *_values(scores | {"T": scores["T_all"]["mean"]}))],
     ]
-    notes = [f"J&F {per_cent(scores['J&F']['mean'])}"]
+    notes = [f"J&F {percent(scores['J&F']['mean'])}"]
     if attributes := scores.get("attributes"):
         sections.append([(f"{key}, {len(e['sequences'])} sequences", *_values(e)) for key, e in attributes.items()])
     if not math.isnan(scores["T_all"]["mean"]):
         share = f"{len(steady['sequences'])} of {counts['sequences']} sequences ({steady['list']})"
-        notes.append(f"T   {per_cent(steady['mean'])} over {share}; lower is steadier")
+        notes.append(f"T   {percent(steady['mean'])} over {share}; lower is steadier")
     if "class_mean" in scores["J"]:
-        notes.append(f"J   {per_cent(scores['J']['class_mean'])}, mean of {len(scores['classes'])} classes")
+        notes.append(f"J   {percent(scores['J']['class_mean'])}, mean of {len(scores['classes'])} classes")
     lacking = missing_in_words(scores)
     return Table(
         f"{scores['task']}, per cent" + (", PARTIAL" if lacking else ""),
@@ -51,8 +49,17 @@ def davis_table(scores: dict[str, Any]) -> Table:
     )
 
 
+def percent(fraction: float | None) -> str:
+    """A fraction in per cent with one decimal; a dash if it was not measured (None or NaN).
+
+    >>> percent(0.5), percent(None), percent(math.nan)
+    ('50.0', '-', '-')
+    """
+    return "-" if fraction is None or math.isnan(fraction) else f"{100 * fraction:.1f}"
+
+
 def missing_in_words(scores: dict[str, Any]) -> str:
-    """What `--only-existing` left out; empty if nothing."""
+    """Sequences and frames left out by `--only-existing`, in words; empty if none."""
     missing = scores.get("missing", {"sequences": [], "frames": {}})
     frames = sum(map(len, missing["frames"].values()))
     parts = []
@@ -81,7 +88,7 @@ def show(table: Table) -> None:
             drawn.add_row(*_in_words(table, row), style="bold" if number == 1 else None)
         drawn.add_section()
     console = Console(highlight=False, soft_wrap=True, markup=False)
-    # what a narrow terminal cannot hold is wrapped by it, rather than cut off by us
+    # a narrow terminal wraps the table; it is not truncated
     needed = console.measure(drawn, options=console.options.update(max_width=10_000)).maximum
     console.width = max(console.width, needed)
     console.print(drawn)
@@ -90,7 +97,7 @@ def show(table: Table) -> None:
 
 
 def as_csv(table: Table) -> str:
-    """Fractions with six digits; nothing where nothing could be measured."""
+    """CSV of fractions with six decimals; cells without a value are empty."""
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(table.header)
@@ -107,7 +114,7 @@ def _digits(cell: Cell) -> str:
 
 
 def as_markdown(table: Table) -> str:
-    """A pipe table in per cent, its notes below."""
+    """Markdown pipe table in per cent, with the notes below."""
 
     def line(cells: Sequence[str]) -> str:
         return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
@@ -118,7 +125,7 @@ def as_markdown(table: Table) -> str:
 
 
 def as_latex(table: Table) -> str:
-    """A tabular in per cent, for the package booktabs; its notes are comments."""
+    """LaTeX tabular in per cent, for the package booktabs; the notes are comments."""
 
     def line(cells: Sequence[str]) -> str:
         return " & ".join(_escaped(cell) for cell in cells) + r" \\"
@@ -136,18 +143,18 @@ def _escaped(text: str) -> str:
 
 
 def rows_in_words(table: Table) -> list[list[str]]:
-    """All rows as they are read, in per cent."""
+    """All rows as text, in per cent."""
     return [_in_words(table, row) for section in table.sections for row in section]
 
 
 def _in_words(table: Table, row: Row) -> list[str]:
     words = []
     for column, cell in enumerate(row):
-        text = per_cent(cell) if isinstance(cell, float) else "-" if cell is None else str(cell)
+        text = percent(cell) if isinstance(cell, float) else "-" if cell is None else str(cell)
         positive = isinstance(cell, float) and cell > 0 and column in table.differences
         words.append(f"+{text}" if positive else text)
     return words
 
 
 FORMATS: dict[str, Callable[[Table], str]] = {".csv": as_csv, ".tex": as_latex, ".md": as_markdown}
-"""What writes a table, by the suffix of its file."""
+"""Formatting functions by file suffix."""

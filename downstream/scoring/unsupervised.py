@@ -1,10 +1,10 @@
-"""`mug evaluate --task unsupervised`: objects that were found without a mask, as DAVIS-17 scores them.
+"""`mug evaluate --task unsupervised`: the DAVIS-17 measure for objects segmented without a given mask.
 
-Which id an object got is left to the method. Every proposal (an id of the results, at most 20 to a video) is compared
-with every annotated object over the whole video; the Hungarian method gives each object the proposal for which the sum
-of the mean (J + F) / 2 is greatest. Objects are those of the first annotation. All frames count, void pixels do not. An
-object that no proposal is left for is scored with an empty mask: 0 wherever it is in sight. Proposals beyond the
-objects cost nothing (Caelles et al., The 2019 DAVIS Challenge on VOS).
+The method is free to choose object ids. Every proposal (an id of the results, at most 20 per video) is compared with
+every annotated object over the whole video; the Hungarian method assigns proposals to objects so that the sum of the
+mean (J + F) / 2 is maximal. Objects are those of the first annotation. All frames are scored, without void pixels. An
+object without a proposal is scored with an empty mask: 0 wherever it is visible. Surplus proposals are not penalised
+(Caelles et al., The 2019 DAVIS Challenge on VOS).
 """
 
 from __future__ import annotations
@@ -32,22 +32,22 @@ KEYS = ("mean", "recall", "decay")
 def score_unsupervised(
     gt: Path, pred: Path, split: str | None = None, threshold: float | None = None, kind: Kind | None = None
 ) -> dict[str, Any]:
-    """Scores a folder of results as the unsupervised task of DAVIS-17.
+    """Scores a folder of results by the unsupervised task of DAVIS-17.
 
     Args:
-        gt: Dataset root; of DAVIS-17, `Annotations_unsupervised` is read where there is one, else `Annotations`.
-        pred: Folder of `<sequence>/<frame>.png`, one for each annotated frame, with ids up to 20.
-        split: Part of the dataset; None takes all sequences.
-        threshold: Has to be None: a soft map has no ids.
-        kind: Which dataset it is; None recognises it by its layout.
+        gt: Dataset root; for DAVIS-17, `Annotations_unsupervised` is read if present, else `Annotations`.
+        pred: Folder of `<sequence>/<frame>.png`, one for each annotated frame, with at most 20 ids per sequence.
+        split: Split of the dataset; None takes all sequences.
+        threshold: Must be None: a soft map has no ids.
+        kind: Kind of dataset; None recognises it by its layout.
 
     Returns:
-        `J`, `F` and `J&F`, means over the objects of all sequences; `sequences` with the same over the objects of each,
-        the frames' values, and `objects`: for each its scores and the `proposal` it was given, None if there was none
-        left. Fractions.
+        `J`, `F` and `J&F`, means over the objects of all sequences; `sequences` with the same for the objects of each,
+        values per frame, and `objects`: the scores of each and its assigned `proposal`, None if there was none left. In
+        fractions.
 
     Raises:
-        InputError: results that are missing, of another size, not masks, or with more than 20 ids.
+        InputError: a result is missing, of another size, not a mask, or has more than 20 ids.
     """
     if threshold is not None:
         raise InputError("--threshold: a soft map has no object ids; give masks for --task unsupervised")
@@ -71,7 +71,7 @@ def score_unsupervised(
 
 
 def annotated(root: Path, kind: Kind | None = None) -> Dataset:
-    """The dataset, of DAVIS-17 with the annotations of this task where they are there.
+    """Opens the dataset, for DAVIS-17 with the annotations of this task if present.
 
     Raises:
         InputError: see `open_dataset`.
@@ -80,14 +80,14 @@ def annotated(root: Path, kind: Kind | None = None) -> Dataset:
 
 
 def score_sequence(pairs: list[tuple[Annotation, Path]]) -> dict[str, Any]:
-    """Scores of a sequence, from the files of its annotations and of the results for them.
+    """Scores of a sequence, from its annotations and result files.
 
     Raises:
-        InputError: a file is unreadable, of another size than its annotation, or not a mask.
+        InputError: a file is unreadable, differs in size from its annotation, or is not a mask.
     """
     objects = _objects(pairs[0][0])
     proposals = _proposals([path for _, path in pairs])
-    rows = max(len(proposals), len(objects))  # what lacks is empty
+    rows = max(len(proposals), len(objects))  # missing proposals are empty masks
     values = np.empty((2, rows, len(objects), len(pairs)))
     for frame, (truth_path, path) in enumerate(pairs):
         truth, prediction, _ = read_pair(truth_path, path, None)
@@ -130,7 +130,7 @@ def _ids(mask: np.ndarray) -> set[int]:
 
 
 def _numbered(mask: np.ndarray, ids: list[int]) -> np.ndarray:
-    """(H, W) uint8: the n-th of `ids` becomes n, from 1, all else 0."""
+    """(H, W) uint8: the n-th of `ids` becomes n, from 1; all others 0."""
     table = np.zeros(256, np.uint8)
     table[ids] = np.arange(1, len(ids) + 1)
     return table[mask]
@@ -144,7 +144,7 @@ def _means(entries: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 def unsupervised_table(scores: dict[str, Any]) -> Table:
-    """The table of what `score_unsupervised` measured."""
+    """The table for scores of `score_unsupervised`."""
     header = ("sequence", "J&F", *(f"{measure} {key}" for measure in "JF" for key in KEYS))
     rows: list[Row] = [(name, *_cells(entry)) for name, entry in scores["sequences"].items()]
     means: list[Row] = [(f"mean of {scores['counts']['objects']} objects", *_cells(scores))]

@@ -1,4 +1,4 @@
-"""Quick looks at weights that need no results: video retrieval and the linear probe."""
+"""Quick checks of weights without result masks: video retrieval and the linear probe."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ from mug.retrieval import CLIPS, retrieval
 def measure_retrieval(
     videos: Path, weights: Path | None, kind: Kind | None, split: str | None
 ) -> tuple[dict[str, Any], Table]:
-    """How well clips find their video by pooled r (`mug.retrieval`); the arguments are as in `open_videos`.
+    """Retrieval of clips of the same video by pooled r (`mug.retrieval`); arguments as in `open_videos`.
 
     Raises:
-        InputError: videos or weights that cannot be used.
+        InputError: the videos or weights cannot be used.
     """
     found = retrieval(_model(weights), open_videos(videos, kind, split))
     rows = [("nearest clip", found.recall), (f"nearest {CLIPS - 1} clips", found.precision), ("chance", found.chance)]
@@ -37,12 +37,12 @@ def measure_retrieval(
 def measure_probe(
     videos: Path, weights: Path | None, kind: Kind | None, split: str | None
 ) -> tuple[dict[str, Any], Table]:
-    """What a logistic regression reads of fore- and background (`downstream.scoring.probe`).
+    """Linear foreground classification on frozen features (`downstream.scoring.probe`).
 
     Arguments as in `open_annotated`.
 
     Raises:
-        InputError: videos or weights that cannot be used.
+        InputError: the videos or weights cannot be used.
     """
     found = linear_probe(_model(weights).phi, open_annotated(videos, kind, split))
     rows = [

@@ -1,1 +1,1 @@
-"""The methods of the papers: `base` says what one is, the others are one each."""
+"""The methods of the papers; `base` defines their interface."""

@@ -1,7 +1,7 @@
-"""What a method is to the rest of the house, and the table of all there are.
+"""Interface of a method (system), and the table of all systems.
 
-A method is a `System` in a module (or folder) of its own and a row of the table. A task that it can do is a `Part`: a
-dataclass of options, which the command line reads before any large library is loaded, and what opens it.
+A method is a `System` in its own module (or folder), with a row in the table. Each task that it supports is a `Part`: a
+dataclass of options, which the command line reads before loading any large library, and a function that opens it.
 """
 
 from __future__ import annotations
@@ -27,20 +27,21 @@ SYSTEMS = {
     "mug": "downstream.systems.mug:SYSTEM",
     "agnn": "downstream.systems.agnn:SYSTEM",
 }
-"""Where each system lies; imported once it is asked for."""
+"""Location of each system; imported on demand."""
 
 Task = Literal["zero_shot", "one_shot", "training"]
 TASKS: Mapping[Task, str] = {"zero_shot": "finds objects", "one_shot": "carries masks", "training": "can be trained"}
 
 Masks = Mapping[str, np.ndarray]
-"""Masks that are given, HW uint8 ids, by the names of their frames."""
+"""Given masks, HW uint8 ids, by frame name."""
 
 OneShot = Callable[[Video, Masks], Iterator[np.ndarray]]
-"""A method of O-VOS: a video and its given masks -> the mask (H, W) uint8 of each frame, in order, memory flat."""
+"""A method of O-VOS: a video and its given masks -> the mask (H, W) uint8 of each frame, in order, in constant
+memory."""
 
 
 class Matching(NamedTuple):
-    """What frames are compared by where a method's objects are carried through a video."""
+    """Backbone and weights for propagating a method's objects through a video."""
 
     backbone: str = OURS
     weights: Path | None = None
@@ -50,36 +51,36 @@ class ZeroShot(NamedTuple):
     """A method of Z-VOS, ready to run."""
 
     find: Callable[[Video], Iterator[np.ndarray]]
-    """A video -> foreground probability (H, W) float32 in [0, 1] of each frame, in order, memory flat."""
+    """Video -> foreground probability (H, W) float32 in [0, 1] of each frame, in order, in constant memory."""
     matching: Matching = Matching()
-    """Its own, where it has one."""
+    """The method's own matching features, if it has any."""
 
 
 class Trainable(Protocol):
-    """A network with its losses, as `mug finetune` trains it: also an `nn.Module`."""
+    """A network with its losses, as trained by `mug finetune`; also an `nn.Module`."""
 
     network: nn.Module
-    """What a checkpoint holds and weights are."""
+    """The part that checkpoints and weights files store."""
     rates: Mapping[str, float]
-    """Learning rates of parts, as factors, by how the names of their parameters begin."""
+    """Learning rate factors by prefix of the parameter names."""
     stills: Sequence[Path]
-    """Data sets of still images that every other step trains on."""
+    """Datasets of still images that every other step trains on."""
 
     def forward(self, frames_bnchw: Tensor, masks_bnhw: Tensor, still: bool, step: int) -> dict[str, Tensor]:
         """The losses of a step.
 
         Args:
-            frames_bnchw: uint8 (B, N', 3, S, S): of each of B videos or groups N' frames.
+            frames_bnchw: uint8 (B, N', 3, S, S): N' frames of each of B videos or groups.
             masks_bnhw: uint8 (B, N', S, S), 255 void.
             still: Whether these are still images.
-            step: For what is drawn anew each step.
+            step: The step, as a seed for random choices.
 
         Returns:
-            `total`; without gradient `iou` and the `logits` (B * N', 1, h, w).
+            `total`; and without gradient, `iou` and the `logits` (B * N', 1, h, w).
         """
 
     def finish(self, sources: Sequence[Annotated]) -> tuple[nn.Module, dict[str, str]]:
-        """The network as it is released after the last step, and what its metadata say of that."""
+        """The network to save after the last step, and additional metadata for its weights."""
 
     def save(self, path: Path, network: nn.Module, metadata: Mapping[str, str]) -> None:
         """Writes the weights."""
@@ -87,14 +88,14 @@ class Trainable(Protocol):
 
 @dataclass(frozen=True)
 class Part:
-    """What a system brings to a task."""
+    """A system's implementation of a task."""
 
     options: type
     """Dataclass of all options of the command with this system: `SegmentOptions`, `PropagateOptions` or
-    `FinetuneOptions` and its own."""
+    `FinetuneOptions`, and the system's own."""
     open: str
-    """`module:function`, imported when called: (options, device) -> `ZeroShot` or `OneShot`, or of `training`
-    (options) -> `Trainable`."""
+    """`module:function`, imported when called: (options, device) -> `ZeroShot` or `OneShot`; for `training`, (options)
+    -> `Trainable`."""
 
 
 @dataclass(frozen=True)
@@ -107,10 +108,10 @@ class System:
 
 
 def part_of(name: str, task: Task) -> Part:
-    """What a system brings to a task.
+    """The part of a system for a task.
 
     Raises:
-        InputError: there is no such system, or it has another task.
+        InputError: there is no such system, or it does not support the task.
     """
     able = {known: brought for known in SYSTEMS if (brought := getattr(resolve(SYSTEMS[known]), task)) is not None}
     if name not in able:
@@ -120,5 +121,5 @@ def part_of(name: str, task: Task) -> Part:
 
 
 def open_part(task: Task, name: str, *arguments: Any) -> Any:
-    """Opens what a system brings to a task; arguments and result are those of `Part.open`."""
+    """Opens the part of a system for a task; arguments and result are those of `Part.open`."""
     return resolve(part_of(name, task).open)(*arguments)

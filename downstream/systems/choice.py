@@ -1,4 +1,4 @@
-"""Which options a command line may spell depends on the system that it names."""
+"""Selects the options of a command by the system named on the command line."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from mug.command.options import spelt
 
 
 def segment_options(arguments: Sequence[str]) -> type:
-    """The options of `mug segment` with the system that its arguments name."""
+    """The options of `mug segment` for the system in its arguments."""
     return part_of(spelt("system", arguments) or SegmentOptions.system, "zero_shot").options
 
 
 def propagate_options(arguments: Sequence[str]) -> type:
-    """The options of `mug propagate` with the system that its arguments name."""
+    """The options of `mug propagate` for the system in its arguments."""
     return part_of(spelt("system", arguments) or PropagateOptions.system, "one_shot").options
 
 
 def finetune_options(arguments: Sequence[str]) -> type:
-    """The options of `mug finetune` with the system that stands in its first place."""
+    """The options of `mug finetune` for the system in its first argument."""
     name = spelt("system", arguments, place=0)
     return part_of(name, "training").options if name else FinetuneOptions

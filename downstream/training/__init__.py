@@ -1,1 +1,1 @@
-"""What heads are trained on, and what training leaves to look at."""
+"""Training data for heads, and pictures of training."""

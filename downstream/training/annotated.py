@@ -1,4 +1,4 @@
-"""What a head is trained on: frames of a video, or images of a group, with their foreground masks."""
+"""Training data of a head: frames of a video, or images of a group, with their foreground masks."""
 
 from __future__ import annotations
 
@@ -20,25 +20,25 @@ from mug.media.pictures import picture_size, read_frame
 from mug.run.progress import track
 
 SALIENCY_LAYOUTS: tuple[tuple[str, str], ...] = (
-    ("Imgs", "Imgs"),  # MSRA10K: pictures (jpg) and masks (png) side by side
+    ("Imgs", "Imgs"),  # MSRA10K: images (jpg) and masks (png) side by side
     ("DUT-OMRON-image", "pixelwiseGT-new-PNG"),
     ("DUTS-TR-Image", "DUTS-TR-Mask"),
     ("DUTS-TE-Image", "DUTS-TE-Mask"),
     ("images", "masks"),
 )
-"""Folders of images and of masks of the data sets of salient objects, and of a user's own."""
+"""Image and mask folders of salient object datasets, and of a user's own."""
 
 
 LOOKED_AT = 200
-"""About so many images, evenly chosen, tell how large objects are."""
+"""Approximate number of images, evenly spread, for measuring object sizes."""
 
 
 class Annotated(Protocol):
-    """Images that belong together, each with a mask.
+    """Images of one video or group, each with a mask.
 
     Attributes:
-        name: Of the video or group.
-        alike: Whether they are frames of one video, so that their geometry and colours change together in training.
+        name: Name of the video or group.
+        alike: Whether they are frames of one video, which share geometric and colour augmentation.
     """
 
     name: str
@@ -47,18 +47,18 @@ class Annotated(Protocol):
     def __len__(self) -> int: ...
 
     def read(self, index: int, shorter: int) -> tuple[np.ndarray, np.ndarray]:
-        """Image HWC uint8 RGB, perhaps reduced to not less than `shorter` pixels, and its mask.
+        """Image HWC uint8 RGB, possibly downscaled to a shorter side of at least `shorter` pixels, and its mask.
 
-        The mask is HW uint8 and in full size: 0 background, 1 foreground, 255 void.
+        The mask is HW uint8 at full size: 0 background, 1 foreground, 255 void.
 
         Raises:
-            InputError: one of them cannot be read.
+            InputError: the image or mask cannot be read.
         """
 
 
 @dataclass
 class AnnotatedFiles:
-    """Images in files with masks in files: a video, or still images; all objects count as one."""
+    """Image and mask files of a video, or still images; all objects are merged into one."""
 
     name: str
     images: Sequence[Path]
@@ -94,15 +94,15 @@ class AnnotatedGroup:
 
 
 def open_annotated(root: Path, kind: Kind | None = None, split: str | None = None) -> Sequence[Annotated]:
-    """What there is to train on: annotated videos, or groups of images (of PASCAL VOC its training images).
+    """Opens training data: annotated videos, or groups of images (for PASCAL VOC its training images).
 
     Args:
-        root: Where it lies.
-        kind: Which dataset of videos it is; None recognises it.
-        split: The part of that dataset.
+        root: Folder of the data.
+        kind: Kind of video dataset; None recognises it by its layout.
+        split: Split of that dataset.
 
     Raises:
-        InputError: there is nothing with masks.
+        InputError: there is no image with a mask.
     """
     if find_dataset(root, kind) is not None:
         return annotated_videos(root, kind, split)
@@ -122,7 +122,7 @@ def annotated_videos(root: Path, kind: Kind | None = None, split: str | None = N
     """The annotated frames of a dataset, sequence by sequence.
 
     Raises:
-        InputError: there are none, or a mask has no frame.
+        InputError: there are no annotated frames, or a mask has no frame.
     """
     dataset = open_dataset(root, kind)
     found = []
@@ -140,7 +140,7 @@ def annotated_videos(root: Path, kind: Kind | None = None, split: str | None = N
 def saliency_images(root: Path) -> AnnotatedFiles:
     """Still images with masks of their salient objects: MSRA10K, DUT-OMRON, DUTS, or folders `images` and `masks`.
 
-    Masks are cut at one half: some have greys at the rim of the object, DUTS among them.
+    Masks are thresholded at one half, because some, as in DUTS, have grey values along the object boundary.
 
     Raises:
         InputError: the folder has none of these layouts, or an image has no mask.
@@ -162,10 +162,10 @@ def saliency_images(root: Path) -> AnnotatedFiles:
 
 
 def check_stills(stills: AnnotatedFiles) -> None:
-    """Opens every image and mask once, so that training is not stopped midway; no pixel is decoded.
+    """Opens every image and mask once, without decoding pixels, so that training does not fail midway.
 
     Raises:
-        InputError: one is no image, has 16 bits a pixel, or a mask is of another size than its image.
+        InputError: a file is not an image, has 16 bits per pixel, or a mask differs in size from its image.
     """
     for path, mask in track(list(zip(stills.images, stills.masks, strict=True)), f"{stills.name}: checking masks"):
         (high, wide), (height, width) = picture_size(mask.path), picture_size(path)
@@ -174,10 +174,10 @@ def check_stills(stills: AnnotatedFiles) -> None:
 
 
 def foreground_shares(sources: Sequence[Annotated]) -> list[float]:
-    """The share of the known pixels that is foreground, of a few evenly chosen images of each source.
+    """Share of foreground among non-void pixels, for a few evenly spread images of each source.
 
     Raises:
-        InputError: one of them cannot be read.
+        InputError: the image or mask cannot be read.
     """
     chosen = _spread(len(sources), LOOKED_AT)
     shares = []
@@ -190,7 +190,7 @@ def foreground_shares(sources: Sequence[Annotated]) -> list[float]:
 
 
 def hold_out(names: Iterable[str], count: int) -> list[str]:
-    """The `count` names that are kept for testing: those whose SHA-256 comes first, whatever else there is.
+    """The `count` names held out for testing: those with the smallest SHA-256, independent of the other names.
 
     >>> hold_out(["camel", "dog", "goat"], 1)
     ['camel']
@@ -199,7 +199,7 @@ def hold_out(names: Iterable[str], count: int) -> list[str]:
 
 
 def _spread(length: int, most: int) -> list[int]:
-    """At most so many of `length` indices, evenly over all."""
+    """At most `most` of `length` indices, evenly spread."""
     count = min(length, most)
     return [(2 * k + 1) * length // (2 * count) for k in range(count)]
 
@@ -209,6 +209,6 @@ def _images(folder: Path) -> dict[str, Path]:
         raise InputError(f"{folder}: no such folder; give the root of a data set with its frames")
     by_stem: dict[str, Path] = {}
     for path in sorted(frame_files(folder)):
-        if path.stem not in by_stem or path.suffix.lower() != ".png":  # beside a photo, a PNG is its mask
+        if path.stem not in by_stem or path.suffix.lower() != ".png":  # a PNG beside a photo is its mask
             by_stem[path.stem] = path
     return by_stem

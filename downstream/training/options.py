@@ -1,4 +1,4 @@
-"""What a step of fine-tuning sees: options, which load no library."""
+"""Options of fine-tuning samples; importing them loads no library."""
 
 from __future__ import annotations
 
@@ -9,25 +9,25 @@ from mug.errors import InputError
 
 @dataclass
 class SampleOptions:
-    """What one step sees."""
+    """Sampling and augmentation of training frames."""
 
     size: int = 473
-    """Side of the square that frames are brought to, in pixels; their aspect is not kept, as in the paper."""
+    """Side in pixels of the square that frames are resized to, ignoring their aspect ratio as in the paper."""
     videos: int = 2
-    """Videos (or groups) in a step, over all processes."""
+    """Videos (or groups) per step, over all processes."""
     nodes: int = 3
-    """N', frames of each."""
+    """N', frames per video."""
     crop: float = 0.6
-    """Least share of the frame's area that a random crop keeps."""
+    """Minimum share of the frame's area in a random crop."""
     aspect: float = 1.33
-    """Largest stretch of one side of the crop against the other."""
+    """Maximum change of the crop's aspect ratio, as a factor."""
     jitter: float = 0.3
-    """Largest change of brightness, contrast and saturation, as a share."""
+    """Maximum change of brightness, contrast and saturation, as a share."""
     hue: float = 0.05
-    """Largest change of hue, as a share of the colour circle."""
+    """Maximum change of hue, as a share of the colour circle."""
 
     def __post_init__(self) -> None:
-        """Refuses numbers that no sample can have."""
+        """Raises `InputError` if a setting is out of range."""
         for name, least in (("size", 16), ("videos", 1), ("nodes", 1), ("aspect", 1)):
             if getattr(self, name) < least:
                 raise InputError(f"sample.{name}: {getattr(self, name)} is too little; use {least} or more")

@@ -1,4 +1,4 @@
-"""A picture of what fine-tuning sees and what it makes of it."""
+"""A picture of training frames with true and predicted masks."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from torch import Tensor, nn
 from mug.media.overlay import blend
 
 
-def draw(batch: dict[str, Any], logits: Tensor) -> Tensor:
-    """A row for the truth and one for the prediction over the frames of a batch.
+def training_picture(batch: dict[str, Any], logits: Tensor) -> Tensor:
+    """The frames of a batch with their masks: a row for the truth and one for the prediction.
 
     Args:
-        batch: As `downstream.training.samples.collate` makes it.
-        logits: (B * N', 1, h, w), a prediction for each frame.
+        batch: A batch of `downstream.training.samples.collate`.
+        logits: (B * N', 1, h, w), the predictions.
 
     Returns:
         (3, H, W) in [0, 1].

@@ -1,4 +1,4 @@
-"""Annotations without a label: MuG's own masks of unlabeled videos, written as a data set in DAVIS layout."""
+"""Pseudo labels: MuG's own masks of unlabeled videos, written as a dataset in DAVIS layout."""
 
 from __future__ import annotations
 
@@ -25,36 +25,37 @@ from mug.media.video import FrameFolder, Video
 from mug.run.progress import track
 
 SHORTER = 480
-"""Shorter side, in pixels, that frames are kept at."""
+"""Shorter side of the stored frames, in pixels."""
 UNSURE = (0.35, 0.65)
-"""Between these foreground probabilities a pixel is void: no label is better than a doubtful one."""
+"""Range of foreground probabilities labelled void: no label is better than an uncertain one."""
 PLAUSIBLE = (0.003, 0.7)
-"""Shares of a frame that an object may cover; frames whose mask covers less or more are left out."""
+"""Range of the object's share of the frame; frames outside it are left out."""
 
 
 def pseudo_annotations(
     videos: Path, out: Path, frames: int, weights: Path | None = None, workers: int | None = None
 ) -> Path:
-    """Segments an excerpt of each video in the adapted mode, and writes frames and masks.
+    """Segments an excerpt of each video in the adapted mode and writes frames and masks.
 
-    What is there already is kept, so that work which was stopped goes on.
+    Existing output is kept, so an interrupted call can be resumed.
 
     Args:
-        videos: A video, a folder of videos, or a data set root; no annotation is read.
-        out: Becomes a data set root: `JPEGImages/480p/<video>/` and `Annotations/480p/<video>/`.
-        frames: Successive frames from the middle of each video.
-        weights: MuG's; those that come with the package when not given.
-        workers: Processes; one for each core when None.
+        videos: A video, a folder of videos, or a dataset root; no annotation is read.
+        out: Output dataset root: `JPEGImages/480p/<video>/` and `Annotations/480p/<video>/`.
+        frames: Number of successive frames, from the middle of each video.
+        weights: Weights of MuG; None: the packaged weights.
+        workers: Number of processes; None: one per core.
 
     Returns:
         `out`.
 
     Raises:
-        InputError: no video, or no object was found in any. One of several that cannot be read is left out, and named.
+        InputError: there is no video, or no object was found in any. A video that cannot be read is left out with a
+            warning.
     """
     todo = [video for video in open_videos(videos) if not _masks(out, video).is_dir()]
     label = partial(_label, out=out, frames=frames, weights=weights)
-    # a fresh interpreter each: a forked one inherits locks of torch's threads
+    # spawned, not forked: a forked process inherits locks of torch's threads
     with ProcessPoolExecutor(workers, get_context("spawn"), initializer=_one_thread) as pool:
         for complaint in track(pool.map(label, todo), "labelling", len(todo)):
             if complaint:
@@ -77,7 +78,7 @@ def _one_thread() -> None:
 
 
 def _label(video: Video, out: Path, frames: int, weights: Path | None) -> str:
-    """Segments a video; gives what is wrong with it if it cannot be read."""
+    """Segments a video; returns the error message if it cannot be read, else an empty string."""
     try:
         _write_labels(video, out, frames, weights)
     except InputError as error:

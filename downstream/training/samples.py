@@ -1,4 +1,4 @@
-"""Training samples of a head: N' frames of a video or N' images of a group, cut and coloured at random."""
+"""Training samples of a head: N' frames of a video or N' images of a group, with random crops and colour jitter."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ from mug.run.optimise import Key
 
 
 class Samples(Dataset[dict[str, Any]]):
-    """Sample i of step s, for any (_, s, i) and from nothing but these and the seed.
+    """Maps a key (_, s, i) to sample i of step s, determined by the key and the seed alone.
 
-    Even steps show still images and odd ones videos where there are still images (AGNN Sec. 4.1.1); otherwise all
-    steps show videos. Every video is used about equally often.
+    With still images, even steps use them and odd steps videos (AGNN Sec. 4.1.1); otherwise all steps use videos. All
+    videos are used about equally often.
 
     Args:
         sources: Videos or groups.
         stills: Still images.
-        options: What a sample holds.
-        seed: The run's.
+        options: Sampling options.
+        seed: Seed of the run.
     """
 
     def __init__(
@@ -40,7 +40,7 @@ class Samples(Dataset[dict[str, Any]]):
         self._change = changes(options)
 
     def shows_stills(self, step: int) -> bool:
-        """Whether a step trains the embedding alone, on still images."""
+        """Whether a step uses still images, which train the embedding alone."""
         return bool(self.stills) and step % 2 == 0
 
     def __getitem__(self, key: Key) -> dict[str, Any]:
@@ -57,14 +57,14 @@ class Samples(Dataset[dict[str, Any]]):
         parts = [read] if source.alike else [[pair] for pair in read]
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(int(rng.integers(2**63)))
-            # a little larger than needed, so that crops stay sharp
+            # slightly larger than needed, so that crops stay sharp
             side = round(1.125 * self.options.size)
             changed = [self._change(*as_tensors(part, side)) for part in parts]
         frames, masks = (torch.cat(list(both)) for both in zip(*changed, strict=True))
         return {"frames": frames, "masks": masks, "name": source.name}
 
     def source(self, step: int, i: int) -> Annotated:
-        """The video of sample i of a step: the steps go through random orders of all videos."""
+        """The video of sample i of a step: steps run through random permutations of all videos."""
         place = (step // 2 if self.stills else step) * self.options.videos + i
         lap, at = divmod(place, len(self.sources))
         order = np.random.default_rng([self.seed, lap, 2**32 - 1]).permutation(len(self.sources))
@@ -72,9 +72,9 @@ class Samples(Dataset[dict[str, Any]]):
 
 
 def draw_nodes(source: Annotated, nodes: int, rng: np.random.Generator) -> np.ndarray:
-    """(N',) indices: of a video one frame of each of N' equal segments (AGNN Sec. 3.3), of a group any N' images.
+    """(N',) indices: one frame from each of N' equal segments of a video (AGNN Sec. 3.3), or any N' images of a group.
 
-    Frames come twice where a video has too few.
+    Frames repeat if there are too few.
     """
     length = len(source)
     if not source.alike:
@@ -84,7 +84,7 @@ def draw_nodes(source: Annotated, nodes: int, rng: np.random.Generator) -> np.nd
 
 
 def changes(options: SampleOptions) -> v2.Transform:
-    """The random changes; frames that go through together are changed alike."""
+    """The random augmentation; frames passed together get the same one."""
     area, aspect, jitter = (options.crop, 1.0), (1 / options.aspect, options.aspect), options.jitter
     return v2.Compose([
         v2.RandomResizedCrop(options.size, scale=area, ratio=aspect, interpolation=InterpolationMode.BILINEAR),
@@ -94,19 +94,19 @@ def changes(options: SampleOptions) -> v2.Transform:
 
 
 def collate(samples: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """Puts samples together: (B, N', 3, S, S), (B, N', S, S) and B names."""
+    """Collates samples: (B, N', 3, S, S), (B, N', S, S) and B names."""
     out: dict[str, Any] = {name: torch.stack([s[name] for s in samples]) for name in ("frames", "masks")}
     return out | {"names": [s["name"] for s in samples]}
 
 
 def grid_target(masks_nhw: Tensor, size: tuple[int, int], over: Lattice = EVEN) -> Tensor:
-    """Masks uint8 (N, H, W) -> (N, h, w): the share of foreground in each cell, NaN where void fills it."""
+    """Masks uint8 (N, H, W) -> (N, h, w): share of foreground among a cell's non-void pixels, NaN if all are void."""
     known, there = (over.shrink(x[:, None].float(), size)[:, 0] for x in (masks_nhw != VOID, masks_nhw == 1))
-    return there / known  # 0 / 0 where nothing is known
+    return there / known  # 0 / 0 = NaN where all is void
 
 
 def as_tensors(pairs: Sequence[tuple[np.ndarray, np.ndarray]], side: int) -> tuple[Tensor, Tensor]:
-    """Frames and masks of one size, squeezed into a square: uint8 (N, 3, S, S) and (N, S, S)."""
+    """Frames and masks of one size, resized to a square: uint8 (N, 3, S, S) and (N, S, S)."""
     frames = torch.stack([torch.from_numpy(frame).permute(2, 0, 1) for frame, _ in pairs])
     masks = torch.stack([torch.from_numpy(mask) for _, mask in pairs])
     frames = v2.functional.resize(frames, [side, side], antialias=True)

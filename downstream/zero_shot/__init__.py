@@ -1,1 +1,1 @@
-"""Z-VOS: finding the main object of a video, nothing given."""
+"""Z-VOS: segments the main object of a video without a given mask."""

@@ -1,17 +1,17 @@
-"""Refining the readout on the very video it looks at, without a label (MuG Eq. 15, carried to test time).
+"""Test-time refinement of the readout on a video, without labels (MuG Eq. 15 at test time).
 
-A motion prior is right about a video more often than about any frame of it: it misses what rests for a moment and
-fires on what moves beside the object. Four properties of a video correct this, none of them
-with a label:
+A motion prior is more reliable over a video than in a single frame: it misses an object at rest and fires on other
+motion. Four properties of a video correct this without labels:
 
-- the object stays: evidence is *carried* along the optical flow from both ends of the video, as far as the flow there
-  and back agrees, so that a frame that shows little is filled from those that show more;
-- the object is one: what lies apart from the main part of a frame, and is small beside it, counts as clutter;
-- the object looks alike: small *readouts* are fitted to that evidence, on what phi sees (r and the trained readout's
-  own answer), on colour and on place, and asked again; a fit over the whole video averages the noise of its frames.
-  Their log odds join those of the evidence, and the sum is the target of the next round;
-- the object has an outline: the map of a video is cut not at 0.5 but close to it, where moving the cut changes the mask
-  least and the outline runs along edges of the frames.
+- the object persists: evidence is *carried* along the optical flow from both ends of the video, as far as forward and
+  backward flow agree, so that frames with little evidence are filled from others;
+- the object is connected: small parts apart from the main part of a frame are treated as clutter;
+- the object's appearance is consistent: small *readouts* are fitted to that evidence, on phi's features (r and the
+  trained readout's log odds), colour and position, and then evaluated; a fit over the whole video averages out the
+  noise of single frames. Their log odds are added to those of the evidence, and the sum is the target of the next
+  round;
+- the object has an outline: the threshold is not 0.5 but one close to it, where the mask is most stable and its outline
+  follows edges of the frames.
 """
 
 from __future__ import annotations
@@ -33,46 +33,49 @@ from downstream.zero_shot.watched import Watched, watch
 from mug.priors import PRIORS, Prior
 
 DROPPED = 0.4
-"""What is left of the probability of clutter: not foreground, but the flow may bring it back."""
+"""Maximum probability of clutter: below 0.5, but the flow can still restore it."""
 
 
 @dataclass(frozen=True)
 class AdaptConfig:
-    """How the readout is refined on a video."""
+    """Settings of test-time refinement."""
 
     stretch: int = 128
     """Maximum number of frames adapted together: bounds memory in long videos."""
     rounds: int = 2
-    """How often the readouts are fitted to evidence and asked for new one."""
+    """Number of rounds of fitting and evaluating the readouts."""
     fresh: float = 0.07
-    """What a frame's own evidence counts against what the flow brings from its neighbours."""
+    """Weight of a frame's own evidence relative to that carried from its neighbours."""
     clutter: float = 0.4
     """Parts of a frame's foreground with less than this share of the largest part's evidence are dropped."""
     trust: float = 0.25
-    """What the readouts' log odds count against those of the evidence carried."""
+    """Weight of the readouts' log odds relative to those of the carried evidence."""
     leeway: float = 1.5
-    """By what factor the area of the foreground may differ from that of the evidence cut at 0.5."""
+    """Maximum factor between the area of the foreground and its area at a threshold of 0.5."""
     readout: ReadoutConfig = field(default_factory=ReadoutConfig)
-    """How each of them is fitted."""
+    """Settings of each readout's fit."""
 
 
 def adapt(
     sight: Sight, config: AdaptConfig | None = None, prior: Prior = PRIORS["motion"]
 ) -> Iterator[tuple[range, np.ndarray]]:
-    """Stretches of the video, in order, with (T, h, w) float32 foreground probability at the size that phi sees.
+    """Yields the stretches of the video in order, each with its maps.
 
     Args:
-        sight: The video, as phi sees it.
-        config: The defaults when not given.
-        prior: Gives the evidence to begin with.
+        sight: The video at phi's input.
+        config: Settings; None: the defaults.
+        prior: Prior that gives the initial evidence.
+
+    Yields:
+        The stretch, and (T, h, w) float32 foreground probability at phi's input size.
     """
     config = config or AdaptConfig()
     for stretch in stretches(len(sight.video), config.stretch):
-        yield stretch, foreground(watch(sight, stretch, prior), config)
+        yield stretch, adapted_probabilities(watch(sight, stretch, prior), config)
 
 
 def stretches(frames: int, longest: int) -> list[range]:
-    """Cuts a video into parts of even length, none longer than `longest`.
+    """Splits a video into parts of equal length, none longer than `longest`.
 
     >>> stretches(250, 100)
     [range(0, 83), range(83, 166), range(166, 250)]
@@ -81,8 +84,8 @@ def stretches(frames: int, longest: int) -> list[range]:
     return [range(k * frames // parts, (k + 1) * frames // parts) for k in range(parts)]
 
 
-def foreground(watched: Watched, config: AdaptConfig) -> np.ndarray:
-    """(T, H, W) float32 foreground probability: the rounds."""
+def adapted_probabilities(watched: Watched, config: AdaptConfig) -> np.ndarray:
+    """Runs the rounds of refinement on a stretch: (T, H, W) float32 foreground probability, thresholded at 0.5."""
     flow = Flow(watched.ahead, watched.back)
     own = target = flow.carry(without_clutter(watched.prior, config.clutter), config.fresh)
     for round_ in range(config.rounds):
@@ -98,7 +101,7 @@ def foreground(watched: Watched, config: AdaptConfig) -> np.ndarray:
 
 
 def without_clutter(map_thw: np.ndarray, share: float) -> np.ndarray:
-    """Lowers the parts of each frame's foreground whose evidence is under `share` of its largest part's."""
+    """Lowers foreground parts of a frame with less than `share` of the evidence of its largest part."""
     out = map_thw.copy()
     for map_hw in out:
         count, part_hw = cv2.connectedComponents((map_hw > 0.5).astype(np.uint8))

@@ -1,15 +1,15 @@
-"""Log odds: how pieces of evidence for foreground are added up."""
+"""Log odds, in which evidence for foreground is added."""
 
 from __future__ import annotations
 
 import numpy as np
 
 CERTAINTY = 0.01
-"""Probabilities are held within [CERTAINTY, 1 - CERTAINTY] wherever their log odds are added."""
+"""Probabilities are clipped to [CERTAINTY, 1 - CERTAINTY] before their log odds are added."""
 
 
 def log_odds(p: np.ndarray) -> np.ndarray:
-    """log(p / (1 - p)) with p held off 0 and 1."""
+    """log(p / (1 - p)) with p clipped away from 0 and 1."""
     held = np.clip(p, CERTAINTY, 1 - CERTAINTY)
     return np.log(held / (1 - held))
 
@@ -21,10 +21,10 @@ def probability(odds: np.ndarray) -> np.ndarray:
 
 
 def levelled(odds_thw: np.ndarray, share: float) -> np.ndarray:
-    """Log odds moved so that `share` of the video is foreground.
+    """Log odds shifted so that `share` of the video is foreground.
 
-    A fit to noisy evidence is unsure everywhere, and of a small object surest that it is not there: what it knows is
-    which pixel is likelier than which. How much foreground there is the evidence knows better.
+    A fit to noisy evidence is uncertain everywhere and biased against small objects, but it ranks pixels well. The
+    evidence is the better estimate of the amount of foreground.
     """
     if not 0 < share < 1:
         return odds_thw

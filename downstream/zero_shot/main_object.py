@@ -1,4 +1,4 @@
-"""Finding the main object of a video that comes without any mask (Z-VOS; MuG Sec. 3.3)."""
+"""Segments the main object of a video without a given mask (Z-VOS; MuG Sec. 3.3)."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from mug.media.video import Video
 from mug.model import MuG
 
 ENLARGED = 2
-"""How many times larger than they are frames are carried through at most: the cells of small ones are too coarse."""
+"""Maximum enlargement of frames for carrying masks; at their original size, cells are too coarse for small frames."""
 
 
 def segment_video(
@@ -28,19 +28,19 @@ def segment_video(
 ) -> Iterator[np.ndarray]:
     """Foreground probability of each frame, in order.
 
-    Deterministic, and memory does not grow with the length of the video.
+    The result is deterministic. Memory does not grow with the length of the video.
 
     Args:
-        video: At least one frame.
-        model: In evaluation mode, on the device that shall compute.
-        config: The defaults when not given.
-        temperature: Of matching; the one learned with the matching head when not given.
+        video: A video of at least one frame.
+        model: The model in evaluation mode, on its device.
+        config: Options; None: the defaults.
+        temperature: Matching temperature; None: the one learned with the matching head.
 
     Yields:
-        (H, W) float32 in [0, 1] at the video's own size.
+        (H, W) float32 in [0, 1] at the original size of the video.
 
     Raises:
-        InputError: a frame that cannot be read, or settings out of range.
+        InputError: a frame cannot be read, or a setting is out of range.
     """
     config = config or ZeroShotConfig()
     config.check()
@@ -60,20 +60,20 @@ def segment_video_by(
     config: ZeroShotConfig,
     temperature: float,
 ) -> Iterator[np.ndarray]:
-    """The same with the features of any backbone, in the adapted mode: it has no readout of its own.
+    """The same with the features of any backbone, in the adapted mode, since a backbone has no readout.
 
     Args:
-        video: At least one frame.
+        video: A video of at least one frame.
         extract: The backbone.
-        device: Where it computes.
-        config: Of it `size` and `carry` count.
-        temperature: Of matching.
+        device: Device of the backbone.
+        config: Options; only `size` and `carry` are used.
+        temperature: Matching temperature.
 
     Yields:
         See `segment_video`.
 
     Raises:
-        InputError: a frame that cannot be read, or settings out of range.
+        InputError: a frame cannot be read, or a setting is out of range.
     """
     config.check()
     sight = BackboneSight(video, extract, config.size, device)
@@ -83,14 +83,14 @@ def segment_video_by(
 def adapted_maps(
     sight: Sight, extract: Extractor, temperature: float, device: torch.device, carry: bool
 ) -> Iterator[np.ndarray]:
-    """The adapted mode: (h, w) foreground probability at the size of `sight`, frame by frame.
+    """Adapted mode: (h, w) foreground probability at the size of `sight`, frame by frame.
 
     Args:
-        sight: The video, as the backbone sees it.
-        extract: What frames are compared by.
-        temperature: Of matching.
-        device: Where it computes.
-        carry: Whether the surest mask of each stretch is carried to its other frames.
+        sight: The video at the backbone's input.
+        extract: Feature extractor for matching.
+        temperature: Matching temperature.
+        device: Device of the backbone.
+        carry: Whether the most confident mask of each stretch is carried to its other frames.
     """
     protocol = PRESETS["mug"]
     assert protocol.size is not None
@@ -110,7 +110,7 @@ def _at_full_size(maps: Iterator[np.ndarray], video: Video) -> Iterator[np.ndarr
 
 
 def paper_maps(sight: MugSight) -> Iterator[np.ndarray]:
-    """The readout as trained (MuG Sec. 3.3), frame by frame, enlarged from phi's cells to the video's size."""
+    """Paper mode: the trained readout (MuG Sec. 3.3) of each frame, enlarged from phi's cells to the video's size."""
     for index, frame in enumerate(sight.video):
         cells = torch.from_numpy(sight.read(sight.augmented(index, frame)))
         yield sight.lattice.enlarge(cells[None, None], sight.video.size)[0, 0].numpy()

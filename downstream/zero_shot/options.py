@@ -1,4 +1,4 @@
-"""How the main object is looked for: options, which load no library."""
+"""Options of main object segmentation; importing them loads no library."""
 
 from __future__ import annotations
 
@@ -10,20 +10,21 @@ from mug.errors import InputError
 
 @dataclass
 class ZeroShotConfig:
-    """How the main object is looked for."""
+    """Options of main object segmentation."""
 
     mode: Literal["adapted", "paper"] = "adapted"
-    """`paper`: the readout as trained. `adapted`: the video's own motion joins it as evidence and it is refined on this
-    very video for a few rounds, without a label."""
+    """`paper`: the readout as trained. `adapted`: the readout is combined with the motion prior and refined on the
+    video itself for a few rounds, without labels."""
     size: int = 240
-    """Pixels of the frame's shorter side as phi sees it."""
+    """Shorter side of phi's input in pixels."""
     references: int = 8
-    """From how many frames, spread over the whole video, each frame is augmented."""
+    """Number of reference frames, spread over the whole video, that augment each frame."""
     carry: bool = True
-    """In the adapted mode, carry the mask of the surest frame to all others by matching; off: half the time."""
+    """In the adapted mode, carry the mask of the most confident frame to all others by matching; turning it off halves
+    the run time."""
 
     def check(self) -> None:
-        """Raises `InputError` where a setting is out of range."""
+        """Raises `InputError` if a setting is out of range."""
         if self.size < 32:
             raise InputError(f"--size {self.size}: must be at least 32 pixels")
         if self.references < 1:

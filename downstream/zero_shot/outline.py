@@ -1,4 +1,4 @@
-"""Where to cut the map of a video: close to 0.5, where the outline of the mask runs along edges of the frames."""
+"""Threshold for the map of a video: close to 0.5, where the outline of the mask follows edges of the frames."""
 
 from __future__ import annotations
 
@@ -8,24 +8,24 @@ import cv2
 import numpy as np
 
 TRIED = np.linspace(0.2, 0.8, 13)
-"""Cuts that are tried; the middle one is 0.5."""
+"""Candidate thresholds; the middle one is 0.5."""
 OUTLINE_STRIDE = 4
-"""Every so many frames, one is looked at to see how well an outline fits."""
+"""Stride in frames for measuring the fit of an outline."""
 EDGE_BLUR = 2.0
-"""Width, in pixels at the size phi sees, of the blur before edges are taken."""
+"""Standard deviation, in pixels at phi's input size, of the blur before edges are computed."""
 
 
 def best_cut(map_thw: np.ndarray, frames: np.ndarray, leeway: float) -> float:
-    """Where to cut the maps of a video, one of TRIED.
+    """The best threshold of TRIED for the maps of a video.
 
-    The cut is where the mask is steadiest (as in maximally stable extremal regions, Matas et al. 2002) and its outline
-    strongest, by the least ratio of the change of area with the cut to the squared strength of the edges beneath the
-    outline; among the cuts that give an area within a factor of `leeway` of that at 0.5.
+    At this threshold the mask is most stable (as in maximally stable extremal regions, Matas et al. 2002) and its
+    outline strongest: it minimises the ratio of the change of log area with the threshold to the squared edge strength
+    along the outline, among thresholds whose area is within a factor of `leeway` of that at 0.5.
 
     Args:
         map_thw: Foreground probability.
         frames: (T, H, W, 3) uint8 RGB.
-        leeway: How far the area is allowed to stray.
+        leeway: Maximum factor between the area and that at 0.5.
     """
     area = np.array([(map_thw > cut).mean() for cut in TRIED])
     log_area = np.log(area + 1e-5)
@@ -37,7 +37,7 @@ def best_cut(map_thw: np.ndarray, frames: np.ndarray, leeway: float) -> float:
 
 
 def outline_strength(map_thw: np.ndarray, frames: np.ndarray) -> np.ndarray:
-    """Mean strength of the frames' edges along the outline of the mask at each of TRIED."""
+    """Mean edge strength of the frames along the outline of the mask, at each threshold of TRIED."""
     total, length = np.zeros(len(TRIED)), np.zeros(len(TRIED))
     for map_hw, frame in zip(map_thw[::OUTLINE_STRIDE], frames[::OUTLINE_STRIDE], strict=True):
         strength = edges(frame)
@@ -50,7 +50,7 @@ def outline_strength(map_thw: np.ndarray, frames: np.ndarray) -> np.ndarray:
 
 
 def edges(frame: np.ndarray) -> np.ndarray:
-    """(H, W) gradient of Lab colour, of its smoothed version."""
+    """(H, W) gradient magnitude of smoothed Lab colour."""
     lab = cv2.GaussianBlur(cv2.cvtColor(frame.astype(np.float32) / 255, cv2.COLOR_RGB2LAB), (0, 0), EDGE_BLUR)
     steps = [cv2.Sobel(lab, -1, dx, 1 - dx, ksize=3) for dx in (0, 1)]
     return np.sqrt(sum(np.square(step).sum(-1) for step in steps))

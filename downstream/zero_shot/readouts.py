@@ -1,4 +1,4 @@
-"""Small networks fitted to the evidence of one video, and asked for their own (MuG Eq. 15 at test time)."""
+"""Small networks fitted to the evidence of one video (MuG Eq. 15 at test time)."""
 
 from __future__ import annotations
 
@@ -14,23 +14,23 @@ from downstream.zero_shot.log_odds import CERTAINTY
 from downstream.zero_shot.views import View
 
 BATCH = 2048
-"""Pixels of one gradient step."""
+"""Pixels per gradient step."""
 
 
 @dataclass(frozen=True)
 class ReadoutConfig:
-    """How a readout is fitted."""
+    """Settings of a readout's fit."""
 
     steps: int = 100
-    """Gradient steps of a fit."""
+    """Gradient steps per fit."""
     samples: int = 20_000
-    """Pixels of the video that a fit sees."""
+    """Pixels of the video sampled per fit."""
     hidden: int = 32
     """Width of a readout's two hidden layers."""
 
 
 def fit(view: View, target_thw: np.ndarray, config: ReadoutConfig, seed: int) -> nn.Module:
-    """A small readout whose answer over the video comes closest to the evidence (MuG Eq. 15, P-bar the evidence)."""
+    """Fits a small readout to the evidence of the video (MuG Eq. 15, with the evidence as P-bar)."""
     rng = np.random.default_rng(seed)
     each = -(-config.samples // len(view))
     x, y = [], []
@@ -56,7 +56,7 @@ def fit(view: View, target_thw: np.ndarray, config: ReadoutConfig, seed: int) ->
 
 @torch.no_grad()
 def ask(net: nn.Module, view: View) -> np.ndarray:
-    """(T, H, W) log odds of the readout, held within the same bounds as all evidence."""
+    """(T, H, W) log odds of the readout, clipped to the same bounds as all evidence."""
     bound = math.log(1 / CERTAINTY - 1)
     answers = []
     for t in range(len(view)):

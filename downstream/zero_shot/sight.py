@@ -1,4 +1,4 @@
-"""What a backbone sees of a video, frame by frame: what the adapted mode reads its evidence from."""
+"""Features of a video, frame by frame, for the adapted mode."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from mug.model import MuG
 
 
 class Sight(ABC):
-    """A video through the eyes of a backbone.
+    """A video at the input size of a backbone, with the backbone's features.
 
     Attributes:
         video: The video.
-        size: Height and width (px) at which the backbone sees it.
-        lattice: Where its cells lie in that.
+        size: Height and width (px) of the backbone's input.
+        lattice: Position of the cells in that input.
     """
 
     def __init__(self, video: Video, size: int, cells: Cells | None) -> None:
@@ -33,29 +33,29 @@ class Sight(ABC):
         self.lattice = Lattice(self.size, cells)
 
     def frame(self, index: int) -> np.ndarray:
-        """Frame `index` at the size the backbone sees it, HWC uint8 RGB."""
+        """Frame `index` at the backbone's input size, HWC uint8 RGB."""
         return self.shrink(self.video[index])
 
     def shrink(self, frame: np.ndarray) -> np.ndarray:
-        """HWC uint8 RGB at the video's size -> at the size the backbone sees."""
+        """Resizes a frame, HWC uint8 RGB, to the backbone's input size."""
         height, width = self.size
         return cv2.resize(frame, (width, height), interpolation=cv2.INTER_AREA)
 
     @abstractmethod
     def augmented(self, index: int, frame: np.ndarray) -> Tensor:
-        """What tells the cells of frame `index` apart: (1, C, h, w)."""
+        """Features of frame `index`: (1, C, h, w)."""
 
     @abstractmethod
     def read(self, r_bchw: Tensor) -> np.ndarray:
-        """Foreground probability (h, w) of what `augmented` gave, before anything is adapted."""
+        """Foreground probability (h, w) from the result of `augmented`, before adaptation."""
 
     def _tensor(self, frame: np.ndarray, device: torch.device) -> Tensor:
-        """(1, 3, H, W) in [0, 1]."""
+        """The backbone's input (1, 3, H, W) in [0, 1]."""
         return to_tensor(self.shrink(frame), device=device)
 
 
 class MugSight(Sight):
-    """MuG's: frames augmented from references of the whole video (MuG Eq. 9-11), read by v."""
+    """MuG: frames augmented from references of the whole video (MuG Eq. 9-11), and the readout v."""
 
     def __init__(self, video: Video, model: MuG, size: int, references: int) -> None:
         super().__init__(video, size, Cells(model.phi.stride))
@@ -64,7 +64,7 @@ class MugSight(Sight):
 
     @torch.inference_mode()
     def augmented(self, index: int, frame: np.ndarray) -> Tensor:
-        """Gives r (1, 256, h, w) of frame `index`, which is no reference of itself unless it is alone."""
+        """Features r (1, 256, h, w) of frame `index`; it is its own reference only if there is no other."""
         query = self._references.get(index) or self._see(frame)
         others = [seen for i, seen in self._references.items() if i != index] or [query]
         source = Features(*(torch.stack(maps, 1) for maps in zip(*others, strict=True)))
@@ -72,7 +72,7 @@ class MugSight(Sight):
 
     @torch.inference_mode()
     def read(self, r_bchw: Tensor) -> np.ndarray:
-        """The readout v's foreground probability (h, w) of r (1, 256, h, w)."""
+        """Foreground probability (h, w) of the readout v for r (1, 256, h, w)."""
         probability: np.ndarray = self._model.readout(r_bchw)[0, 0].float().sigmoid().cpu().numpy()
         return probability
 
@@ -82,7 +82,7 @@ class MugSight(Sight):
 
 
 class BackboneSight(Sight):
-    """Any backbone's: its features as they are. Nobody has taught it to read foreground from them."""
+    """Any backbone: its features unchanged, without a trained readout."""
 
     def __init__(self, video: Video, extract: Extractor, size: int, device: torch.device) -> None:
         super().__init__(video, size, cells_of(extract))
@@ -90,16 +90,16 @@ class BackboneSight(Sight):
 
     @torch.inference_mode()
     def augmented(self, index: int, frame: np.ndarray) -> Tensor:
-        """See `Sight`; every frame by itself."""
+        """See `Sight`; each frame by itself."""
         return self._extract(self._tensor(frame, self._device))
 
     def read(self, r_bchw: Tensor) -> np.ndarray:
-        """One half everywhere, (h, w): no opinion."""
+        """One half everywhere, (h, w): undecided."""
         return np.full((r_bchw.shape[-2], r_bchw.shape[-1]), 0.5, np.float32)
 
 
 def reference_indices(frames: int, references: int) -> list[int]:
-    """The frames at the centres of `references` equal segments of a video, each once.
+    """The centre frames of `references` equal segments of a video, without duplicates.
 
     >>> reference_indices(50, 4)
     [6, 18, 31, 43]

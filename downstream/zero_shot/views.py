@@ -1,4 +1,4 @@
-"""What a readout sees of each pixel: colour alone, or colour, place and phi together."""
+"""Input of the readouts for each pixel: colour alone, or colour, position and phi's features."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from downstream.backbones.colour import colours
 from downstream.zero_shot.watched import Watched
 
 PLACE_UNIT = 0.25
-"""Place is measured from the middle of the evidence, in this share of the frame's height."""
+"""Unit of the position relative to the centre of the evidence, as a share of the frame's height."""
 
 
 class View:
-    """What a readout sees of a stretch: colour alone, or colour, place and phi together."""
+    """Input of a readout for a stretch: colour alone, or with evidence colour, position and phi's features."""
 
     def __init__(self, watched: Watched, evidence_thw: np.ndarray | None) -> None:
         self._watched = watched
@@ -35,7 +35,7 @@ class View:
 
 
 def places(size: tuple[int, int], middle: np.ndarray) -> np.ndarray:
-    """(H, W, 5): place in the frame, and place and distance from the middle of the evidence."""
+    """(H, W, 5): position in the frame, and position and distance relative to the centre of the evidence."""
     height, width = size
     y, x = np.mgrid[:height, :width].astype(np.float32)
     dx, dy = ((axis - m) / (PLACE_UNIT * height) for axis, m in zip((x, y), middle, strict=True))
@@ -43,7 +43,7 @@ def places(size: tuple[int, int], middle: np.ndarray) -> np.ndarray:
 
 
 def middles(evidence_thw: np.ndarray, spread: float = 3.0) -> np.ndarray:
-    """(T, 2): the (x, y) middle of the evidence in each frame, steadied over `spread` frames."""
+    """(T, 2): the (x, y) centre of the evidence in each frame, smoothed over `spread` frames."""
     weight = np.square(evidence_thw, dtype=np.float64) + 1e-9
     total = weight.sum((1, 2))
     y, x = (np.arange(n) for n in evidence_thw.shape[1:])

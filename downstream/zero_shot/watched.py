@@ -1,4 +1,4 @@
-"""What is known of a stretch of video before anything is fitted to it: each frame is decoded and seen once."""
+"""Inputs of test-time refinement for a stretch of video; each frame is decoded and encoded once."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from downstream.zero_shot.sight import Sight
 from mug.priors import Prior
 
 PHI_CHANNELS = 32
-"""Directions of r, those along which it varies most in this video, that a readout sees."""
+"""Number of principal components of r in the input of a readout."""
 
 
 @dataclass
 class Watched:
-    """All that is known of a stretch of T frames before anything is fitted to it."""
+    """Inputs of test-time refinement for a stretch of T frames."""
 
     frames: np.ndarray
     """(T, H, W, 3) uint8 RGB."""
@@ -30,15 +30,15 @@ class Watched:
     ahead: np.ndarray
     """(T - 1, H, W, 2) float16: flow in pixels from each frame to the next."""
     back: np.ndarray
-    """(T - 1, H, W, 2) float16: from each but the first to the one before."""
+    """(T - 1, H, W, 2) float16: flow in pixels from each frame but the first to the previous one."""
     phi: np.ndarray
-    """(T, h, w, C) float16 on phi's grid: the main directions of r, and the log odds of the trained readout."""
+    """(T, h, w, C) float16 on phi's grid: principal components of r, and log odds of the trained readout."""
     lattice: Lattice
-    """Where the cells of that grid lie."""
+    """Position of the cells of that grid."""
 
 
 def watch(sight: Sight, stretch: range, prior: Prior) -> Watched:
-    """Reads a stretch of the video once: frames, prior, optical flow and what phi makes of them."""
+    """Reads a stretch of the video once: frames, prior, optical flow and phi's features."""
     height, width = sight.size
     frames, r, read = [], [], []
     for index in stretch:
@@ -61,7 +61,7 @@ def watch(sight: Sight, stretch: range, prior: Prior) -> Watched:
 
 
 def principal(r_tchw: Tensor, channels: int = PHI_CHANNELS) -> np.ndarray:
-    """(T, C, h, w) -> (T, h, w, channels): projections onto the main directions, each of unit variance."""
+    """(T, C, h, w) -> (T, h, w, channels): principal components, scaled to unit variance."""
     flat = r_tchw.float().movedim(1, -1).flatten(0, 2)
     flat = flat - flat.mean(0)
     variance, directions = torch.linalg.eigh(flat.T @ flat / len(flat))

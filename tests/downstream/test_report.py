@@ -17,7 +17,7 @@ from downstream.evaluate import EvaluateOptions, evaluate
 from downstream.pages.curves import LEFT, curve, nice_ticks, smooth
 from downstream.pages.html import GENERATOR, write_page
 from downstream.pages.labels import initial_maps, renewed_areas
-from downstream.pages.mask_pictures import draw
+from downstream.pages.mask_pictures import mask_picture
 from downstream.report import ReportOptions, read_metrics, report
 from mug.cli import main
 from mug.errors import InputError
@@ -146,7 +146,7 @@ def test_mask_is_drawn_in_its_colour_where_it_lies(tmp_path: Path) -> None:
     mask = np.zeros((8, 10), np.uint8)
     mask[2:4, 3:6] = 2
     write_mask(tmp_path / "00000.png", mask)
-    drawn = draw(tmp_path / "00000.png", "00000", None)
+    drawn = mask_picture(tmp_path / "00000.png", "00000", None)
     np.testing.assert_array_equal(drawn, np.where(mask[..., None] > 0, PALETTE[2], 0))
 
 
@@ -155,7 +155,7 @@ def test_mask_over_its_frame_is_tinted_inside_and_white_along_its_outline(tmp_pa
     video = find_videos(root)[0]
     path = root / "Annotations" / "480p" / video.name / "00001.png"
     mask = read_mask(path)
-    drawn = draw(path, "00001", video)
+    drawn = mask_picture(path, "00001", video)
     scale = drawn.shape[0] // 48
     assert drawn.shape == (48 * scale, 64 * scale, 3)
     assert drawn.shape[1] >= 300

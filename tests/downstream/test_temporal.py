@@ -12,7 +12,7 @@ import pytest
 from downstream.metrics import temporal
 from downstream.metrics.temporal import (
     chi_square,
-    describe,
+    contour_descriptors,
     instability,
     one_to_one,
     outline,
@@ -144,9 +144,9 @@ def test_instability_of_masks_is_the_whole_recipe() -> None:
     assert before is not None
     assert after is not None
     expected = naive_instability(naive_contexts(before), naive_contexts(after))
-    assert instability([describe(ellipse()), describe(ellipse(30, (63, 49), (38, 24)))])[0] == pytest.approx(
-        expected, abs=2e-3
-    )
+    assert instability([contour_descriptors(ellipse()), contour_descriptors(ellipse(30, (63, 49), (38, 24)))])[
+        0
+    ] == pytest.approx(expected, abs=2e-3)
     assert expected > 0.01
 
 
@@ -172,22 +172,24 @@ def blobs(seed: int, count: int) -> list[np.ndarray]:
 def test_t_stays_what_it_was() -> None:
     # written down before this was made fast
     expected = [1.406360417604, 1.968579292297, 1.569400727749, 1.590426564217, 1.561457812786, 1.563737392426]
-    np.testing.assert_allclose(instability([describe(mask) for mask in blobs(3, 7)]), expected, rtol=0, atol=1e-9)
+    np.testing.assert_allclose(
+        instability([contour_descriptors(mask) for mask in blobs(3, 7)]), expected, rtol=0, atol=1e-9
+    )
 
 
 def test_a_moving_rigid_outline_is_steady_and_a_changing_one_is_not() -> None:
-    still = describe(ellipse())
-    assert instability([still, describe(ellipse())])[0] == pytest.approx(0, abs=1e-5)
-    assert instability([still, describe(ellipse(centre=(66, 47)))])[0] == pytest.approx(0, abs=1e-2)
+    still = contour_descriptors(ellipse())
+    assert instability([still, contour_descriptors(ellipse())])[0] == pytest.approx(0, abs=1e-5)
+    assert instability([still, contour_descriptors(ellipse(centre=(66, 47)))])[0] == pytest.approx(0, abs=1e-2)
     torn = ellipse()
     torn[:, 50:60] = False
-    assert instability([still, describe(torn)])[0] > 0.2
+    assert instability([still, contour_descriptors(torn)])[0] > 0.2
 
 
 def test_empty_masks_have_no_stability() -> None:
-    empty = describe(np.zeros((50, 60), bool))
+    empty = contour_descriptors(np.zeros((50, 60), bool))
     assert empty is None
-    full = describe(ellipse())
+    full = contour_descriptors(ellipse())
     assert np.isnan(instability([full, full, empty, full])).tolist() == [False, True, True]
     assert len(instability([full])) == len(instability([])) == 0
 
@@ -196,7 +198,7 @@ def test_a_single_pixel_is_an_outline() -> None:
     mask = np.zeros((50, 60), bool)
     mask[20, 30] = True
     assert outline(mask).tolist() == [[30, 20]]
-    assert instability([describe(mask), describe(mask)])[0] == pytest.approx(0)
+    assert instability([contour_descriptors(mask), contour_descriptors(mask)])[0] == pytest.approx(0)
 
 
 def test_outline_takes_the_longest_contour_and_leaves_no_long_segment() -> None:

@@ -1,4 +1,4 @@
-"""AGNN (ICCV 2019), frames of a video as the nodes of a graph that reason together: its options."""
+"""AGNN (ICCV 2019), an attentive graph network over the frames of a video: its options."""
 
 from __future__ import annotations
 
@@ -15,24 +15,24 @@ from mug.errors import InputError
 
 @dataclass
 class GraphConfig:
-    """How AGNN looks at a video."""
+    """Inference options of AGNN."""
 
     nodes: int = 5
-    """N', frames in a graph."""
+    """N', frames per graph."""
     side: int | None = None
-    """Side of the square that frames are brought to, in pixels; the one the head was trained at when not given."""
+    """Side in pixels of the square that frames are resized to; by default the training size."""
     iterations: int | None = None
-    """K, rounds of messages; as in training when not given."""
+    """K, rounds of message passing; by default as in training."""
     scales: list[float] = field(default_factory=lambda: [1.0])
-    """The maps at these multiples of `side` are averaged."""
+    """Scales, as multiples of `side`, over which the maps are averaged."""
     flip: bool = False
-    """Whether the mirrored frames are looked at too and the maps averaged."""
+    """Also average over mirrored frames."""
     cut: Literal["expected", "half"] | None = None
-    """Where the maps of a video are cut: where the mask is `expected` to overlap the object best, if the maps are
-    probabilities, or at a `half`; the first where the head was calibrated, when not given."""
+    """Threshold on the maps of a video: `expected`, with the highest expected J if the maps are probabilities, or
+    `half` (0.5). By default `expected` for weights with bias correction, else `half`."""
 
     def check(self) -> None:
-        """Raises `InputError` where a setting is out of range."""
+        """Raises `InputError` if a setting is out of range."""
         if self.nodes < 1:
             raise InputError(f"--graph.nodes {self.nodes}: must be at least 1")
         if self.side is not None and self.side < 32:
@@ -48,7 +48,7 @@ class AGNNSegmentOptions(SegmentOptions):
     """`mug segment --system agnn`."""
 
     graph: GraphConfig = field(default_factory=GraphConfig)
-    """How AGNN looks at a video."""
+    """Inference options of AGNN."""
 
 
 @dataclass(kw_only=True)
@@ -56,23 +56,22 @@ class AGNNFinetuneOptions(FinetuneOptions):
     """`mug finetune agnn`."""
 
     model: AGNNConfig = field(default_factory=AGNNConfig)
-    """The network."""
+    """The network architecture."""
     stills: list[Path] = field(default_factory=list)
-    """Data sets of salient objects in still images (MSRA10K, DUT-OMRON, DUTS); every other step trains on them."""
+    """Datasets of salient objects in still images (MSRA10K, DUT-OMRON, DUTS); every other step trains on them."""
     carry: int = 0
-    """Most graphs that a node's state may have come through, drawn anew each step, before the one that is learned
-    from. Co-segmentation carries states from graph to graph (Sec. 4.2.1): one that it never met in training drifts."""
+    """Maximum number of graphs that a state passes through before the loss; sampled at each step. Co-segmentation
+    carries states from graph to graph (Sec. 4.2.1); without such training they drift."""
     freeze_norm: bool = True
-    """Whether the trunk keeps its batch norm as it was pretrained; with `--scratch` it learns it."""
+    """Keep the trunk's batch norm as pretrained; with `--scratch` it is trained."""
     trunk_rate: float = 0.1
-    """Learning rate of the trunk, as a factor. With 0 it stays as it was pretrained; one that begins at random
-    (`--scratch`) then learns at 0.1."""
+    """Learning rate factor of the trunk. 0 keeps it as pretrained, or means 0.1 with `--scratch`."""
     head_rate: float = 1.0
-    """Learning rate of the graph and the readout, as a factor; that of the embedding's pyramid is 1."""
+    """Learning rate factor of the graph and the readout; that of the embedding's pyramid is 1."""
     calibrate: bool = True
-    """Whether the readout's bias is moved in the end, so that maps are probabilities: the loss alone takes every object
-    for half of its frame. The maps of a video are then cut where the mask is expected to overlap the object best;
-    without, as in the paper, at 0.5."""
+    """Bias correction of the readout after training. The class-balanced loss inflates foreground odds; with corrected
+    bias, maps are probabilities and are thresholded for the highest expected J. Without, the threshold is 0.5, as in
+    the paper."""
 
     def unused(self) -> Mapping[str, str]:
         """See `mug.command.options.parse`."""
@@ -87,7 +86,7 @@ class AGNNFinetuneOptions(FinetuneOptions):
 
     @property
     def teacher(self) -> Path | None:
-        """MuG's weights that pseudo labels are made with: those that the embedding starts from, if it is MuG's."""
+        """Weights of MuG for the pseudo labels: the initial weights, if the embedding is MuG's."""
         return self.weights if self.model.embedding.kind == "phi" else None
 
 

@@ -1,4 +1,4 @@
-"""Finding the main object of a video with AGNN: all frames, a few nodes at a time (AGNN Sec. 3.3)."""
+"""Z-VOS with AGNN: all frames of a video, a few per graph (AGNN Sec. 3.3)."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ from mug.media.refine import recut
 from mug.media.video import Video
 
 PAPER_SIDE = 473
-"""Pixels (AGNN Sec. 3.3)."""
+"""Side in pixels of the network input (AGNN Sec. 3.3)."""
 
 
 def open_zero_shot(options: AGNNSegmentOptions, device: torch.device) -> ZeroShot:
-    """AGNN as `mug finetune agnn` trained it.
+    """Opens AGNN with weights of `mug finetune agnn`.
 
     Raises:
-        InputError: weights or settings that cannot be used.
+        InputError: the weights or settings cannot be used.
     """
     options.graph.check()
     if options.weights is None:
@@ -45,18 +45,18 @@ def open_zero_shot(options: AGNNSegmentOptions, device: torch.device) -> ZeroSho
 
 
 def as_trained(config: GraphConfig, metadata: Mapping[str, str]) -> GraphConfig:
-    """What is not given filled in from the metadata of AGNN's weights."""
+    """Fills in missing settings from the metadata of AGNN's weights."""
     cut: Literal["expected", "half"] = "expected" if is_calibrated(metadata) else "half"
     return replace(config, side=config.side or trained_side(metadata), cut=config.cut or cut)
 
 
 def is_calibrated(metadata: Mapping[str, str]) -> bool:
-    """Whether the maps of AGNN are probabilities, by its weights' metadata."""
+    """Whether the weights' metadata say that AGNN's maps are probabilities (bias correction)."""
     return metadata.get("calibrated") == "true"
 
 
 def trained_side(metadata: Mapping[str, str]) -> int:
-    """Side (px) of the frames that AGNN was trained on, by its weights' metadata; the paper's where they are silent."""
+    """Training size (px) in the metadata of AGNN's weights; by default the paper's."""
     options = json.loads(metadata.get("options", "{}"))
     return int(options.get("sample", {}).get("size", PAPER_SIDE))
 
@@ -72,34 +72,34 @@ def subsets(frames: int, nodes: int) -> list[list[int]]:
 
 
 def segment_by_graph(video: Video, model: AGNN, config: GraphConfig | None = None) -> Iterator[np.ndarray]:
-    """Foreground probability of each frame, in order, moved so that 0.5 is where to cut the maps of this video.
+    """Foreground probability of each frame, in order, shifted so that the threshold for this video is 0.5.
 
-    Every subset of frames spans the whole video, so all are worked off before the first map is given. The maps wait
-    on disk: memory is that of one graph, however long the video.
+    Every subset of frames spans the whole video, so all are processed before the first map is yielded. Maps are
+    buffered on disk: memory is that of one graph, whatever the length of the video.
 
     Args:
-        video: At least one frame.
-        model: In evaluation mode, on the device that shall compute.
-        config: The defaults when not given.
+        video: A video of at least one frame.
+        model: The model in evaluation mode, on its device.
+        config: Inference options; None: the defaults.
 
     Yields:
-        (H, W) float32 in [0, 1] at the video's own size.
+        (H, W) float32 in [0, 1] at the original size of the video.
 
     Raises:
-        InputError: a frame that cannot be read, or settings out of range.
+        InputError: a frame cannot be read, or a setting is out of range.
     """
     config = config or GraphConfig()
     config.check()
     side = config.side or PAPER_SIDE
     graphs = subsets(len(video), config.nodes)
-    # the k-th frames of all subsets follow one another: each reader goes through its part of the video once
+    # the k-th frames of all subsets are successive, so each reader reads its part of the video once
     readers = [copy.copy(video) for _ in graphs[0]]
     height, width = video.size
     overlaps = np.zeros(len(CUTS))
     with tempfile.TemporaryFile() as waiting:
         for graph in graphs:
             frames = [square(reader[index], side) for reader, index in zip(readers, graph, strict=False)]
-            for index, map_hw in zip(graph, foreground(model, torch.stack(frames), config), strict=True):
+            for index, map_hw in zip(graph, graph_probabilities(model, torch.stack(frames), config), strict=True):
                 waiting.seek(index * map_hw.nbytes)
                 waiting.write(map_hw.tobytes())
                 overlaps += expected_overlap(map_hw)
@@ -113,13 +113,13 @@ def segment_by_graph(video: Video, model: AGNN, config: GraphConfig | None = Non
 
 
 @torch.inference_mode()
-def foreground(model: AGNN, frames_nchw: Tensor, config: GraphConfig) -> np.ndarray:
-    """Foreground probability of the frames of one graph, averaged over scales and mirrored frames.
+def graph_probabilities(model: AGNN, frames_nchw: Tensor, config: GraphConfig) -> np.ndarray:
+    """Foreground probability of the frames of one graph, averaged over scales and mirroring.
 
     Args:
-        model: In evaluation mode.
+        model: The model in evaluation mode.
         frames_nchw: uint8 (N, 3, S, S).
-        config: Scales, mirroring and rounds.
+        config: Scales, mirroring and rounds of message passing.
 
     Returns:
         (N, h, w) float16 on the grid of the first scale.
@@ -143,5 +143,5 @@ def foreground(model: AGNN, frames_nchw: Tensor, config: GraphConfig) -> np.ndar
 
 
 def square(frame: np.ndarray, side: int) -> Tensor:
-    """HWC uint8 -> (3, S, S) uint8."""
+    """Resizes a frame to a square: HWC uint8 -> (3, S, S) uint8."""
     return torch.from_numpy(cv2.resize(frame, (side, side), interpolation=cv2.INTER_AREA)).permute(2, 0, 1)

@@ -1,4 +1,4 @@
-"""AGNN as it is trained (AGNN Sec. 3.3, 4.1.1)."""
+"""Training of AGNN (AGNN Sec. 3.3, 4.1.1)."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ class AGNNTraining(nn.Module):
     """AGNN with its losses; see `downstream.systems.base.Trainable`.
 
     Args:
-        options: What network, from which weights, and which of its parts are trained.
+        options: Architecture, initial weights, and learning rates of the parts.
 
     Raises:
-        InputError: options or weights that cannot be used.
+        InputError: the options or weights cannot be used.
     """
 
     def __init__(self, options: AGNNFinetuneOptions) -> None:
@@ -49,7 +49,7 @@ class AGNNTraining(nn.Module):
         if trunk_rate == 0 and options.scratch:
             trunk_rate = AGNNFinetuneOptions.trunk_rate
         if trunk_rate == 0:
-            trunk.requires_grad_(False)  # and nothing is kept for its gradient
+            trunk.requires_grad_(False)  # saves the memory for its gradient
         self.rates = {"network.embedding.trunk.": trunk_rate, "network.embedding.": 1.0, "network.": options.head_rate}
         freeze = options.freeze_norm and not options.scratch
         self._frozen = [module for module in trunk.modules() if isinstance(module, BatchNorm)] if freeze else []
@@ -57,17 +57,17 @@ class AGNNTraining(nn.Module):
             norm.requires_grad_(False)
 
     def train(self, mode: bool = True) -> AGNNTraining:
-        """Training mode, but for batch norm that is frozen."""
+        """Sets training mode, except for frozen batch norm."""
         super().train(mode)
         for norm in self._frozen:
             norm.eval()
         return self
 
     def forward(self, frames_bnchw: Tensor, masks_bnhw: Tensor, still: bool, step: int) -> dict[str, Tensor]:
-        """The loss (AGNN Eq. 12) of still images by the embedding's own output, or of videos by the whole graph.
+        """The loss (AGNN Eq. 12): of the embedding's auxiliary output on still images, of the whole graph on videos.
 
-        In a step of videos the first node's state comes through as many graphs before as the step draws of
-        `options.carry`, without gradient.
+        On videos, the state of the first node first passes through a random number of graphs, up to `options.carry`,
+        without gradient.
         """
         frames = frames_bnchw.float() / 255
         network = self.network
@@ -80,14 +80,14 @@ class AGNNTraining(nn.Module):
             state_bnchw = torch.cat([own_b1chw, v_bnchw[:, 1:]], 1)
             logits = network.read(network.propagate(v_bnchw, state_bnchw), v_bnchw).flatten(0, 1)
         target = grid_target(masks_bnhw.flatten(0, 1), (logits.shape[-2], logits.shape[-1]))
-        # what this kind of step does not use takes part with a gradient of zero: other processes wait for it
+        # unused parameters take part with zero gradient, because other processes wait for their gradients
         unused = torch.stack([p.sum() for p in self.parameters() if p.requires_grad]).sum() * 0
         loss = weighted_bce(logits, target) + unused
         logits = logits.detach()
         return {"total": loss, "iou": overlap(logits[:, 0] > 0, target), "logits": logits}
 
     def finish(self, sources: Sequence[Annotated]) -> tuple[AGNN, dict[str, str]]:
-        """The network whose maps are probabilities, unless `options.calibrate` is off."""
+        """The network after bias correction, so that maps are probabilities, unless `options.calibrate` is off."""
         if not self._options.calibrate:
             return self.network, {}
         network = copy.deepcopy(self.network)
@@ -101,7 +101,7 @@ class AGNNTraining(nn.Module):
 
 
 def complete(options: AGNNFinetuneOptions) -> AGNNConfig:
-    """The network, its phi that of the weights it starts from where the options leave it open."""
+    """The network architecture; if the options do not name a phi backbone, that of the initial weights."""
     embedding = options.model.embedding
     if options.scratch or embedding.kind != "phi" or embedding.backbone is not None:
         return options.model
@@ -110,7 +110,7 @@ def complete(options: AGNNFinetuneOptions) -> AGNNConfig:
 
 
 def start(network: AGNN, options: AGNNFinetuneOptions) -> None:
-    """Loads what the embedding starts from."""
+    """Loads the initial weights of the embedding."""
     if options.model.embedding.kind == "phi":
         load_phi(network, options.weights)
     elif options.weights is None:
@@ -121,9 +121,9 @@ def start(network: AGNN, options: AGNNFinetuneOptions) -> None:
 
 @torch.no_grad()
 def carry(network: AGNN, v_bnchw: Tensor, graphs: int) -> Tensor:
-    """State (B, 1, C, h, w) of the first node after so many graphs, in each of which the others begin anew.
+    """State (B, 1, C, h, w) of the first node after `graphs` graphs; the other nodes restart in each.
 
-    Without gradient: what is learned is to go on from such a state.
+    There is no gradient through these graphs: the network learns to continue from such a state.
     """
     own_b1chw = v_bnchw[:, :1]
     for _ in range(graphs):
@@ -132,7 +132,7 @@ def carry(network: AGNN, v_bnchw: Tensor, graphs: int) -> Tensor:
 
 
 def overlap(found_nhw: Tensor, truth_nhw: Tensor) -> Tensor:
-    """Mean J of masks (bool) on a grid, cells whose truth is NaN left out; no object and none found counts 1."""
+    """Mean J of masks (bool) on a grid, ignoring cells whose truth is NaN; 1 if both masks are empty."""
     known = ~truth_nhw.isnan()
     found, there = found_nhw & known, (truth_nhw > 0.5) & known
     both, either = (found & there).sum((1, 2)), (found | there).sum((1, 2))

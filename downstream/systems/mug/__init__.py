@@ -1,4 +1,4 @@
-"""MuG (CVPR 2020) once trained, Z-VOS and by matching O-VOS: its options."""
+"""MuG (CVPR 2020) after training: options for Z-VOS, and for O-VOS by matching."""
 
 from __future__ import annotations
 
@@ -15,44 +15,44 @@ from mug.errors import InputError
 
 @dataclass
 class MuGZeroShot(ZeroShotConfig):
-    """How MuG finds the main object."""
+    """Z-VOS options of MuG."""
 
     backbone: str = OURS
-    """What the adapted mode reads of a frame, and instances are carried by: `mug`, or another as `mug propagate` takes
-    them (`torchvision:resnet18:layer3`)."""
+    """Feature extractor for `--mode adapted` and for carrying instances: `mug`, or another as for `mug propagate`
+    (`torchvision:resnet18:layer3`)."""
     temperature: float | None = None
-    """Of matching, where the adapted mode carries masks; when not given, what MuG's weights say suits them, and of
-    another backbone 0.05 (`mug calibrate` tells)."""
+    """Matching temperature for carrying masks in the adapted mode; by default that of MuG's weights, or 0.05 for
+    another backbone (`mug calibrate` finds a better one)."""
 
     def check(self) -> None:
-        """Raises `InputError` where a setting is out of range."""
+        """Raises `InputError` if a setting is out of range."""
         super().check()
         check_temperature(self.temperature)
 
 
 @dataclass
 class MuGOneShot:
-    """How masks are carried by matching (MuG Eq. 17)."""
+    """O-VOS options of MuG: propagation by matching (MuG Eq. 17)."""
 
     backbone: str = OURS
-    """What frames are compared by: `mug`, `imagenet`, `torchvision:NAME[:LAYER]` or `timm:NAME[:LAYER]`, as in
-    `torchvision:resnet18:layer3`; or a function of your own, `your_module:your_function`."""
+    """Feature extractor for matching: `mug`, `imagenet`, `torchvision:NAME[:LAYER]` or `timm:NAME[:LAYER]`, such as
+    `torchvision:resnet18:layer3`; or your own function, `your_module:your_function`."""
     preset: Preset = "mug"
-    """The protocol: `mug` is ours, `paper` is MuG Eq. 17 to the letter, the others are the published ones of that name
+    """Protocol: `mug` is ours, `paper` is MuG Eq. 17 to the letter, the others are the published ones of those names
     (docs/protocols.md)."""
     size: int | None = None
-    """Pixels of the frame's shorter side as the backbone sees it; the preset's when not given."""
+    """Shorter side in pixels of the backbone's input; by default the preset's."""
     temperature: float | None = None
-    """Of the softmax over similarities; when not given, the published one, or for `mug` and `paper` what the weights
-    say suits them."""
+    """Softmax temperature of the similarities; by default the published one, or that of the weights for `mug` and
+    `paper`."""
     evidence: Witnesses | None = None
-    """What joins matching in every frame: that an object moves (`motion`), what it looks like (`appearance`), `both` or
-    `none`. The preset's when not given: both for `mug`, none for the others."""
+    """Cues combined with matching in every frame: `motion`, `appearance`, `both` or `none`. By default the preset's:
+    both for `mug`, none for the others."""
     causal: bool = False
-    """Segment each frame from the frames before it alone, as a live stream would have it."""
+    """Segment each frame from past frames only, as in a live stream."""
 
     def check(self) -> None:
-        """Raises `InputError` where a setting is out of range."""
+        """Raises `InputError` if a setting is out of range."""
         check_temperature(self.temperature)
         if self.size is not None and self.size < 32:
             raise InputError(f"--size {self.size}: must be at least 32 pixels")

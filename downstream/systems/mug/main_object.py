@@ -1,4 +1,4 @@
-"""Z-VOS by MuG: its readout, or the adapted mode, which takes any backbone (MuG Sec. 3.3)."""
+"""Z-VOS by MuG: its readout, or the adapted mode with any backbone (MuG Sec. 3.3)."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from mug.checkpoint import load_weights
 
 
 def open_zero_shot(options: MuGSegmentOptions, device: torch.device) -> ZeroShot:
-    """MuG's own features, or those of another backbone in the adapted mode.
+    """Opens Z-VOS with MuG's features, or with another backbone in the adapted mode.
 
     Raises:
-        InputError: a backbone, weights or settings that cannot be used.
+        InputError: the backbone, weights or settings cannot be used.
     """
     options.check()
     weights = options.weights

@@ -1,4 +1,4 @@
-"""O-VOS by matching: given masks travel to where frames look alike, to any backbone (MuG Eq. 17)."""
+"""O-VOS by matching: given masks are propagated by feature similarity, with any backbone (MuG Eq. 17)."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ from mug.media.video import Video
 
 
 def open_one_shot(options: MuGPropagateOptions, device: torch.device) -> OneShot:
-    """As `mug propagate` asks for it; see `carrier`."""
+    """Opens the method for `mug propagate`; see `carrier`."""
     return carrier(options, options.weights, device)
 
 
 def carrier(options: MuGOneShot, weights: Path | None, device: torch.device) -> OneShot:
-    """The protocol of a preset on the features of a backbone.
+    """O-VOS by the protocol of a preset on the features of a backbone.
 
     Raises:
-        InputError: a backbone, weights or settings that cannot be used.
+        InputError: the backbone, weights or settings cannot be used.
     """
     options.check()
     config = PRESETS[options.preset]
@@ -51,7 +51,7 @@ def carrier(options: MuGOneShot, weights: Path | None, device: torch.device) -> 
 
 
 def preset_temperature(preset: Preset, backbone: Backbone) -> float:
-    """A published protocol's own temperature; for ours the one that suits the weights, where it is known."""
+    """Temperature of a published protocol; for `mug` and `paper` that of the weights, if known."""
     if preset in LEFT_TO_THE_WEIGHTS and backbone.temperature is not None:
         return backbone.temperature
     return PRESETS[preset].temperature

@@ -11,7 +11,7 @@ from PIL import Image
 from downstream.data.groups import find_groups
 from downstream.data.kinds import open_dataset, open_videos
 from downstream.data.splits import read_split
-from downstream.scoring.davis import score
+from downstream.scoring.davis import score_folder
 from downstream.scoring.groups import score_groups
 from downstream.scoring.unsupervised import score_unsupervised
 from tests.downstream.data import miniatures
@@ -65,7 +65,7 @@ def test_results_in_capitals_are_scored(task: str, tmp_path: Path) -> None:
     litter(results)
     in_capitals(root / "Annotations")
     scores = (
-        score(root, results, "one-shot", split="2017/val", stability=False)
+        score_folder(root, results, "one-shot", split="2017/val", stability=False)
         if task == "one-shot"
         else score_unsupervised(root, results, "2017/val")
     )

@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 
 from downstream.data.kinds import open_dataset, open_videos
-from downstream.scoring.davis import score
+from downstream.scoring.davis import score_folder
 from mug.checkpoint import save_weights
 from mug.cli import main
 from mug.errors import InputError
@@ -52,13 +52,13 @@ def test_later_objects_count_from_the_frame_after(tmp_path: Path) -> None:
     results = miniatures.results_of(dataset, "train", tmp_path / "results")
     for index in range(3):  # up to the frame it is given in, what is said of object 2 does not matter
         write_mask(results / "b" / f"{5 * index:05d}.png", np.where(truth(index) == 1, 1, 2).astype(np.uint8))
-    scores = score(tmp_path / "data", results, "one-shot", split="train")
+    scores = score_folder(tmp_path / "data", results, "one-shot", split="train")
     second = scores["sequences"]["b"]["objects"]["2"]
     assert second["J"]["frames"] == [1.0] * (FRAMES - 3)
     assert len(scores["sequences"]["b"]["objects"]["1"]["J"]["frames"]) == FRAMES - 1
     assert scores["sequences"]["b"]["J"]["frames"] == [1.0] * (FRAMES - 1)
     write_mask(results / "b" / "00015.png", truth(3, 1))  # the first frame in which it counts
-    scores = score(tmp_path / "data", results, "one-shot", split="train")
+    scores = score_folder(tmp_path / "data", results, "one-shot", split="train")
     assert scores["sequences"]["b"]["objects"]["2"]["J"]["frames"] == [0.0, 1.0, 1.0, 1.0]
     assert scores["sequences"]["b"]["J"]["frames"][:3] == [1.0, 1.0, 0.5]
 
@@ -117,7 +117,7 @@ def test_a_sequence_with_nothing_but_the_given_mask_is_left_out(tmp_path: Path) 
 
 def test_t_is_measured_where_every_frame_is_annotated(tmp_path: Path) -> None:
     root = miniatures.segtrack(tmp_path / "data")
-    scores = score(root, miniatures.results_of(open_dataset(root), None, tmp_path / "results"), "zero-shot")
+    scores = score_folder(root, miniatures.results_of(open_dataset(root), None, tmp_path / "results"), "zero-shot")
     assert scores["T"]["mean"] >= 0
 
 
@@ -131,7 +131,7 @@ def test_void_is_no_object_and_does_not_count(tmp_path: Path) -> None:
         mask = read_mask(path)
         mask[44:] = 1
         write_mask(path, mask)
-    assert score(root, results, "zero-shot")["J"]["mean"] == 1.0
+    assert score_folder(root, results, "zero-shot")["J"]["mean"] == 1.0
 
 
 def test_last_results_may_be_missing_where_they_do_not_count(tmp_path: Path) -> None:
@@ -143,9 +143,9 @@ def test_last_results_may_be_missing_where_they_do_not_count(tmp_path: Path) -> 
         last.unlink()
         if missing_counts:
             with pytest.raises(InputError, match=f"{last.name}: is missing; every annotated frame that counts"):
-                score(root, results, "zero-shot", stability=False)
+                score_folder(root, results, "zero-shot", stability=False)
         else:
-            assert score(root, results, "zero-shot", stability=False)["J"]["mean"] == 1.0
+            assert score_folder(root, results, "zero-shot", stability=False)["J"]["mean"] == 1.0
 
 
 def test_davis16_may_be_read_from_the_release_of_2017(tmp_path: Path) -> None:
@@ -207,7 +207,7 @@ def test_propagate_starts_from_the_masks_of_a_dataset(name: str, tmp_path: Path,
         first = next(iter(dataset.frames(sequence).values()))
         np.testing.assert_array_equal(read_mask(masks[0]), first.read())
     if name != "test_dev":
-        assert score(root, out, "one-shot", stability=False)["J"]["mean"] > 0.3
+        assert score_folder(root, out, "one-shot", stability=False)["J"]["mean"] > 0.3
 
 
 def test_segment_takes_the_videos_of_a_dataset(tmp_path: Path, weights: Path) -> None:
@@ -216,7 +216,7 @@ def test_segment_takes_the_videos_of_a_dataset(tmp_path: Path, weights: Path) ->
     assert call("segment", root, *more) == 0
     assert [folder.name for folder in out.iterdir()] == ["cats01"]
     assert len(list((out / "cats01").iterdir())) == FRAMES
-    assert score(root, out, "zero-shot", split="test", stability=False)["counts"]["frames"] == 3
+    assert score_folder(root, out, "zero-shot", split="test", stability=False)["counts"]["frames"] == 3
 
 
 def test_segment_needs_no_masks(tmp_path: Path, weights: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from downstream.scoring.davis import score
+from downstream.scoring.davis import score_folder
 from mug.errors import InputError
 from mug.media.masks import read_mask, write_mask
 from tests.downstream.evaluate.encodings import as_binary, as_bits, rewrite
@@ -121,7 +121,7 @@ def damage_no_annotations(truth: Path, results: Path) -> str:
 def test_what_cannot_be_scored_is_named(truth: Path, results: Path, damage: Callable[[Path, Path], str]) -> None:
     message = damage(truth, results)
     with pytest.raises(InputError, match=message) as error:
-        score(truth, results, "one-shot", stability=False)
+        score_folder(truth, results, "one-shot", stability=False)
     assert "\n" not in str(error.value)
 
 
@@ -129,12 +129,12 @@ def test_results_of_two_runs_in_one_folder_are_refused(truth: Path, results: Pat
     path = results / "square0" / "00003.png"
     as_binary(read_mask(path)).save(path)
     with pytest.raises(InputError, match=r"square0/00001.png: holds object ids, and 00003.png beside it 0 and 255"):
-        score(truth, results, "zero-shot", stability=False)
+        score_folder(truth, results, "zero-shot", stability=False)
     # 0/255 and 1-bit masks go together, as do masks that show nothing
     rewrite(results / "square0", as_binary)
     as_bits(read_mask(path)).save(path)
     as_bits(np.zeros_like(read_mask(path))).save(path.with_name("00002.png"))
-    assert score(truth, results, "zero-shot", stability=False)["J"]["mean"] == 0.875
+    assert score_folder(truth, results, "zero-shot", stability=False)["J"]["mean"] == 0.875
 
 
 def test_nothing_that_exists_is_refused_too(truth: Path, results: Path) -> None:
@@ -142,26 +142,26 @@ def test_nothing_that_exists_is_refused_too(truth: Path, results: Path) -> None:
         if path.stem not in ("00000", "00005"):
             path.unlink()
     with pytest.raises(InputError, match="no frame that counts"):
-        score(truth, results, "zero-shot", only_existing=True)
+        score_folder(truth, results, "zero-shot", only_existing=True)
 
 
 def test_an_error_in_a_process_reaches_the_user(truth: Path, results: Path) -> None:
     message = damage_size(truth, results)
     with pytest.raises(InputError, match=message):
-        score(truth, results, "one-shot", stability=False, workers=2)
+        score_folder(truth, results, "one-shot", stability=False, workers=2)
 
 
 @pytest.mark.parametrize("threshold", [-0.1, 1.0, 128.0])
 def test_a_threshold_is_a_share(truth: Path, results: Path, threshold: float) -> None:
     with pytest.raises(InputError, match="must be at least 0 and below 1"):
-        score(truth, results, "zero-shot", threshold=threshold)
+        score_folder(truth, results, "zero-shot", threshold=threshold)
 
 
 def test_a_threshold_and_ids_do_not_go_together(truth: Path, results: Path) -> None:
     with pytest.raises(InputError, match="--threshold: a soft map has no object ids"):
-        score(truth, results, "one-shot", threshold=0.5)
+        score_folder(truth, results, "one-shot", threshold=0.5)
 
 
 def test_no_process_is_too_few(truth: Path, results: Path) -> None:
     with pytest.raises(InputError, match="--workers 0"):
-        score(truth, results, "one-shot", workers=0)
+        score_folder(truth, results, "one-shot", workers=0)

@@ -15,8 +15,8 @@ import pytest
 from PIL import Image
 
 from downstream.evaluate import EvaluateOptions, evaluate
-from downstream.metrics.temporal import describe, instability
-from downstream.scoring.davis import score
+from downstream.metrics.temporal import contour_descriptors, instability
+from downstream.scoring.davis import score_folder
 from mug.cli import main
 from mug.errors import InputError
 from mug.media.masks import read_mask, write_mask
@@ -27,7 +27,7 @@ Squares = Callable[..., Path]
 
 @pytest.mark.parametrize("task", ["zero-shot", "one-shot"])
 def test_perfect_results_score_full(truth: Path, results: Path, task: Any) -> None:
-    scores = score(truth, results, task)
+    scores = score_folder(truth, results, task)
     assert scores["J"] == {"mean": 1.0, "recall": 1.0, "decay": 0.0}
     assert scores["F"] == {"mean": 1.0, "recall": 1.0, "decay": 0.0}
     assert scores["J&F"]["mean"] == 1.0
@@ -39,17 +39,17 @@ def test_perfect_results_score_full(truth: Path, results: Path, task: Any) -> No
 
 def test_processes_score_as_one_does(truth: Path, results: Path) -> None:
     rewrite(results / "square1", lambda mask: np.roll(mask, 3, axis=1))
-    assert score(truth, results, "one-shot", workers=2) == score(truth, results, "one-shot")
+    assert score_folder(truth, results, "one-shot", workers=2) == score_folder(truth, results, "one-shot")
 
 
 def test_first_and_last_frame_do_not_count_and_may_be_missing(truth: Path, results: Path) -> None:
-    expected = score(truth, results, "zero-shot")
+    expected = score_folder(truth, results, "zero-shot")
     for name in ("00000", f"{FRAMES - 1:05d}"):
         path = results / "square0" / f"{name}.png"
         write_mask(path, np.zeros_like(read_mask(path)))
-        assert score(truth, results, "zero-shot") == expected
+        assert score_folder(truth, results, "zero-shot") == expected
         path.unlink()
-    assert score(truth, results, "zero-shot") == expected
+    assert score_folder(truth, results, "zero-shot") == expected
 
 
 @pytest.mark.parametrize("change", [as_binary, as_bits, lambda mask: (mask > 0) * np.uint8(7)])
@@ -57,13 +57,13 @@ def test_zero_shot_takes_masks_of_any_encoding(
     truth: Path, results: Path, change: Callable[[np.ndarray], np.ndarray | Image.Image]
 ) -> None:
     rewrite(results, change)
-    assert score(truth, results, "zero-shot", stability=False)["J"]["mean"] == 1.0
+    assert score_folder(truth, results, "zero-shot", stability=False)["J"]["mean"] == 1.0
 
 
 def test_one_shot_needs_each_object_under_its_own_id(truth: Path, results: Path) -> None:
     rewrite(results, lambda mask: np.array([0, 2, 1], np.uint8)[mask])
-    assert score(truth, results, "one-shot", stability=False)["J"]["mean"] < 0.5
-    assert score(truth, results, "zero-shot", stability=False)["J"]["mean"] == 1.0
+    assert score_folder(truth, results, "one-shot", stability=False)["J"]["mean"] < 0.5
+    assert score_folder(truth, results, "zero-shot", stability=False)["J"]["mean"] == 1.0
 
 
 def test_one_shot_averages_over_the_objects_of_all_sequences(moving_squares: Squares, tmp_path: Path) -> None:
@@ -74,7 +74,7 @@ def test_one_shot_averages_over_the_objects_of_all_sequences(moving_squares: Squ
     rewrite(truth / "Annotations" / "480p" / "square1", lambda mask: (mask == 2).astype(np.uint8))
     rewrite(results / "square1", lambda mask: (mask == 2).astype(np.uint8))
     rewrite(results / "square0", lambda mask: (mask == 2) * np.uint8(2))
-    scores = score(truth, results, "one-shot")
+    scores = score_folder(truth, results, "one-shot")
     lost = scores["sequences"]["square0"]
     assert {identity: entry["J"]["mean"] for identity, entry in lost["objects"].items()} == {"1": 0.0, "2": 1.0}
     assert lost["J"]["mean"] == 0.5
@@ -93,7 +93,7 @@ def test_one_shot_ignores_ids_that_the_first_annotation_lacks(
         return mask
 
     rewrite(results / "square0", add)
-    scores = score(truth, results, "one-shot", stability=False)
+    scores = score_folder(truth, results, "one-shot", stability=False)
     assert scores["J"]["mean"] == 1.0
     assert scores["sequences"]["square0"]["ignored_ids"] == [9]
     assert "ignored_ids" not in scores["sequences"]["square1"]
@@ -111,34 +111,34 @@ def test_void_pixels_of_the_annotation_do_not_count(truth: Path, results: Path) 
         return mask
 
     rewrite(results, stray)
-    assert score(truth, results, "zero-shot", stability=False)["J"]["mean"] < 1.0
+    assert score_folder(truth, results, "zero-shot", stability=False)["J"]["mean"] < 1.0
     rewrite(truth / "Annotations", mark)
     for task in ("zero-shot", "one-shot"):
-        scores = score(truth, results, task, stability=False)
+        scores = score_folder(truth, results, task, stability=False)
         assert scores["J"]["mean"] == scores["F"]["mean"] == 1.0
 
 
 def test_soft_maps_need_a_threshold(truth: Path, results: Path) -> None:
     rewrite(results, as_soft)
     with pytest.raises(InputError, match=r"soft map, not a mask.*threshold"):
-        score(truth, results, "zero-shot")
-    assert score(truth, results, "zero-shot", threshold=0.5, stability=False)["J"]["mean"] == 1.0
-    assert score(truth, results, "zero-shot", threshold=0.1, stability=False)["J"]["mean"] < 0.9
+        score_folder(truth, results, "zero-shot")
+    assert score_folder(truth, results, "zero-shot", threshold=0.5, stability=False)["J"]["mean"] == 1.0
+    assert score_folder(truth, results, "zero-shot", threshold=0.1, stability=False)["J"]["mean"] < 0.9
 
 
 def test_a_soft_map_of_few_levels_is_told_from_ids(truth: Path, results: Path) -> None:
     rewrite(results, lambda mask: Image.fromarray(np.array([0, 120, 200], np.uint8)[mask]))
     with pytest.raises(InputError, match=r"grey value 200 makes it a soft map, not a mask; give --threshold"):
-        score(truth, results, "zero-shot")
+        score_folder(truth, results, "zero-shot")
 
 
 def test_t_runs_over_the_marked_sequences(truth: Path, results: Path) -> None:
     rewrite(results / "square1", lambda mask: mask * np.uint8(mask[0, 0] == 0))
-    assert score(truth, results, "zero-shot")["T"]["list"] == "all"
+    assert score_folder(truth, results, "zero-shot")["T"]["list"] == "all"
     (truth / "db_info.yml").write_text(
         "sequences:\n- {name: square0, eval_t: false}\n- {name: square1, eval_t: true}\n"
     )
-    scores = score(truth, results, "zero-shot")
+    scores = score_folder(truth, results, "zero-shot")
     assert scores["T"]["list"] == "eval_t of db_info.yml"
     assert scores["T"]["sequences"] == ["square1"]
     assert scores["T"]["mean"] == scores["sequences"]["square1"]["T"]
@@ -149,7 +149,7 @@ def test_t_runs_over_the_marked_sequences(truth: Path, results: Path) -> None:
 def test_t_falls_back_to_the_steady_sequences_of_davis16(truth: Path, results: Path) -> None:
     (truth / "Annotations" / "480p" / "square1").rename(truth / "Annotations" / "480p" / "dog")
     (results / "square1").rename(results / "dog")
-    scores = score(truth, results, "zero-shot")
+    scores = score_folder(truth, results, "zero-shot")
     assert scores["T"]["list"] == "built-in list of DAVIS-16"
     assert scores["T"]["sequences"] == ["dog"]
 
@@ -157,15 +157,15 @@ def test_t_falls_back_to_the_steady_sequences_of_davis16(truth: Path, results: P
 def test_a_split_limits_what_is_scored(truth: Path, results: Path) -> None:
     (truth / "ImageSets").mkdir()
     (truth / "ImageSets" / "val.txt").write_text("square1\n")
-    assert list(score(truth, results, "zero-shot", split="val")["sequences"]) == ["square1"]
+    assert list(score_folder(truth, results, "zero-shot", split="val")["sequences"]) == ["square1"]
     shutil.rmtree(results / "square0")
-    assert list(score(truth, results, "zero-shot", split="val")["sequences"]) == ["square1"]
+    assert list(score_folder(truth, results, "zero-shot", split="val")["sequences"]) == ["square1"]
 
 
 def test_frames_that_are_not_annotated_may_have_results(truth: Path, results: Path) -> None:
-    expected = score(truth, results, "zero-shot", stability=False)
+    expected = score_folder(truth, results, "zero-shot", stability=False)
     (truth / "Annotations" / "480p" / "square0" / "00005.png").unlink()
-    sparse = score(truth, results, "zero-shot", stability=False)
+    sparse = score_folder(truth, results, "zero-shot", stability=False)
     assert sparse["sequences"]["square0"]["frame_names"] == ["00001", "00002", "00003"]
     assert expected["sequences"]["square0"]["frame_names"][-1] == "00004"
 
@@ -174,7 +174,7 @@ def test_only_existing_scores_a_part_and_says_so(
     truth: Path, results: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     rewrite(results / "square0", lambda mask: mask * np.uint8(mask[0, 0] == 0))
-    whole = score(truth, results, "one-shot")
+    whole = score_folder(truth, results, "one-shot")
     shutil.rmtree(results / "square1")
     (results / "square0" / "00002.png").unlink()
     out = tmp_path / "part.json"
@@ -192,7 +192,10 @@ def test_only_existing_scores_a_part_and_says_so(
     assert part["frame_names"] == ["00001", "00003", "00004"]
     assert part["J"]["frames"] == [before["J"]["frames"][k] for k in (0, 2, 3)]
     # 00001 and 00003 are no successive frames: only the last pair is left
-    shapes = [[describe(read_mask(results / "square0" / f"{n}.png") == k) for n in ("00003", "00004")] for k in (1, 2)]
+    shapes = [
+        [contour_descriptors(read_mask(results / "square0" / f"{n}.png") == k) for n in ("00003", "00004")]
+        for k in (1, 2)
+    ]
     assert part["T"] == pytest.approx(np.mean([instability(pair)[0] for pair in shapes]))
 
 
@@ -209,9 +212,9 @@ def test_attributes_are_means_over_the_sequences_that_have_them(
     truth: Path, results: Path, place: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     rewrite(results / "square1", np.zeros_like)
-    assert "attributes" not in score(truth, results, "zero-shot", stability=False)
+    assert "attributes" not in score_folder(truth, results, "zero-shot", stability=False)
     (truth / place).write_text(ATTRIBUTES)
-    attributes = score(truth, results, "zero-shot", stability=False)["attributes"]
+    attributes = score_folder(truth, results, "zero-shot", stability=False)["attributes"]
     assert {key: (entry["J"]["mean"], entry["sequences"]) for key, entry in attributes.items()} == {
         "AC": (1.0, ["square0"]),
         "BC": (0.5, ["square0", "square1"]),
@@ -222,7 +225,7 @@ def test_attributes_are_means_over_the_sequences_that_have_them(
     ]
     (truth / place).write_text("sequences: 3")
     with pytest.raises(InputError, match=r"db_info.ya?ml: is no list of `sequences`"):
-        score(truth, results, "zero-shot", stability=False)
+        score_folder(truth, results, "zero-shot", stability=False)
 
 
 def test_tables_are_written_by_the_suffix_of_their_files(truth: Path, results: Path, tmp_path: Path) -> None:
@@ -302,7 +305,7 @@ def test_every_frame_scores_what_the_official_toolkit_gave(real_data: Path, tmp_
     for name in CONFORMANCE:
         (tmp_path / "Annotations" / name).symlink_to(dev.resolve() / "Annotations" / "480p" / name)
         (tmp_path / "results" / name).symlink_to(peers.resolve() / method / name)
-    scores = score(tmp_path, tmp_path / "results", "zero-shot", stability=False, workers=2)
+    scores = score_folder(tmp_path, tmp_path / "results", "zero-shot", stability=False, workers=2)
     official = json.loads((peers / f"{method}.json").read_text())
     for name in CONFORMANCE:
         for measure in "JF":

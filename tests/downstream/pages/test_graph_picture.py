@@ -17,10 +17,10 @@ from PIL import Image
 from agnn_head.checkpoint import save_weights
 from agnn_head.model import AGNN
 from agnn_head.options import AGNNConfig, EmbeddingConfig
-from downstream.pages.graph_picture import GraphView, draw, graph_picture, heat, inner_point, outlined, view
+from downstream.pages.graph_picture import GraphView, graph_picture, heat, inner_point, outlined, render_graph, view
 from downstream.report import ReportOptions, report
 from downstream.systems.agnn import GraphConfig
-from downstream.systems.agnn.inference import foreground, square
+from downstream.systems.agnn.inference import graph_probabilities, square
 from mug.errors import InputError
 from mug.media.video import Video, find_videos
 from mug.options import BackboneConfig
@@ -54,7 +54,7 @@ def test_the_view_is_of_the_state_before_the_last_round(video: Video) -> None:
     np.testing.assert_allclose(seen.attention, torch.stack(maps), atol=1e-6)
     np.testing.assert_allclose(seen.attention.sum((1, 2)), 1, atol=1e-5)
     np.testing.assert_allclose(seen.gates, model.gates(h)[0, 0].mean(-1), atol=1e-6)
-    np.testing.assert_allclose(seen.probability, foreground(model, frames, config), atol=2e-3)
+    np.testing.assert_allclose(seen.probability, graph_probabilities(model, frames, config), atol=2e-3)
 
 
 @pytest.mark.parametrize(("frames", "expected"), [(1, ["00000"]), (2, ["00000", "00001"])])
@@ -62,7 +62,7 @@ def test_short_videos(moving_squares: Squares, frames: int, expected: list[str])
     video = find_videos(moving_squares(videos=1, frames=frames))[0]
     seen = view(video, small_model(), GraphConfig(nodes=4, side=64))
     assert seen.names == expected
-    assert draw(seen).shape[1:] == (1200, 3)
+    assert render_graph(seen).shape[1:] == (1200, 3)
 
 
 def test_at_most_five_frames_and_never_without_messages(video: Video) -> None:
@@ -118,7 +118,7 @@ def test_every_part_of_the_picture_follows_what_it_shows() -> None:
         }
         return GraphView(**fields | changes)
 
-    plain = draw(graph())
+    plain = render_graph(graph())
     changes = [
         {"frames": [rng.integers(0, 255, (40, 60, 3), np.uint8)] * 3},
         {"point": (4, 3)},
@@ -129,9 +129,9 @@ def test_every_part_of_the_picture_follows_what_it_shows() -> None:
         {"alpha": 0.7},
     ]
     for change in changes:
-        assert draw(graph(**change)).shape == plain.shape
-        assert (draw(graph(**change)) != plain).any()
-    changed = (draw(graph(gates=np.array([0.5, 0.9, 0.5]))) != plain).any(-1)
+        assert render_graph(graph(**change)).shape == plain.shape
+        assert (render_graph(graph(**change)) != plain).any()
+    changed = (render_graph(graph(gates=np.array([0.5, 0.9, 0.5]))) != plain).any(-1)
     assert 420 < np.flatnonzero(changed.any(0)).min() < np.flatnonzero(changed.any(0)).max() < 780  # the middle column
 
 

@@ -17,7 +17,7 @@ from agnn_head.checkpoint import save_weights
 from agnn_head.model import AGNN
 from agnn_head.options import AGNNConfig, EmbeddingConfig
 from downstream.systems.agnn import GraphConfig, inference
-from downstream.systems.agnn.inference import as_trained, foreground, segment_by_graph, subsets, trained_side
+from downstream.systems.agnn.inference import as_trained, graph_probabilities, segment_by_graph, subsets, trained_side
 from downstream.zero_shot.cut import expected_cut
 from mug.cli import main
 from mug.errors import InputError
@@ -123,9 +123,9 @@ def test_scales_and_mirrored_frames_are_averaged(model: AGNN) -> None:
             return model(frames_nchw[None].float() / 255)[0, :, 0].sigmoid()
 
     both = (plain(frames) + plain(frames.flip(-1)).flip(-1)) / 2
-    assert np.allclose(foreground(model, frames, GraphConfig(side=64, flip=True)), both, atol=2e-3)
-    assert np.allclose(foreground(model, frames, GraphConfig(side=64)), plain(frames), atol=2e-3)
-    two = foreground(model, frames, GraphConfig(side=64, scales=[1.0, 0.5]))
+    assert np.allclose(graph_probabilities(model, frames, GraphConfig(side=64, flip=True)), both, atol=2e-3)
+    assert np.allclose(graph_probabilities(model, frames, GraphConfig(side=64)), plain(frames), atol=2e-3)
+    two = graph_probabilities(model, frames, GraphConfig(side=64, scales=[1.0, 0.5]))
     assert two.shape == (3, 8, 8)
     assert not np.allclose(two, plain(frames), atol=2e-3)
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from downstream.zero_shot.adapt import AdaptConfig, adapt, foreground, without_clutter
+from downstream.zero_shot.adapt import AdaptConfig, adapt, adapted_probabilities, without_clutter
 from downstream.zero_shot.log_odds import levelled, log_odds
 from downstream.zero_shot.readouts import ReadoutConfig
 from downstream.zero_shot.sight import MugSight
@@ -19,7 +19,7 @@ QUICK = ReadoutConfig(steps=5)
 
 def test_adapting_mends_a_noisy_prior():
     watched, truth = noisy_video(np.random.default_rng(0))
-    adapted = foreground(watched, AdaptConfig())
+    adapted = adapted_probabilities(watched, AdaptConfig())
     assert overlap(adapted, truth) > overlap(watched.prior, truth) + 0.2
 
 
