@@ -12,21 +12,15 @@ from typing import Literal, NamedTuple
 
 PYTHON = (3, 11)
 PACKAGES = {
-    "numpy": "numpy",
+    **{
+        name: name
+        for name in ("numpy", "scipy", "kornia", "jinja2", "lightning", "rich", "safetensors", "tensorboard", "av")
+    },
+    **dict.fromkeys(("jsonargparse", "docstring_parser"), "jsonargparse[signatures]"),
     "PIL": "pillow",
     "sklearn": "scikit-learn",
     "faiss": "faiss-cpu",
-    "kornia": "kornia",
-    "jinja2": "jinja2",
-    "scipy": "scipy",
-    "lightning": "lightning",
-    "jsonargparse": "jsonargparse[signatures]",
-    "docstring_parser": "jsonargparse[signatures]",
     "yaml": "pyyaml",
-    "rich": "rich",
-    "safetensors": "safetensors",
-    "tensorboard": "tensorboard",
-    "av": "av",
 }
 """Module name to pip requirement; torch, torchvision and cv2 are checked more closely."""
 WEIGHTS = Path(__file__).parents[1] / "weights"

@@ -16,20 +16,8 @@ from mug.media.video import Video, open_video
 from tests.mug.media.test_video import number, picture, write_clip
 
 SIZE = (96, 128)
-FORMATS = {
-    "mp4": "libx264",
-    "m4v": "libx264",
-    "mov": "libx264",
-    "3gp": "libx264",
-    "mkv": "libx264",
-    "flv": "libx264",
-    "ts": "libx264",
-    "avi": "libx264",
-    "AVI": "mpeg4",
-    "mpg": "mpeg2video",
-    "wmv": "wmv2",
-    "webm": "libvpx-vp9",
-}
+FORMATS = dict.fromkeys(("mp4", "m4v", "mov", "3gp", "mkv", "flv", "ts", "avi"), "libx264")
+FORMATS |= {"AVI": "mpeg4", "mpg": "mpeg2video", "wmv": "wmv2", "webm": "libvpx-vp9"}
 
 
 def numbers(video: Video) -> list[int]:
