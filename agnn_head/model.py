@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from agnn_head.conv_gru import ConvGRU
-from agnn_head.embedding import Embedding
 from agnn_head.messages import Messages
 from agnn_head.options import AGNNConfig
 from agnn_head.readout import Readout
 from mug.errors import InputError
+from mug.networks.pyramid import Embedding
 from mug.precision import widen
 
 
@@ -39,6 +40,10 @@ class AGNN(nn.Module):
             self.update = ConvGRU(config.channels)
             self.readout = Readout(config.channels)
         self.intermediate = nn.Conv2d(config.channels, 1, 1)
+
+    def load_trunk(self, path: Path | None) -> None:
+        """Loads initial weights of the embedding; see `mug.networks.pyramid.Embedding.load`."""
+        self.embedding.load(path)
 
     def forward(self, frames_bnchw: Tensor, iterations: int | None = None) -> Tensor:
         """N frames of each of B videos, RGB (B, N, 3, H, W) in [0, 1] -> foreground logits (B, N, 1, h, w)."""

@@ -3,23 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Literal
 
-from mug.options import BackboneConfig
-
-
-@dataclass
-class EmbeddingConfig:
-    """The network that maps a frame to a node's feature map."""
-
-    kind: Literal["phi", "deeplab"] = "phi"
-    """Trunk: MuG's phi, or the ResNet of torchvision's DeepLabV3."""
-    backbone: BackboneConfig | None = None
-    """Architecture of phi, for kind `phi` only. Default: that of the initial weights."""
-    depth: int = 101
-    """Layers of DeepLabV3's ResNet, 50 or 101, for kind `deeplab` only."""
-    rates: tuple[int, int, int] = (6, 12, 18)
-    """Dilations, in cells, of the pyramid's three 3x3 kernels. torchvision's own pyramid was trained at 12, 24, 36."""
+from mug.options import EmbeddingConfig
 
 
 @dataclass

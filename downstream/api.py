@@ -23,27 +23,29 @@ def load(weights: Path | str | None = None) -> Any:
     """Loads a model from a weights file, in evaluation mode, on the CPU.
 
     Args:
-        weights: Weights of MuG or AGNN (.safetensors). None: the packaged weights of MuG.
+        weights: Weights of MuG or of a system (.safetensors). None: the packaged weights of MuG.
 
     Returns:
-        A `mug.MuG` or a `mug.AGNN`.
+        A `mug.MuG`, or the network of the system, such as a `mug.AGNN`.
 
     Raises:
-        InputError: the file does not hold weights of MuG or AGNN, or is damaged.
+        InputError: the file does not hold weights of MuG or of a system, or is damaged.
 
     Example:
         >>> import mug, torch
         >>> mug.load().phi(torch.zeros(1, 3, 64, 96)).match.shape  # L2-normalised, one cell per 8 x 8 pixels
         torch.Size([1, 64, 8, 12])
     """
-    import agnn_head.checkpoint
     import mug.checkpoint
+    from downstream.systems.base import SYSTEMS
+    from mug.lazy import resolve
     from mug.networks.tensors import read_safetensors
 
     path = mug.checkpoint.packaged_weights() if weights is None else Path(weights)
-    architecture = read_safetensors(path)[1].get("architecture")
-    package = agnn_head if architecture == agnn_head.checkpoint.ARCHITECTURE else mug
-    return package.checkpoint.load_weights(path)[0]
+    system = SYSTEMS.get(read_safetensors(path)[1].get("architecture", ""))
+    if system is None:
+        return mug.checkpoint.load_weights(path)[0]
+    return resolve(resolve(system).format).load(path)[0]
 
 
 def segment(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +17,7 @@ from downstream.scoring.report_protocol import report_table, score_by_report
 from downstream.scoring.tables import FORMATS, Table, davis_table, missing_in_words, show
 from downstream.scoring.unsupervised import score_unsupervised, unsupervised_table
 from mug.errors import InputError, warn
-from mug.media.files import atomic_path, require_free_disk
+from mug.media.files import atomic_path, prepare_file
 
 WEIGHTS_TASKS = ("retrieval", "probe")
 """Tasks that measure weights instead of results."""
@@ -166,15 +165,7 @@ def _check_out(out: Path, overwrite: bool) -> None:
         raise InputError(f"{out}: is a folder; name a JSON file for the scores")
     if out.suffix not in (".json", *FORMATS):
         raise InputError(f"{out}: scores are written as .json, {', '.join(FORMATS)}; name a file that ends so")
-    if out.exists() and not overwrite:
-        raise InputError(f"{out}: is there already; choose another file or add --overwrite")
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(f"{out.parent}: cannot be made ({error.strerror}); choose another place") from error
-    if not os.access(out.parent, os.W_OK):
-        raise InputError(f"{out.parent}: cannot be written to; choose another place")
-    require_free_disk(out.parent)
+    prepare_file(out, overwrite)
 
 
 def _written(scores: dict[str, Any], table: Table, suffix: str) -> str:

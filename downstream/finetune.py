@@ -32,7 +32,7 @@ FREE_KEYS = ("out", "num_workers", "save_every", "engine.threads")
 COLUMNS = ("step", "lr", "still", "video", "iou", "grad_norm")
 """Columns of `metrics.csv`; `still` or `video` is the loss of a step, `iou` the J of its masks."""
 
-PLACES = ("data", "out", "weights", "stills")
+PLACES = ("data", "out", "weights", "start", "stills")
 """Options with local paths, which are left out of the weights' metadata."""
 
 
@@ -95,7 +95,8 @@ def setup(options: FinetuneOptions, folder: RunFolder, fabric: Fabric, sources: 
     """Builds the model and restores the state of the run."""
     torch.manual_seed(options.seed)
     trainable = open_part("training", options.system, options)
-    samples = Samples(sources, [saliency_images(path) for path in trainable.stills], options.sample, options.seed)
+    stills = [saliency_images(path) for path in trainable.stills]
+    samples = Samples(sources, stills, options.sample, options.seed, trainable.clip)
     model, optimiser = fabric.setup(trainable, build_optimiser(trainable, options.optimiser, trainable.rates))
     run = Run(folder, fabric, model, optimiser, trainable.network, options, samples, trainable)
     run.resume()
@@ -155,8 +156,8 @@ def train_step(
     seen: list[Any] = []
 
     def losses_of(batch: dict[str, Any]) -> Mapping[str, Tensor]:
-        device = run.fabric.device
-        losses = dict(run.model(batch["frames"].to(device), batch["masks"].to(device), still, step))
+        tensors = {name: x.to(run.fabric.device) for name, x in batch.items() if isinstance(x, Tensor)}
+        losses = dict(run.model(tensors, still, step))
         seen[:] = [batch, losses.pop("logits")]
         return losses
 

@@ -15,6 +15,7 @@ from downstream.instances.options import InstanceConfig
 from downstream.one_shot.protocols import Preset
 from downstream.training.options import SampleOptions
 from mug.media.refine import Refinement
+from mug.options import TrunkConfig
 from mug.run.options import Engine, OptimiserOptions, ScheduleOptions
 
 
@@ -57,6 +58,20 @@ class CalibrateOptions:
     """Protocol to choose the temperature for; weights of MuG always store that of `mug`."""
     device: str = "auto"
     """`cpu`, `cuda` or `auto`: a GPU if there is one."""
+
+
+@dataclass
+class ConvertOptions:
+    """Options of `mug convert`."""
+
+    system: str
+    """System of the weights."""
+    file: Path
+    """Weights as its authors released them, `.pth` or `.safetensors`."""
+    out: Path
+    """The weights of mug to write (.safetensors)."""
+    overwrite: bool = False
+    """Replace an existing file."""
 
 
 @dataclass
@@ -152,10 +167,16 @@ class FinetuneOptions:
     split: str | None = None
     """Training split of the dataset (`2017/train`)."""
     weights: Path | None = None
-    """Initial weights: MuG's phi (by default the packaged weights), or weights of another trunk if the model uses
-    one."""
+    """Initial weights of the trunk: MuG's phi (by default the packaged weights), or those of torchvision's ResNet or
+    DeepLabV3 if the model uses one."""
     scratch: bool = False
     """Start from random weights instead."""
+    start: Path | None = None
+    """Weights of this system to go on from, as the last stage of its training wrote them."""
+    freeze_norm: bool = True
+    """Keep the trunk's batch norm as pretrained; with `--scratch` it is trained."""
+    trunk_rate: float = 0.1
+    """Learning rate factor of the trunk. 0 keeps it as pretrained, or means 0.1 with `--scratch`."""
     labels: Literal["annotations", "pseudo"] = "annotations"
     """`pseudo`: train on MuG's own masks of the videos, without reading annotations."""
     pseudo_frames: int = 16
@@ -180,15 +201,39 @@ class FinetuneOptions:
     """Random seed."""
 
     @property
+    def trunk(self) -> TrunkConfig:
+        """Architecture of the trunk."""
+        raise NotImplementedError
+
+    @property
     def teacher(self) -> Path | None:
-        """Weights of MuG for the pseudo labels; None: the packaged weights."""
-        return self.weights
+        """Weights of MuG for the pseudo labels: the initial weights, if the trunk is MuG's."""
+        return self.weights if self.trunk.kind == "phi" else None
 
     def unused(self) -> Mapping[str, str]:
         """See `mug.command.options.parse`."""
+        kind, trunk = self.trunk.kind, self.trunk_option
+        unused = {f"{trunk}.backbone": "phi", f"{trunk}.depth": "resnet"}
+        unused = {name: f"is not of --{trunk}.kind {kind}" for name, owner in unused.items() if owner != kind}
+        if kind == "phi":
+            unused[f"{trunk}.stride"] = f"is not of --{trunk}.kind phi; give --{trunk}.backbone.stride"
         if self.labels == "pseudo":
-            return dict.fromkeys(("dataset", "split"), "says where annotations lie; --labels pseudo reads none")
-        return {"pseudo_frames": "is of --labels pseudo"}
+            unused |= dict.fromkeys(("dataset", "split"), "says where annotations lie; --labels pseudo reads none")
+        else:
+            unused["pseudo_frames"] = "is of --labels pseudo"
+        if self.start is not None:
+            reason = "is that of the weights to go on from (--start)"
+            return unused | {"model": reason, "weights": reason, "scratch": reason}
+        if self.scratch:
+            unused["freeze_norm"] = "a trunk that begins at random (--scratch) learns its batch norm"
+        if self.scratch and self.labels == "annotations":
+            unused["weights"] = "--scratch begins at random"
+        return unused
+
+    @property
+    def trunk_option(self) -> str:
+        """Name of the option that holds the trunk's architecture."""
+        return "model.trunk"
 
     def require(self) -> None:
         """Checks the initial weights and the still images before pseudo labels are computed."""

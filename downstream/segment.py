@@ -58,6 +58,8 @@ def open_segmenter(options: SegmentOptions) -> Segmenter:
         require_crf()
     system: ZeroShot = open_part("zero_shot", options.system, options, device)
     split = None
+    if options.instances and system.tell_apart is not None:
+        return lambda video, results=None: track(system.tell_apart(video), video.name, len(video))
     if options.instances:
         carry = carrier_by(system.matching, device) if options.instance.propagate else None
         split = Instances(options.instance, device, carry)

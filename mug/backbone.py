@@ -66,17 +66,24 @@ class Phi(nn.Module):
 
     def forward(self, frames_bchw: Tensor) -> Features:
         """Maps RGB frames (B, 3, H, W) in [0, 1] to `Features`."""
-        net = self.resnet
-        x = (frames_bchw - self.mean) / self.std
-        x = net.maxpool(net.relu(net.bn1(net.conv1(x))))
-        groups = []
-        for stage in range(1, self.config.stages + 1):
-            x = net.get_submodule(f"layer{stage}")(x)
-            groups.append(x)
-        read = [groups[stage - 1] for stage in self._stages_read()]
-        trunk = self.project(torch.cat([_pooled(g, -(-g.shape[-1] // x.shape[-1])) for g in read[:-1]] + [x], dim=1))
+        trunk = self.levels(frames_bchw)[-1]
         match = F.normalize(widen(self.match_head(trunk)), dim=1)
         return Features(trunk, match, self.value_head(trunk))
+
+    def levels(self, frames_bchw: Tensor) -> list[Tensor]:
+        """Maps of RGB frames (B, 3, H, W) in [0, 1], from shallow to deep; the last is `Features.trunk`.
+
+        The first is the stem's, at a stride of 2, followed by one for each kept group.
+        """
+        net = self.resnet
+        maps = [net.relu(net.bn1(net.conv1((frames_bchw - self.mean) / self.std)))]
+        x = net.maxpool(maps[0])
+        for stage in range(1, self.config.stages + 1):
+            x = net.get_submodule(f"layer{stage}")(x)
+            maps.append(x)
+        read = [maps[stage] for stage in self._stages_read()]
+        together = torch.cat([_pooled(g, -(-g.shape[-1] // x.shape[-1])) for g in read[:-1]] + [x], dim=1)
+        return [*maps[:-1], self.project(together)]
 
     @property
     def last_shared(self) -> nn.Parameter:

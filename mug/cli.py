@@ -78,6 +78,13 @@ COMMANDS = (
         ("system",),
     ),
     Command(
+        "convert",
+        "downstream.convert:convert",
+        "downstream.options:ConvertOptions",
+        "turn the weights of a system's authors into weights of mug",
+        ("system", "file"),
+    ),
+    Command(
         "propagate",
         "downstream.propagate:propagate",
         "downstream.systems.choice:propagate_options",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Literal
 
 
 @dataclass
@@ -20,6 +21,29 @@ class BackboneConfig:
     hypercolumn: bool = False
     """Whether the trunk combines the outputs of all kept groups instead of using only the last. The matching head then
     sees fine colour and edges before deep layers learn to pass them on, which short training needs."""
+
+
+@dataclass
+class TrunkConfig:
+    """The network that a supervised method begins with: a pyramid of feature maps of a frame."""
+
+    kind: Literal["phi", "resnet", "imagenet"] = "phi"
+    """MuG's phi; a ResNet of torchvision, whose weights are those of its classifier or of its DeepLabV3; or the
+    EfficientNet-Lite0 whose weights the extra `imagenet` installs."""
+    backbone: BackboneConfig | None = None
+    """Architecture of phi, for kind `phi` only. Default: that of the initial weights."""
+    depth: int = 101
+    """Layers of the ResNet, 18, 34, 50, 101 or 152, for kind `resnet` only."""
+    stride: int = 8
+    """Pixels per cell of the last map, 8, 16 or 32, for `resnet` and `imagenet`; later groups are dilated instead."""
+
+
+@dataclass
+class EmbeddingConfig(TrunkConfig):
+    """A trunk and a pyramid of dilated convolutions on it, as in DeepLabV3."""
+
+    rates: tuple[int, int, int] = (6, 12, 18)
+    """Dilations, in cells, of the pyramid's three 3x3 kernels. torchvision's own pyramid was trained at 12, 24, 36."""
 
 
 PRESETS: dict[str, BackboneConfig] = {

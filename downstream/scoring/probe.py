@@ -10,7 +10,7 @@ import torch
 
 from downstream.backbones.lattice import Cells, Lattice
 from downstream.metrics.region import jaccard
-from downstream.training.annotated import Annotated, hold_out
+from downstream.training.annotated import Annotated, hold_out, merged
 from downstream.training.samples import as_tensors, grid_target
 from mug.backbone import Phi
 from mug.errors import InputError
@@ -85,7 +85,8 @@ def _cells(phi: Phi, video: Annotated, side: int) -> Iterator[tuple[np.ndarray, 
     device = next(phi.parameters()).device
     count = min(FRAMES, len(video))
     for k in range(count):
-        frame, mask = as_tensors([video.read((2 * k + 1) * len(video) // (2 * count), side)], side)
+        image, ids = video.read((2 * k + 1) * len(video) // (2 * count), side)
+        frame, mask = as_tensors([(image, merged(ids))], [side, side])
         trunk = phi(frame.to(device).float() / 255).trunk[0]
         over = Lattice((side, side), Cells(phi.stride))
         share = grid_target(mask, (trunk.shape[1], trunk.shape[2]), over)[0].flatten().numpy()

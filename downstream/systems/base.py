@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from downstream.training.annotated import Annotated
+    from downstream.training.options import Clip
+    from mug.networks.saved import Format
 
 SYSTEMS = {
     "mug": "downstream.systems.mug:SYSTEM",
@@ -54,6 +56,9 @@ class ZeroShot(NamedTuple):
     """Video -> foreground probability (H, W) float32 in [0, 1] of each frame, in order, in constant memory."""
     matching: Matching = Matching()
     """The method's own matching features, if it has any."""
+    tell_apart: Callable[[Video], Iterator[np.ndarray]] | None = None
+    """Video -> mask (H, W) uint8 of each frame with an id for each object, for a method that segments instances by
+    itself. None: its map is divided by `downstream.instances`."""
 
 
 class Trainable(Protocol):
@@ -66,17 +71,20 @@ class Trainable(Protocol):
     stills: Sequence[Path]
     """Datasets of still images that every other step trains on."""
 
-    def forward(self, frames_bnchw: Tensor, masks_bnhw: Tensor, still: bool, step: int) -> dict[str, Tensor]:
+    clip: Clip
+    """Which frames of a video make a sample."""
+
+    def forward(self, batch: Mapping[str, Tensor], still: bool, step: int) -> dict[str, Tensor]:
         """The losses of a step.
 
         Args:
-            frames_bnchw: uint8 (B, N', 3, S, S): N' frames of each of B videos or groups.
-            masks_bnhw: uint8 (B, N', S, S), 255 void.
+            batch: `frames`, uint8 (B, N', 3, H, W): N' frames of each of B videos or groups; and `masks`, uint8
+                (B, N', H, W), 255 void.
             still: Whether these are still images.
             step: The step, as a seed for random choices.
 
         Returns:
-            `total`; and without gradient, `iou` and the `logits` (B * N', 1, h, w).
+            `total`; and without gradient, `iou` and the foreground `logits` (B * N', 1, h, w).
         """
 
     def finish(self, sources: Sequence[Annotated]) -> tuple[nn.Module, dict[str, str]]:
@@ -98,6 +106,17 @@ class Part:
     -> `Trainable`."""
 
 
+class Released(NamedTuple):
+    """The authors' weights as a network of ours."""
+
+    format: Format[Any]
+    """Weights files of the system."""
+    network: nn.Module
+    """The network with these weights."""
+    names: Mapping[str, str]
+    """Our name of each tensor, by the authors'; those of theirs that are missing here were left out."""
+
+
 @dataclass(frozen=True)
 class System:
     """A method of the papers."""
@@ -105,6 +124,10 @@ class System:
     zero_shot: Part | None = None
     one_shot: Part | None = None
     training: Part | None = None
+    format: str | None = None
+    """`module:name` of the `mug.networks.saved.Format` of its weights files, whose name is the system's."""
+    released: str | None = None
+    """`module:function`, imported when called: the state dict of the authors' release -> `Released`."""
 
 
 def part_of(name: str, task: Task) -> Part:
@@ -118,6 +141,18 @@ def part_of(name: str, task: Task) -> Part:
         raise InputError(f"system {name}: is none that {TASKS[task]}; give {', '.join(able)}")
     part: Part = able[name]
     return part
+
+
+def released_by(name: str) -> str:
+    """What translates the weights of a system's authors; see `System.released`.
+
+    Raises:
+        InputError: there is no such system, or its authors' weights are not known here.
+    """
+    able = {known: target for known in SYSTEMS if (target := resolve(SYSTEMS[known]).released) is not None}
+    if name not in able:
+        raise InputError(f"system {name}: is none whose authors' weights are known; give {', '.join(able)}")
+    return able[name]
 
 
 def open_part(task: Task, name: str, *arguments: Any) -> Any:

@@ -49,7 +49,7 @@ class Annotated(Protocol):
     def read(self, index: int, shorter: int) -> tuple[np.ndarray, np.ndarray]:
         """Image HWC uint8 RGB, possibly downscaled to a shorter side of at least `shorter` pixels, and its mask.
 
-        The mask is HW uint8 at full size: 0 background, 1 foreground, 255 void.
+        The mask is HW uint8 at full size: 0 background, ids of objects from 1, 255 void.
 
         Raises:
             InputError: the image or mask cannot be read.
@@ -58,7 +58,7 @@ class Annotated(Protocol):
 
 @dataclass
 class AnnotatedFiles:
-    """Image and mask files of a video, or still images; all objects are merged into one."""
+    """Image and mask files of a video, or still images."""
 
     name: str
     images: Sequence[Path]
@@ -70,8 +70,7 @@ class AnnotatedFiles:
 
     def read(self, index: int, shorter: int) -> tuple[np.ndarray, np.ndarray]:
         """See `Annotated`."""
-        mask = self.masks[index].read()
-        return read_frame(self.images[index], shorter), np.where(mask == VOID, VOID, mask > 0).astype(np.uint8)
+        return read_frame(self.images[index], shorter), self.masks[index].read()
 
 
 @dataclass
@@ -183,10 +182,15 @@ def foreground_shares(sources: Sequence[Annotated]) -> list[float]:
     shares = []
     for source in (sources[i] for i in chosen):
         for index in _spread(len(source), LOOKED_AT // len(chosen)):
-            _, mask = source.read(index, shorter=1)
+            mask = merged(source.read(index, shorter=1)[1])
             if (known := mask != VOID).any():
                 shares.append(float((mask[known] == 1).mean()))
     return shares
+
+
+def merged(mask: np.ndarray) -> np.ndarray:
+    """A mask (H, W) uint8 whose objects are merged into one: 0 background, 1 foreground, 255 void."""
+    return np.where(mask == VOID, VOID, mask > 0).astype(np.uint8)
 
 
 def hold_out(names: Iterable[str], count: int) -> list[str]:

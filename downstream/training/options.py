@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 from mug.errors import InputError
 
@@ -12,7 +13,9 @@ class SampleOptions:
     """Sampling and augmentation of training frames."""
 
     size: int = 473
-    """Side in pixels of the square that frames are resized to, ignoring their aspect ratio as in the paper."""
+    """Height in pixels that frames are resized to, ignoring their aspect ratio as in the papers."""
+    width: int | None = None
+    """Width in pixels; by default the height."""
     videos: int = 2
     """Videos (or groups) per step, over all processes."""
     nodes: int = 3
@@ -34,5 +37,27 @@ class SampleOptions:
         for name in ("crop", "jitter", "hue"):
             if not 0 <= getattr(self, name) <= (0.5 if name == "hue" else 1):
                 raise InputError(f"sample.{name}: {getattr(self, name)} is out of range; use 0 to 1 (hue: 0.5)")
+        if self.width is not None and self.width < 16:
+            raise InputError(f"sample.width: {self.width} is too little; use 16 or more")
         if self.crop == 0:
             raise InputError("sample.crop: 0 leaves nothing to see; use more than 0")
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Height and width in pixels that frames are resized to."""
+        return self.size, self.width or self.size
+
+
+@dataclass(frozen=True)
+class Clip:
+    """Which frames of a video make a sample, as the method needs them."""
+
+    choose: Literal["spread", "successive", "any"] = "spread"
+    """`spread`: one of each of N' equal segments; `successive`: N' in order, at equal distances; `any`: any N'."""
+    gap: int = 1
+    """Largest distance between `successive` frames; it is drawn for each sample."""
+    objects: bool = False
+    """Whether masks keep the ids of objects; else all are merged into one."""
+
+
+DEFAULT_CLIP = Clip()

@@ -14,8 +14,8 @@ from torchvision import tv_tensors
 from torchvision.transforms import InterpolationMode, v2
 
 from downstream.backbones.lattice import EVEN, Lattice
-from downstream.training.annotated import Annotated
-from downstream.training.options import SampleOptions
+from downstream.training.annotated import Annotated, merged
+from downstream.training.options import DEFAULT_CLIP, Clip, SampleOptions
 from mug.media.masks import VOID
 from mug.run.optimise import Key
 
@@ -31,12 +31,18 @@ class Samples(Dataset[dict[str, Any]]):
         stills: Still images.
         options: Sampling options.
         seed: Seed of the run.
+        clip: Which frames make a sample.
     """
 
     def __init__(
-        self, sources: Sequence[Annotated], stills: Sequence[Annotated], options: SampleOptions, seed: int
+        self,
+        sources: Sequence[Annotated],
+        stills: Sequence[Annotated],
+        options: SampleOptions,
+        seed: int,
+        clip: Clip = DEFAULT_CLIP,
     ) -> None:
-        self.sources, self.stills, self.options, self.seed = sources, stills, options, seed
+        self.sources, self.stills, self.options, self.seed, self.clip = sources, stills, options, seed, clip
         self._change = changes(options)
 
     def shows_stills(self, step: int) -> bool:
@@ -44,7 +50,7 @@ class Samples(Dataset[dict[str, Any]]):
         return bool(self.stills) and step % 2 == 0
 
     def __getitem__(self, key: Key) -> dict[str, Any]:
-        """Frames uint8 (N', 3, S, S), masks uint8 (N', S, S) with 255 void, and the name of the video."""
+        """Frames uint8 (N', 3, H, W), masks uint8 (N', H, W) with 255 void, and the name of the video."""
         _, step, i = key
         rng = np.random.default_rng([self.seed, step, i])
         if self.shows_stills(step):
@@ -52,14 +58,16 @@ class Samples(Dataset[dict[str, Any]]):
             chosen = rng.integers(len(source), size=self.options.nodes)
         else:
             source = self.source(step, i)
-            chosen = draw_nodes(source, self.options.nodes, rng)
+            chosen = draw_nodes(source, self.options.nodes, rng, self.clip)
         read = [source.read(int(n), self.options.size) for n in chosen]
+        if not self.clip.objects:
+            read = [(frame, merged(mask)) for frame, mask in read]
         parts = [read] if source.alike else [[pair] for pair in read]
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(int(rng.integers(2**63)))
             # slightly larger than needed, so that crops stay sharp
-            side = round(1.125 * self.options.size)
-            changed = [self._change(*as_tensors(part, side)) for part in parts]
+            shape = [round(1.125 * side) for side in self.options.shape]
+            changed = [self._change(*as_tensors(part, shape)) for part in parts]
         frames, masks = (torch.cat(list(both)) for both in zip(*changed, strict=True))
         return {"frames": frames, "masks": masks, "name": source.name}
 
@@ -71,30 +79,39 @@ class Samples(Dataset[dict[str, Any]]):
         return self.sources[int(order[at])]
 
 
-def draw_nodes(source: Annotated, nodes: int, rng: np.random.Generator) -> np.ndarray:
-    """(N',) indices: one frame from each of N' equal segments of a video (AGNN Sec. 3.3), or any N' images of a group.
+def draw_nodes(source: Annotated, nodes: int, rng: np.random.Generator, clip: Clip = DEFAULT_CLIP) -> np.ndarray:
+    """(N',) indices of the frames of a sample: by `clip` of a video, or any N' images of a group.
 
-    Frames repeat if there are too few.
+    With `spread` it is one frame of each of N' equal segments (AGNN Sec. 3.3). Frames repeat if there are too few.
     """
     length = len(source)
-    if not source.alike:
+    if not source.alike or clip.choose == "any":
         return rng.choice(length, nodes, replace=nodes > length)
+    if clip.choose == "successive":
+        widest = max(1, (length - 1) // max(nodes - 1, 1))
+        gap = int(rng.integers(1, min(clip.gap, widest) + 1))
+        start = int(rng.integers(max(1, length - gap * (nodes - 1))))
+        return np.minimum(start + gap * np.arange(nodes), length - 1)
     starts = [k * length // nodes for k in range(nodes + 1)]
     return np.array([rng.integers(a, max(b, a + 1)) for a, b in pairwise(starts)])
 
 
 def changes(options: SampleOptions) -> v2.Transform:
     """The random augmentation; frames passed together get the same one."""
-    area, aspect, jitter = (options.crop, 1.0), (1 / options.aspect, options.aspect), options.jitter
+    height, width = options.shape
+    stretch, jitter = width / height, options.jitter
+    ratio = (stretch / options.aspect, stretch * options.aspect)
     return v2.Compose([
-        v2.RandomResizedCrop(options.size, scale=area, ratio=aspect, interpolation=InterpolationMode.BILINEAR),
+        v2.RandomResizedCrop(
+            (height, width), scale=(options.crop, 1.0), ratio=ratio, interpolation=InterpolationMode.BILINEAR
+        ),
         v2.RandomHorizontalFlip(),
         v2.ColorJitter(jitter, jitter, jitter, options.hue),
     ])  # fmt: skip
 
 
 def collate(samples: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """Collates samples: (B, N', 3, S, S), (B, N', S, S) and B names."""
+    """Collates samples: (B, N', 3, H, W), (B, N', H, W) and B names."""
     out: dict[str, Any] = {name: torch.stack([s[name] for s in samples]) for name in ("frames", "masks")}
     return out | {"names": [s["name"] for s in samples]}
 
@@ -105,10 +122,10 @@ def grid_target(masks_nhw: Tensor, size: tuple[int, int], over: Lattice = EVEN) 
     return there / known  # 0 / 0 = NaN where all is void
 
 
-def as_tensors(pairs: Sequence[tuple[np.ndarray, np.ndarray]], side: int) -> tuple[Tensor, Tensor]:
-    """Frames and masks of one size, resized to a square: uint8 (N, 3, S, S) and (N, S, S)."""
+def as_tensors(pairs: Sequence[tuple[np.ndarray, np.ndarray]], shape: list[int]) -> tuple[Tensor, Tensor]:
+    """Frames and masks of one size, resized to a height and width: uint8 (N, 3, H, W) and (N, H, W)."""
     frames = torch.stack([torch.from_numpy(frame).permute(2, 0, 1) for frame, _ in pairs])
     masks = torch.stack([torch.from_numpy(mask) for _, mask in pairs])
-    frames = v2.functional.resize(frames, [side, side], antialias=True)
-    masks = v2.functional.resize(masks[:, None], [side, side], InterpolationMode.NEAREST)[:, 0]
+    frames = v2.functional.resize(frames, shape, antialias=True)
+    masks = v2.functional.resize(masks[:, None], shape, InterpolationMode.NEAREST)[:, 0]
     return tv_tensors.Image(frames), tv_tensors.Mask(masks)

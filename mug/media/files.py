@@ -53,6 +53,24 @@ def prepare_output(folder: Path, overwrite: bool) -> None:
     require_free_disk(folder)
 
 
+def prepare_file(path: Path, overwrite: bool) -> None:
+    """Makes sure that a file can be written.
+
+    Raises:
+        InputError: it exists and `overwrite` is not set, its folder cannot be created or written to, or its disk is
+            full.
+    """
+    if path.exists() and not overwrite:
+        raise InputError(f"{path}: is there already; choose another file or add --overwrite")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"{path.parent}: cannot be made ({error.strerror}); choose another place") from error
+    if not os.access(path.parent, os.W_OK):
+        raise InputError(f"{path.parent}: cannot be written to; choose another place")
+    require_free_disk(path.parent)
+
+
 def require_free_disk(folder: Path, needed: int = MIN_FREE_BYTES) -> None:
     """Raises `InputError` if fewer than `needed` bytes are free on the disk of `folder`."""
     free = shutil.disk_usage(folder).free

@@ -39,7 +39,7 @@ def build_network(name: str, classes: int | None = None) -> Network:
     """
     if name == IMAGENET:
         network = build_network(IMAGENET_NETWORK)
-        network.module.load_state_dict(_imagenet_weights(network.module))
+        load_imagenet(network.module)
         return network
     library, _, rest = name.partition(":")
     build = {"torchvision": _torchvision, "timm": _timm}.get(library)
@@ -47,6 +47,33 @@ def build_network(name: str, classes: int | None = None) -> Network:
         raise InputError(f"{name}: is no network; give torchvision:NAME, timm:NAME or {IMAGENET}")
     network = build(rest, {} if classes is None else {"num_classes": classes})
     return network._replace(module=network.module.eval())
+
+
+def imagenet_pyramid(stride: int) -> Network:
+    """The network `imagenet` as a pyramid of feature maps, with random weights.
+
+    Args:
+        stride: Pixels per cell of the last map, 8, 16 or 32; later blocks are dilated instead.
+
+    Raises:
+        InputError: timm is not installed.
+    """
+    _require_timm(IMAGENET_NETWORK)
+    import timm
+
+    module = timm.create_model(IMAGENET_NETWORK.partition(":")[2], features_only=True, output_stride=stride)
+    config: Any = module.pretrained_cfg
+    return Network(module, config["mean"], config["std"])
+
+
+def load_imagenet(module: nn.Module) -> None:
+    """Loads the weights of the extra `imagenet` into the network of that name, or into a part of it.
+
+    Raises:
+        InputError: the weights are not installed, or of another network.
+    """
+    tensors = _imagenet_weights(build_network(IMAGENET_NETWORK).module)
+    module.load_state_dict({name: tensors[name] for name in module.state_dict()})
 
 
 def _torchvision(name: str, options: dict[str, Any]) -> Network:
@@ -59,10 +86,9 @@ def _torchvision(name: str, options: dict[str, Any]) -> Network:
 
 
 def _timm(name: str, options: dict[str, Any]) -> Network:
-    try:
-        import timm
-    except ImportError as error:
-        raise InputError(f"timm:{name}: timm is not installed; pip install 'mug-vos[timm]'") from error
+    _require_timm(f"timm:{name}")
+    import timm
+
     if not timm.is_model(name.split(".")[0]):
         raise _unknown("timm", name, timm.list_models())
     try:
@@ -71,6 +97,11 @@ def _timm(name: str, options: dict[str, Any]) -> Network:
         network = timm.create_model(name, pretrained=False, **options)
     config: Any = network.pretrained_cfg
     return Network(network, config.get("mean", IMAGENET_MEAN), config.get("std", IMAGENET_STD))
+
+
+def _require_timm(name: str) -> None:
+    if importlib.util.find_spec("timm") is None:
+        raise InputError(f"{name}: timm is not installed; pip install 'mug-vos[timm]'")
 
 
 def _imagenet_weights(network: nn.Module) -> dict[str, Tensor]:

@@ -9,8 +9,8 @@ import torch
 from agnn_head.calibration import raised_odds, to_probabilities
 from agnn_head.loss import weighted_bce
 from agnn_head.model import AGNN
-from agnn_head.options import AGNNConfig, EmbeddingConfig
-from mug.options import BackboneConfig
+from agnn_head.options import AGNNConfig
+from mug.options import BackboneConfig, EmbeddingConfig
 
 CELLS = 1000
 

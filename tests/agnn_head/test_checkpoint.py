@@ -10,16 +10,15 @@ import pytest
 import safetensors
 import safetensors.torch
 import torch
-import torchvision
 
 import mug
 import mug.checkpoint
-from agnn_head.checkpoint import load_deeplab, load_phi, load_weights, save_weights
+from agnn_head.checkpoint import load_weights, save_weights
 from agnn_head.model import AGNN
-from agnn_head.options import AGNNConfig, EmbeddingConfig
+from agnn_head.options import AGNNConfig
 from mug.errors import InputError
 from mug.model import MuG
-from mug.options import BackboneConfig, ModelConfig
+from mug.options import BackboneConfig, EmbeddingConfig, ModelConfig
 
 BACKBONE = BackboneConfig(depth=18, stages=2, stride=8)
 CONFIG = AGNNConfig(EmbeddingConfig(backbone=BACKBONE, rates=(1, 2, 3)), channels=16, iterations=2)
@@ -70,7 +69,7 @@ def test_an_absent_file_a_pickle_and_a_truncated_file_are_refused(weights: Path,
 
 def test_weights_of_mug_are_no_agnn(tmp_path: Path) -> None:
     mug.checkpoint.save_weights(tmp_path / "phi.safetensors", MuG(ModelConfig(BACKBONE)), {})
-    with pytest.raises(InputError, match=r"phi\.safetensors: holds no AGNN"):
+    with pytest.raises(InputError, match=r"phi\.safetensors: holds no agnn"):
         load_weights(tmp_path / "phi.safetensors")
 
 
@@ -108,82 +107,3 @@ def test_an_old_file_of_this_program_says_which_version_wrote_it(weights: Path) 
     rewrite(weights, {}, config=json.dumps(fields | {"forgotten": 1}), version="0.0.1")
     with pytest.raises(InputError, match=r"use mug 0\.0\.1"):
         load_weights(weights)
-
-
-# --- starting from phi -----------------------------------------------------------------------------------------------
-
-
-def test_phi_comes_from_weights_of_mug(tmp_path: Path) -> None:
-    path = tmp_path / "phi.safetensors"
-    mug.checkpoint.save_weights(path, MuG(ModelConfig(BACKBONE)), {})
-    model = AGNN(CONFIG)
-    load_phi(model, path)
-    frame = torch.rand(1, 3, 32, 32)
-    with torch.no_grad():
-        expected = mug.checkpoint.load_weights(path)[0].phi(frame).trunk
-        assert torch.equal(model.eval().embedding.trunk(frame).trunk, expected)
-
-
-def test_another_phi_is_refused_by_name(tmp_path: Path) -> None:
-    path = tmp_path / "phi.safetensors"
-    mug.checkpoint.save_weights(path, MuG(ModelConfig(BackboneConfig(depth=18, stages=2, stride=4))), {})
-    with pytest.raises(InputError, match=r"phi\.safetensors: its phi has stride 4, not 8"):
-        load_phi(AGNN(CONFIG), path)
-    with pytest.raises(InputError, match="deeplab takes no weights of phi"):
-        load_phi(AGNN(AGNNConfig(EmbeddingConfig("deeplab", depth=50), channels=8)), path)
-
-
-# --- starting from torchvision's DeepLabV3 ---------------------------------------------------------------------------
-
-
-@pytest.fixture(scope="module")
-def deeplab() -> torch.nn.Module:
-    """Torchvision's network with statistics that are not their defaults."""
-    torch.manual_seed(0)
-    net = torchvision.models.segmentation.deeplabv3_resnet50(weights=None, weights_backbone=None, aux_loss=True)
-    for m in net.modules():
-        if isinstance(m, torch.nn.BatchNorm2d):
-            m.running_mean.normal_(std=0.1)
-            m.running_var.uniform_(0.8, 1.2)
-            torch.nn.init.uniform_(m.weight, 0.5, 1)
-    return net.eval()
-
-
-@pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
-def test_deeplab_with_its_rates_embeds_as_torchvision_does(
-    deeplab: torch.nn.Module, tmp_path: Path, suffix: str
-) -> None:
-    path = tmp_path / f"deeplab{suffix}"
-    (torch.save if suffix == ".pth" else safetensors.torch.save_file)(deeplab.state_dict(), path)
-    model = AGNN(AGNNConfig(EmbeddingConfig("deeplab", depth=50, rates=(12, 24, 36)))).eval()
-    load_deeplab(model, path)
-    frame = torch.rand(1, 3, 40, 48)
-    trunk = model.embedding.trunk
-    with torch.no_grad():
-        expected = deeplab.classifier[0](deeplab.backbone((frame - trunk.mean) / trunk.std)["out"])
-        assert expected.std() > 0
-        torch.testing.assert_close(model.embed(frame), expected, rtol=1e-4, atol=1e-4)
-
-
-def test_deeplab_with_other_rates_takes_the_trunk_alone(deeplab: torch.nn.Module, tmp_path: Path) -> None:
-    path = tmp_path / "old.pth"
-    torch.save({k: x for k, x in deeplab.state_dict().items() if "num_batches" not in k}, path)
-    model = AGNN(AGNNConfig(EmbeddingConfig("deeplab", depth=50), channels=8)).eval()
-    before = model.embedding.aspp.convs[1][0].weight.clone()
-    load_deeplab(model, path)
-    frame = torch.rand(1, 3, 24, 32)
-    trunk = model.embedding.trunk
-    with torch.no_grad():
-        torch.testing.assert_close(trunk(frame), deeplab.backbone((frame - trunk.mean) / trunk.std)["out"])
-    assert torch.equal(model.embedding.aspp.convs[1][0].weight, before)
-
-
-def test_files_that_are_no_deeplab_are_refused(tmp_path: Path) -> None:
-    model = AGNN(AGNNConfig(EmbeddingConfig("deeplab", depth=50), channels=8))
-    torch.save(torchvision.models.resnet18().state_dict(), tmp_path / "resnet18.pth")
-    (tmp_path / "noise.pth").write_bytes(b"noise")
-    for name, message in (("resnet18.pth", "another architecture"), ("noise.pth", "damaged"), ("no.pth", "no such")):
-        with pytest.raises(InputError, match=rf"{name}: .*{message}"):
-            load_deeplab(model, tmp_path / name)
-    with pytest.raises(InputError, match="phi takes no weights of DeepLabV3"):
-        load_deeplab(AGNN(CONFIG), tmp_path / "resnet18.pth")

@@ -10,10 +10,10 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from agnn_head.loss import weighted_bce
 from agnn_head.model import AGNN
-from agnn_head.options import AGNNConfig, EmbeddingConfig
+from agnn_head.options import AGNNConfig
 from mug.affinity import chunked as chunked_attention
 from mug.errors import InputError
-from mug.options import BackboneConfig
+from mug.options import BackboneConfig, EmbeddingConfig
 
 SMALL = EmbeddingConfig(backbone=BackboneConfig(depth=18, stages=2, stride=8))
 
@@ -282,7 +282,7 @@ def test_it_learns() -> None:
 def test_the_static_image_output_trains_the_embedding() -> None:
     model = small_model().float()
     weighted_bce(model.auxiliary(model.embed(torch.rand(2, 3, 32, 32))), torch.ones(2, 4, 4)).backward()
-    assert model.embedding.trunk.resnet.conv1.weight.grad.abs().max() > 0
+    assert model.embedding.trunk.phi.resnet.conv1.weight.grad.abs().max() > 0
 
 
 def test_every_parameter_that_trains_has_a_gradient_but_the_static_image_output() -> None:

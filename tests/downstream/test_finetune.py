@@ -139,8 +139,8 @@ def test_a_trunk_without_a_rate_stays_unless_it_begins_at_random(
     torch.manual_seed(0)
     random = AGNN(load_weights(tmp_path / "run/agnn.safetensors")[0].config).state_dict()
     kernel = "resnet.layer1.0.conv1.weight"
-    before = random[f"embedding.trunk.{kernel}"] if scratch else begun[f"phi.{kernel}"]
-    assert torch.equal(trained[f"embedding.trunk.{kernel}"], before.half()) is not scratch
+    before = random[f"embedding.trunk.phi.{kernel}"] if scratch else begun[f"phi.{kernel}"]
+    assert torch.equal(trained[f"embedding.trunk.phi.{kernel}"], before.half()) is not scratch
     assert not torch.equal(trained["embedding.aspp.pooled.weight"], random["embedding.aspp.pooled.weight"].half())
 
 
@@ -212,7 +212,7 @@ def test_frozen_batch_norm_stays_and_the_rest_of_the_trunk_learns(
     assert finetune(*words) == 0
     trained, _ = load_weights(tmp_path / "run/agnn.safetensors")
     before = load_mug(phi)[0].phi.resnet
-    after = trained.embedding.trunk.resnet
+    after = trained.embedding.trunk.phi.resnet
     assert torch.equal(before.bn1.running_mean, after.bn1.running_mean)
     assert torch.equal(before.bn1.weight, after.bn1.weight)
     assert not torch.equal(before.layer1[0].conv1.weight, after.layer1[0].conv1.weight)
@@ -227,7 +227,7 @@ def test_frozen_batch_norm_stays_and_the_rest_of_the_trunk_learns(
         (("--carry", "-1"), "carry: -1 is negative"),
         (("--sample.videos", "3", "--engine.devices", "2"), "sample.videos: 3 cannot be shared"),
         (("--model.embedding.backbone.depth", "34"), "its phi has depth 18, not 34"),
-        (("--model.embedding.kind", "deeplab"), "--model.embedding.backbone.stages: has no effect here: is not of"),
+        (("--model.embedding.kind", "resnet"), "--model.embedding.backbone.stages: has no effect here: is not of"),
         (("--stills", "[nowhere]"), "nowhere: holds no images with masks"),
     ],
 )
@@ -239,7 +239,7 @@ def test_what_cannot_be_trained_is_refused(
     words: tuple[str, ...],
     expected: str,
 ) -> None:
-    weights = () if "deeplab" in words else ("--weights", phi)
+    weights = () if "resnet" in words else ("--weights", phi)
     data = moving_squares(videos=2, frames=2)
     assert finetune("--data", data, *weights, "--out", tmp_path / "run", "--steps", 1, *words) == 2
     assert expected in capsys.readouterr().err

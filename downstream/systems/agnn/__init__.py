@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -11,6 +10,7 @@ from agnn_head.options import AGNNConfig
 from downstream.options import FinetuneOptions, SegmentOptions
 from downstream.systems.base import Part, System
 from mug.errors import InputError
+from mug.options import TrunkConfig
 
 
 @dataclass
@@ -62,10 +62,6 @@ class AGNNFinetuneOptions(FinetuneOptions):
     carry: int = 0
     """Maximum number of graphs that a state passes through before the loss; sampled at each step. Co-segmentation
     carries states from graph to graph (Sec. 4.2.1); without such training they drift."""
-    freeze_norm: bool = True
-    """Keep the trunk's batch norm as pretrained; with `--scratch` it is trained."""
-    trunk_rate: float = 0.1
-    """Learning rate factor of the trunk. 0 keeps it as pretrained, or means 0.1 with `--scratch`."""
     head_rate: float = 1.0
     """Learning rate factor of the graph and the readout; that of the embedding's pyramid is 1."""
     calibrate: bool = True
@@ -73,24 +69,19 @@ class AGNNFinetuneOptions(FinetuneOptions):
     bias, maps are probabilities and are thresholded for the highest expected J. Without, the threshold is 0.5, as in
     the paper."""
 
-    def unused(self) -> Mapping[str, str]:
-        """See `mug.command.options.parse`."""
-        unused = dict(super().unused())
-        if self.scratch:
-            unused["freeze_norm"] = "a trunk that begins at random (--scratch) learns its batch norm"
-        if self.scratch and self.labels == "annotations":
-            unused["weights"] = "--scratch begins at random"
-        other = "depth" if self.model.embedding.kind == "phi" else "backbone"
-        unused[f"model.embedding.{other}"] = f"is not of --model.embedding.kind {self.model.embedding.kind}"
-        return unused
+    @property
+    def trunk(self) -> TrunkConfig:
+        """See `FinetuneOptions`."""
+        return self.model.embedding
 
     @property
-    def teacher(self) -> Path | None:
-        """Weights of MuG for the pseudo labels: the initial weights, if the embedding is MuG's."""
-        return self.weights if self.model.embedding.kind == "phi" else None
+    def trunk_option(self) -> str:
+        """See `FinetuneOptions`."""
+        return "model.embedding"
 
 
 SYSTEM = System(
     zero_shot=Part(AGNNSegmentOptions, "downstream.systems.agnn.inference:open_zero_shot"),
+    format="agnn_head.checkpoint:FORMAT",
     training=Part(AGNNFinetuneOptions, "downstream.systems.agnn.training:AGNNTraining"),
 )

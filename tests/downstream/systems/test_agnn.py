@@ -15,7 +15,7 @@ from torch import Tensor
 
 from agnn_head.checkpoint import save_weights
 from agnn_head.model import AGNN
-from agnn_head.options import AGNNConfig, EmbeddingConfig
+from agnn_head.options import AGNNConfig
 from downstream.systems.agnn import GraphConfig, inference
 from downstream.systems.agnn.inference import as_trained, graph_probabilities, segment_by_graph, subsets, trained_side
 from downstream.zero_shot.cut import expected_cut
@@ -24,7 +24,7 @@ from mug.errors import InputError
 from mug.media.overlay import OverlayWriter
 from mug.media.refine import recut
 from mug.media.video import Video, open_video
-from mug.options import BackboneConfig
+from mug.options import BackboneConfig, EmbeddingConfig
 
 Squares = Callable[..., Path]
 

@@ -9,13 +9,13 @@ import pytest
 import torch
 
 from agnn_head.model import AGNN
-from agnn_head.options import AGNNConfig, EmbeddingConfig
+from agnn_head.options import AGNNConfig
 from downstream.systems.agnn import AGNNFinetuneOptions
 from downstream.systems.agnn.training import AGNNTraining, carry, overlap
 from mug.checkpoint import save_weights
 from mug.errors import InputError
 from mug.model import MuG
-from mug.options import BackboneConfig, ModelConfig
+from mug.options import BackboneConfig, EmbeddingConfig, ModelConfig
 
 BACKBONE = BackboneConfig(depth=18, stages=2, stride=8)
 
@@ -32,7 +32,7 @@ def trainable(**more: object) -> AGNNTraining:
 def test_batch_norm_of_the_trunk_is_frozen_on_request_only(freeze: bool, tmp_path: Path) -> None:
     save_weights(tmp_path / "phi.safetensors", MuG(ModelConfig(backbone=BACKBONE)).eval(), {})
     made = trainable(scratch=False, weights=tmp_path / "phi.safetensors", freeze_norm=freeze).train()
-    assert made.network.embedding.trunk.resnet.bn1.training is not freeze
+    assert made.network.embedding.trunk.phi.resnet.bn1.training is not freeze
 
 
 def test_overlap_leaves_void_out_and_counts_empty_frames_as_right() -> None:
@@ -67,7 +67,7 @@ def test_what_is_carried_is_learned_from() -> None:
     once = network.propagate(v)
     again = network.propagate(v, torch.cat([once[:, :1], v[:, 1:]], 1))
     drawn = [int(np.random.default_rng([0, step, 0]).integers(2)) for step in range(9)]
-    alone, out = (trainee(frames, masks, False, drawn.index(graphs)) for graphs in (0, 1))
+    alone, out = (trainee({"frames": frames, "masks": masks}, False, drawn.index(graphs)) for graphs in (0, 1))
     torch.testing.assert_close(alone["logits"], network(frames.float() / 255)[0], atol=1e-5, rtol=1e-5)
     torch.testing.assert_close(out["logits"], network.read(again, v)[0], atol=1e-5, rtol=1e-5)
     assert not torch.allclose(out["logits"], network(frames.float() / 255)[0], atol=1e-5)
@@ -84,7 +84,7 @@ def test_it_learns() -> None:
     for still in (False, True):
         losses = []
         for step in range(12):
-            out = trainee(frames, masks, still, step)
+            out = trainee({"frames": frames, "masks": masks}, still, step)
             optimiser.zero_grad()
             out["total"].backward()
             optimiser.step()
@@ -98,9 +98,9 @@ def test_the_trunk_is_that_of_the_weights_unless_the_options_say_which(tmp_path:
     save_weights(tmp_path / "phi.safetensors", MuG(ModelConfig(backbone=backbone)).eval(), {})
     open_ended = AGNNConfig(EmbeddingConfig(rates=(1, 2, 3)), channels=8, iterations=1)
     made = trainable(scratch=False, weights=tmp_path / "phi.safetensors", model=open_ended)
-    assert made.network.embedding.trunk.config == backbone
+    assert made.network.embedding.trunk.phi.config == backbone
     assert open_ended.embedding.backbone is None  # a run that goes on compares what it was told
-    assert trainable(model=open_ended).network.embedding.trunk.config == BackboneConfig()
+    assert trainable(model=open_ended).network.embedding.trunk.phi.config == BackboneConfig()
     trainable(scratch=False, weights=None, model=open_ended)
     with pytest.raises(InputError, match="stages"):
         trainable(
@@ -110,6 +110,6 @@ def test_the_trunk_is_that_of_the_weights_unless_the_options_say_which(tmp_path:
         )
 
 
-def test_a_trunk_of_deeplab_needs_its_weights() -> None:
-    with pytest.raises(InputError, match="give torchvision's DeepLabV3"):
-        trainable(scratch=False, model=AGNNConfig(EmbeddingConfig(kind="deeplab", depth=50), channels=8, iterations=1))
+def test_a_resnet_needs_its_weights() -> None:
+    with pytest.raises(InputError, match="give torchvision's ResNet or DeepLabV3"):
+        trainable(scratch=False, model=AGNNConfig(EmbeddingConfig(kind="resnet", depth=50), channels=8, iterations=1))

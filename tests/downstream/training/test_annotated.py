@@ -16,6 +16,7 @@ from downstream.training.annotated import (
     check_stills,
     foreground_shares,
     hold_out,
+    merged,
     open_annotated,
     saliency_images,
 )
@@ -26,7 +27,7 @@ from mug.media.masks import VOID, write_mask
 Squares = Callable[..., Path]
 
 
-def test_frames_are_paired_with_their_masks_and_objects_count_as_one(moving_squares: Squares) -> None:
+def test_frames_are_paired_with_their_masks(moving_squares: Squares) -> None:
     root = moving_squares(videos=2, frames=4, objects=2)
     (root / "Annotations/480p/square0/00002.png").unlink()
     first, second = open_annotated(root)
@@ -34,8 +35,8 @@ def test_frames_are_paired_with_their_masks_and_objects_count_as_one(moving_squa
     frame, mask = first.read(2, 48)
     assert frame.shape == (48, 64, 3)
     assert np.array_equal(frame, np.asarray(Image.open(root / "JPEGImages/480p/square0/00003.jpg")))
-    assert set(np.unique(mask)) == {0, 1}
-    assert np.array_equal(mask == 1, np.asarray(Image.open(root / "Annotations/480p/square0/00003.png")) > 0)
+    assert set(np.unique(mask)) == {0, 1, 2}
+    assert np.array_equal(mask, np.asarray(Image.open(root / "Annotations/480p/square0/00003.png")))
 
 
 def test_void_stays_void(moving_squares: Squares) -> None:
@@ -45,7 +46,8 @@ def test_void_stays_void(moving_squares: Squares) -> None:
     mask[:10], mask[10:20] = VOID, 2
     write_mask(path, mask)
     read = annotated_videos(root)[0].read(0, 48)[1]
-    assert [int(read[row, 0]) for row in (0, 10, 20)] == [VOID, 1, 0]
+    assert [int(read[row, 0]) for row in (0, 10, 20)] == [VOID, 2, 0]
+    assert [int(merged(read)[row, 0]) for row in (0, 10, 20)] == [VOID, 1, 0]
 
 
 def test_shares_of_foreground_leave_void_out(moving_squares: Squares) -> None:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from downstream.training.options import SampleOptions
+from downstream.training.options import Clip, SampleOptions
 from downstream.training.samples import Samples, collate, draw_nodes, grid_target
 from mug.errors import InputError
 from mug.media.masks import VOID
@@ -101,3 +101,40 @@ def test_batches_put_samples_together() -> None:
 def test_numbers_that_no_sample_can_have(wrong: dict[str, float]) -> None:
     with pytest.raises(InputError, match=f"sample.{next(iter(wrong))}"):
         SampleOptions(**wrong)  # type: ignore[arg-type]
+
+
+def test_successive_frames_keep_their_distance_and_order() -> None:
+    rng = np.random.default_rng(0)
+    clip = Clip("successive", gap=2)
+    drawn = np.stack([draw_nodes(Numbers("v", 7), 3, rng, clip) for _ in range(200)])
+    assert {tuple(np.diff(row)) for row in drawn} == {(1, 1), (2, 2)}
+    assert (drawn.min(), drawn.max()) == (0, 6)
+    assert draw_nodes(Numbers("v", 2), 4, rng, clip).tolist() == [0, 1, 1, 1]
+    anywhere = np.stack([draw_nodes(Numbers("v", 7), 2, rng, Clip("any")) for _ in range(200)])
+    assert (anywhere[:, 0] != anywhere[:, 1]).all()
+    assert (np.diff(anywhere) < 0).any() and (np.diff(anywhere) > 0).any()
+
+
+class Two(Numbers):
+    """The object has the id 2."""
+
+    def read(self, index: int, shorter: int) -> tuple[np.ndarray, np.ndarray]:
+        frame, mask = super().read(index, shorter)
+        return frame, 2 * mask
+
+
+def test_objects_keep_their_ids_if_the_system_asks() -> None:
+    for objects, ids in ((False, [0, 1]), (True, [0, 2])):
+        sample = Samples([Two("v", 9)], [], OPTIONS, 0, Clip(objects=objects))[(0, 0, 0)]
+        assert sample["masks"].unique().tolist() == ids
+
+
+def test_frames_need_not_be_square() -> None:
+    options = SampleOptions(size=32, width=56, nodes=2, crop=1.0, aspect=1.0, jitter=0, hue=0)
+    sample = Samples([Numbers("v", 9)], [], options, 0)[(0, 5, 1)]
+    assert sample["frames"].shape == (2, 3, 32, 56)
+    assert sample["masks"].shape == (2, 32, 56)
+    bright = sample["frames"][:, 0].float() > 100
+    assert ((bright == (sample["masks"] == 1)).float().mean() > 0.95).item()
+    read = (Numbers("v", 9).read(0, 32)[1] == 1).mean()
+    assert (sample["masks"] == 1).float().mean().item() == pytest.approx(read, abs=0.01)  # all of the frame is in it

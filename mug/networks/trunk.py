@@ -1,0 +1,194 @@
+"""Trunks: feature maps of a frame from shallow to deep, by phi, torchvision or timm, and their initial weights."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+import torch
+import torchvision
+from torch import Tensor, nn
+
+import mug.checkpoint
+from mug.backbone import IMAGENET_MEAN, IMAGENET_STD, Phi
+from mug.checkpoint import check_same
+from mug.errors import InputError
+from mug.networks.named import imagenet_pyramid, load_imagenet
+from mug.networks.tensors import read_tensors, without_prefix
+from mug.networks.weights import HEADS
+from mug.norm import BatchNorm
+from mug.options import BackboneConfig, TrunkConfig
+
+DEPTHS = (18, 34, 50, 101, 152)
+STRIDES = (8, 16, 32)
+_TRIAL = 64
+"""Side in pixels of the blank frame that shows what maps a trunk gives."""
+
+
+class Trunk(nn.Module):
+    """Maps frames to a pyramid of feature maps.
+
+    Attributes:
+        channels: Channels of each map, from shallow to deep.
+        strides: Pixels of the frame per cell of each map, from shallow to deep.
+    """
+
+    channels: Sequence[int]
+    strides: Sequence[int]
+
+    def forward(self, frames_bchw: Tensor) -> list[Tensor]:
+        """RGB frames (B, 3, H, W) in [0, 1] -> maps (B, channels[k], ceil(H / strides[k]), ceil(W / strides[k]))."""
+        raise NotImplementedError
+
+    @property
+    def last_group(self) -> nn.Module:
+        """The layers between the last two maps."""
+        raise NotImplementedError
+
+    def load(self, path: Path | None) -> None:
+        """Loads initial weights.
+
+        Args:
+            path: The file; None for weights that are packaged, if there are any.
+
+        Raises:
+            InputError: the file cannot be used, or there has to be one.
+        """
+        raise NotImplementedError
+
+    def _look(self) -> None:
+        """Finds `channels` and `strides` by a trial."""
+        training = self.training
+        with torch.no_grad():
+            maps = self.eval()(torch.zeros(1, 3, _TRIAL, _TRIAL))
+        self.train(training)
+        self.channels = [x.shape[1] for x in maps]
+        self.strides = [_TRIAL // x.shape[2] for x in maps]
+
+
+def build_trunk(config: TrunkConfig) -> Trunk:
+    """Builds a trunk with random weights.
+
+    Raises:
+        InputError: an unknown kind, depth or stride, or a library that is not installed.
+    """
+    kinds = {"phi": PhiTrunk, "resnet": ResNetTrunk, "imagenet": ImageNetTrunk}
+    if config.kind not in kinds:
+        raise InputError(f"trunk.kind: {config.kind!r} is unknown; use {', '.join(kinds)}")
+    if config.stride not in STRIDES:
+        raise InputError(f"trunk.stride: {config.stride} cannot be had; use 8, 16 or 32")
+    trunk: Trunk = kinds[config.kind](config)
+    return trunk
+
+
+class PhiTrunk(Trunk):
+    """MuG's phi: the maps of its stem and its residual groups, the last as rho reads it."""
+
+    def __init__(self, config: TrunkConfig) -> None:
+        super().__init__()
+        self.phi = Phi(config.backbone or BackboneConfig())
+        for head in (self.phi.match_head, self.phi.value_head):
+            head.requires_grad_(False)  # unused here; distributed training would wait for their gradients
+        self._look()
+
+    def forward(self, frames_bchw: Tensor) -> list[Tensor]:
+        """See `Trunk`."""
+        return self.phi.levels(frames_bchw)
+
+    @property
+    def last_group(self) -> nn.Module:
+        """See `Trunk`."""
+        return nn.ModuleList([self.phi.resnet.get_submodule(f"layer{self.phi.config.stages}"), self.phi.project])
+
+    def load(self, path: Path | None) -> None:
+        """Loads phi from a file of `mug.checkpoint.save_weights`; None for the packaged weights."""
+        loaded, _ = mug.checkpoint.load_weights(path)
+        theirs, ours = asdict(loaded.config.backbone), asdict(self.phi.config)
+        for name, value in theirs.items():
+            if value != ours[name]:
+                where = path or "packaged weights"
+                raise InputError(f"{where}: its phi has {name} {value}, not {ours[name]}; set it so")
+        self.phi.load_state_dict(loaded.phi.state_dict())
+
+
+class ResNetTrunk(Trunk):
+    """torchvision's ResNet under torchvision's names; with a stride of 8 the one inside its DeepLabV3."""
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, config: TrunkConfig) -> None:
+        super().__init__()
+        if config.depth not in DEPTHS:
+            raise InputError(f"trunk.depth: {config.depth} is no ResNet of torchvision; use 18, 34, 50, 101 or 152")
+        if config.depth < 50 and config.stride < 32:
+            raise InputError(f"trunk.stride: {config.stride} needs a ResNet of 50 layers or more; use 32")
+        build = getattr(torchvision.models, f"resnet{config.depth}")
+        dilated = [False, config.stride < 16, config.stride < 32]
+        self.resnet = build(weights=None, norm_layer=BatchNorm, replace_stride_with_dilation=dilated)
+        del self.resnet.avgpool, self.resnet.fc
+        self.register_buffer("mean", torch.tensor(IMAGENET_MEAN).view(3, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(IMAGENET_STD).view(3, 1, 1), persistent=False)
+        self._look()
+
+    def forward(self, frames_bchw: Tensor) -> list[Tensor]:
+        """See `Trunk`."""
+        net = self.resnet
+        maps = [net.relu(net.bn1(net.conv1((frames_bchw - self.mean) / self.std)))]
+        x = net.maxpool(maps[0])
+        for group in (net.layer1, net.layer2, net.layer3, net.layer4):
+            x = group(x)
+            maps.append(x)
+        return maps
+
+    @property
+    def last_group(self) -> nn.Module:
+        """See `Trunk`."""
+        group: nn.Module = self.resnet.layer4
+        return group
+
+    def load(self, path: Path | None) -> None:
+        """Loads torchvision's classifier or DeepLabV3 of this depth, `.safetensors` or `.pth`; heads are dropped."""
+        if path is None:
+            raise InputError("--weights: give torchvision's ResNet or DeepLabV3 as a file, or --scratch")
+        path, counts = Path(path), "num_batches_tracked"  # older files have no counts
+        expected = {name: x for name, x in self.resnet.state_dict().items() if not name.endswith(counts)}
+        tensors = {
+            name: x
+            for name, x in without_prefix(read_tensors(path), expected).items()
+            if not name.endswith(counts) and name.split(".")[0] not in HEADS
+        }
+        check_same(path, tensors, expected)
+        self.resnet.load_state_dict(tensors, strict=False)
+
+
+class ImageNetTrunk(Trunk):
+    """EfficientNet-Lite0 of timm, with its weights for ImageNet from the extra `imagenet`."""
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, config: TrunkConfig) -> None:
+        super().__init__()
+        self.network, mean, std = imagenet_pyramid(config.stride)
+        self.register_buffer("mean", torch.tensor(mean).view(3, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(std).view(3, 1, 1), persistent=False)
+        self._look()
+
+    def forward(self, frames_bchw: Tensor) -> list[Tensor]:
+        """See `Trunk`."""
+        maps: list[Tensor] = self.network((frames_bchw - self.mean) / self.std)
+        return maps
+
+    @property
+    def last_group(self) -> nn.Module:
+        """See `Trunk`."""
+        blocks = self.network.get_submodule("blocks")
+        return nn.ModuleList(list(blocks.children())[-2:])
+
+    def load(self, path: Path | None) -> None:
+        """Loads the weights that the extra `imagenet` installs."""
+        if path is not None:
+            raise InputError("--model trunk imagenet: brings its own weights; leave out --weights")
+        load_imagenet(self.network)
