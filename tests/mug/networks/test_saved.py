@@ -13,6 +13,8 @@ from mug.options import BackboneConfig, EmbeddingConfig
 
 @dataclass
 class Outer:
+    """One of each kind of field."""
+
     embedding: EmbeddingConfig = field(default_factory=EmbeddingConfig)
     backbone: BackboneConfig | None = None
     sizes: tuple[int, ...] = (3, 4)

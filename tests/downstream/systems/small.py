@@ -1,0 +1,24 @@
+"""What makes each system small enough for a test: options for `mug finetune`, `mug segment` and `mug propagate`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+TRUNK = ("backbone.stages=2", "backbone.stride=8")
+"""Of phi with two groups, which the fixture `phi` writes weights of."""
+
+TRAINING: Mapping[str, Sequence[str]] = {
+    "agnn": (
+        *(f"--model.embedding.{word}" for word in TRUNK),
+        "--model.embedding.rates=[1,2,3]",
+        "--model.channels=8",
+        "--model.iterations=1",
+    ),
+}
+"""By system, beside `BRIEFLY`."""
+
+BRIEFLY = (
+    "--sample.size=32", "--num_workers=0", "--save_every=2", "--engine.accelerator=cpu", "--engine.threads=1",
+    "--engine.precision=32-true", "--optimiser.kind=adamw", "--optimiser.lr=1e-3",
+)  # fmt: skip
+"""Any system's training."""
