@@ -4,10 +4,6 @@ from __future__ import annotations
 
 import csv
 import math
-import os
-import socket
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -92,28 +88,6 @@ def test_the_backbone_alone_learns_and_segments(moving_squares: Squares, phi: Pa
         assert not torch.equal(after.get_submodule(name).weight, begun.half().float())
 
 
-def test_a_run_that_was_stopped_goes_on_to_the_digit(
-    moving_squares: Squares, phi: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    words = ("--data", moving_squares(videos=3, frames=4), "--weights", phi, "--steps", 5)
-    assert finetune(*words, "--out", tmp_path / "whole") == 0
-    step = command.train_step
-
-    def stopped(run: command.Run, number: int, *rest: object) -> object:
-        if number == 3:
-            raise KeyboardInterrupt
-        return step(run, number, *rest)  # type: ignore[arg-type]
-
-    monkeypatch.setattr(command, "train_step", stopped)
-    assert finetune(*words, "--out", tmp_path / "stopped") == 130
-    monkeypatch.setattr(command, "train_step", step)
-    assert finetune(*words, "--out", tmp_path / "stopped") == 0
-    whole, again = (tmp_path / name for name in ("whole", "stopped"))
-    assert (whole / "metrics.csv").read_text() == (again / "metrics.csv").read_text()
-    tensors, repeated = (load_file(run / "agnn.safetensors") for run in (whole, again))
-    assert all(torch.equal(x, repeated[name]) for name, x in tensors.items())
-
-
 def test_maps_become_probabilities_in_the_end(moving_squares: Squares, phi: Path, tmp_path: Path) -> None:
     root = moving_squares(videos=4, frames=4)
     words = ("--data", root, "--weights", phi, "--steps", 3)
@@ -142,26 +116,6 @@ def test_a_trunk_without_a_rate_stays_unless_it_begins_at_random(
     before = random[f"embedding.trunk.phi.{kernel}"] if scratch else begun[f"phi.{kernel}"]
     assert torch.equal(trained[f"embedding.trunk.phi.{kernel}"], before.half()) is not scratch
     assert not torch.equal(trained["embedding.aspp.pooled.weight"], random["embedding.aspp.pooled.weight"].half())
-
-
-def test_two_processes_train_to_the_losses_of_one(moving_squares: Squares, phi: Path, tmp_path: Path) -> None:
-    words = ["--data", str(moving_squares(videos=4, frames=4)), "--weights", str(phi), "--steps", "4"]
-    words += [*SMALL, "--engine.precision", "64-true"]
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-
-    def start(out: str, devices: int, rank: int) -> subprocess.Popen[bytes]:
-        place = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "LOCAL_RANK": str(rank)}
-        command = [sys.executable, "-m", "mug", "finetune", "agnn", *words, "--out", str(tmp_path / out)]
-        command += ["--engine.devices", str(devices)]
-        return subprocess.Popen(command, env=os.environ | (place if devices > 1 else {}))
-
-    children = [start("one", 1, 0), start("two", 2, 0), start("two", 2, 1)]
-    assert [child.wait(120) for child in children] == [0, 0, 0]
-    for one, two in zip(rows(tmp_path / "one"), rows(tmp_path / "two"), strict=True):
-        for name in ("video", "iou", "grad_norm"):
-            assert float(two[name]) == pytest.approx(float(one[name]), rel=0, abs=1e-5), (one["step"], name)
 
 
 def test_still_images_train_the_embedding_every_other_step(
