@@ -24,8 +24,7 @@ from downstream.data.kinds import open_dataset
 from downstream.finetune import finetune
 from downstream.metrics.boundary import f_measure
 from downstream.metrics.region import jaccard
-from downstream.options import FinetuneOptions
-from downstream.systems.agnn import GraphConfig
+from downstream.systems.agnn import AGNNFinetuneOptions, GraphConfig
 from downstream.systems.agnn.inference import as_trained, segment_by_graph
 from downstream.training.annotated import hold_out
 from downstream.training.pseudo import pseudo_annotations
@@ -66,7 +65,10 @@ def main() -> None:
                 run = place / f"{variant.replace(' ', '_').replace('/', '')}-{seed}"
                 words = ("agnn", "--config", arguments.config, "--data", str(data), "--out", str(run))
                 options = parse(
-                    "agnn_davis", FinetuneOptions, ("system",), (*words, *more, "--seed", str(seed), *VARIANTS[variant])
+                    "agnn_davis",
+                    AGNNFinetuneOptions,
+                    ("system",),
+                    (*words, *more, "--seed", str(seed), *VARIANTS[variant]),
                 )
                 scores |= trained_and_scored(options, arguments.davis, held)
             results.setdefault(variant, []).append(scores)
@@ -78,7 +80,7 @@ def splits(arguments: argparse.Namespace) -> Iterator[tuple[Path, Path, list[str
     """Where the runs of each split go, the data to train on, and the sequences of DAVIS to test on."""
     names, out = open_dataset(arguments.davis).sequences(), arguments.out
     if arguments.clips:
-        yield out, pseudo_annotations(arguments.clips, out / "pseudo", FinetuneOptions.pseudo_frames), names
+        yield out, pseudo_annotations(arguments.clips, out / "pseudo", AGNNFinetuneOptions.pseudo_frames), names
         return
     tested = parts(names, arguments.parts) if arguments.parts else [hold_out(names, arguments.hold)]
     for part, held in enumerate(tested):
@@ -107,7 +109,7 @@ def without(davis: Path, held: Sequence[str], folder: Path) -> Path:
     return folder
 
 
-def trained_and_scored(options: FinetuneOptions, davis: Path, held: Sequence[str]) -> dict[str, list[float]]:
+def trained_and_scored(options: AGNNFinetuneOptions, davis: Path, held: Sequence[str]) -> dict[str, list[float]]:
     """Mean J and F of each sequence held out, computed once."""
     file = options.out / "scores.json"
     finetune(options)  # what is finished costs nothing, and a run of other options or data is refused

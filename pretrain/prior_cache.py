@@ -46,8 +46,11 @@ def prior(options: PriorOptions) -> None:
     cache_priors([], options.out, **how)  # rejects invalid options before videos are unpacked
     index = VideoIndex.build(options.videos, options.index_cache or options.out / ".videos", min_frames=1)
     logger.info("%s: %s", in_words(options.videos), index)
-    written = cache_priors([video.open() for video in index], options.out, **how)
-    print(f"{options.out}: {written} maps of {len(index)} videos written, the others were there")
+    videos = [video.open() for video in index]
+    written = cache_priors(videos, options.out, **how)
+    kept = sum(len(range(0, len(video), options.stride)) for video in videos) - written
+    rest = f", {kept} were there" if kept else ""
+    print(f"{options.out}: {written} maps of {len(videos)} videos written{rest}")
 
 
 def cache_priors(

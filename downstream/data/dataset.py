@@ -127,7 +127,7 @@ class Dataset(ABC):
         return {name: annotation.read() for name, annotation in list(frames.items())[:1]}
 
     def scored(self, split: str | None, given: bool) -> dict[str, list[str]]:
-        """The annotated frames that are scored, by sequence; sequences without any are left out.
+        """The annotated frames that are scored, by sequence; a sequence may have none.
 
         By default all annotated frames, except the first if it is given.
 

@@ -132,16 +132,10 @@ class Davis17(Dataset):
         return super().given(sequence)
 
     def scored(self, split: str | None, given: bool) -> dict[str, list[str]]:
-        """See `Dataset`; all frames but the first and the last (Perazzi et al. 2016)."""
+        """See `Dataset`; all frames but the first and the last (Perazzi et al. 2016), none of a very short sequence."""
         frames = {name: list(self.frames(name)) for name in self.sequences(split)}
         if all(len(names) == 1 for names in frames.values()):
             raise first_masks_alone(self.annotations)
-        for name, names in frames.items():
-            if len(names) < 3:
-                raise InputError(
-                    f"{self.annotations / name}: has {len(names)} annotated frames; the first and the last do not "
-                    "count, so at least 3 are needed"
-                )
         return {name: names[1:-1] for name, names in frames.items()}
 
     def steady(self) -> set[str] | None:

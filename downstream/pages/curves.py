@@ -11,7 +11,9 @@ from markupsafe import Markup
 from downstream.pages.html import part
 
 WIDTH, HEIGHT = 320, 170
-LEFT, RIGHT, TOP, BOTTOM = 46, 10, 10, 24
+RIGHT, TOP, BOTTOM = 10, 10, 24
+LETTER = 6.5
+"""Width in pixels of a digit of the labels."""
 
 
 def charts(figures: Iterable[Markup]) -> Markup:
@@ -41,17 +43,18 @@ def curve(title: str, x: Sequence[float], y: Sequence[float], marks: Sequence[fl
     low, high = min(low, values[-1]), max(high, values[-1])
     ticks = nice_ticks(float(low), float(high))
     low, high = min(low, ticks[0]), max(high, ticks[-1])
+    margin = left_margin(ticks)
     left, right = (steps[0], steps[-1]) if len(steps) > 1 else (steps[0] - 1, steps[0] + 1)
 
     def across(step: float) -> float:
-        return float(LEFT + (step - left) / (right - left) * (WIDTH - LEFT - RIGHT))
+        return float(margin + (step - left) / (right - left) * (WIDTH - margin - RIGHT))
 
     def up(value: float) -> float:
         share = min(max((value - low) / (high - low), 0), 1)
         return float(HEIGHT - BOTTOM - share * (HEIGHT - TOP - BOTTOM))
 
-    ends = (steps[0], "start", LEFT), (steps[-1], "end", WIDTH - RIGHT)
-    words = [(LEFT - 6.0, up(tick) + 4, "end", f"{tick:g}") for tick in ticks]
+    ends = (steps[0], "start", margin), (steps[-1], "end", WIDTH - RIGHT)
+    words = [(margin - 6.0, up(tick) + 4, "end", f"{tick:g}") for tick in ticks]
     words += [(at, HEIGHT - 7.0, anchor, f"step {step:g}") for step, anchor, at in ends]
     lines = {"raw": values, "line": smooth(values)}
     return part(
@@ -60,7 +63,7 @@ def curve(title: str, x: Sequence[float], y: Sequence[float], marks: Sequence[fl
         f"{title}: {values[0]:.3g} at first, {values[-1]:.3g} at last",
         WIDTH,
         HEIGHT,
-        [(LEFT, up(tick), WIDTH - RIGHT, up(tick)) for tick in ticks],
+        [(margin, up(tick), WIDTH - RIGHT, up(tick)) for tick in ticks],
         [(across(mark), TOP, across(mark), HEIGHT - BOTTOM) for mark in marks],
         words,
         [(style, [*zip(map(across, steps), map(up, line), strict=True)]) for style, line in lines.items()],
@@ -81,29 +84,35 @@ def dots(title: str, points: Mapping[str, tuple[float, float]], across: str, up:
         A figure with an SVG picture.
     """
     ticks = nice_ticks(0.0, max((value for point in points.values() for value in point), default=1.0))
-    side = WIDTH - LEFT - RIGHT
+    margin = left_margin(ticks)
+    side = WIDTH - margin - RIGHT
     bottom = TOP + side
 
     def place(x: float, y: float) -> tuple[float, float]:
-        return LEFT + x / ticks[-1] * side, bottom - y / ticks[-1] * side
+        return margin + x / ticks[-1] * side, bottom - y / ticks[-1] * side
 
     words: list[tuple[float, float, str, str]] = []
     for tick in ticks:
         x, y = place(tick, tick)
-        words += [(LEFT - 6, y + 4, "end", f"{tick:g}"), (x, bottom + 14, "middle", f"{tick:g}")]
-    words += [(LEFT + side / 2, bottom + 30, "middle", across), (LEFT + 6, TOP + 12, "start", up)]
+        words += [(margin - 6, y + 4, "end", f"{tick:g}"), (x, bottom + 14, "middle", f"{tick:g}")]
+    words += [(margin + side / 2, bottom + 30, "middle", across), (margin + 6, TOP + 12, "start", up)]
     return part(
         "chart",
         title,
         f"{title}: {up} against {across}, {len(points)} dots",
         WIDTH,
         bottom + 36,
-        [(LEFT, place(0, tick)[1], WIDTH - RIGHT, place(0, tick)[1]) for tick in ticks],
-        [(LEFT, bottom, WIDTH - RIGHT, TOP)],
+        [(margin, place(0, tick)[1], WIDTH - RIGHT, place(0, tick)[1]) for tick in ticks],
+        [(margin, bottom, WIDTH - RIGHT, TOP)],
         words,
         [],
         [(*place(*point), f"{name}: {point[0]:.3g}, {point[1]:.3g}") for name, point in points.items()],
     )
+
+
+def left_margin(ticks: Sequence[float]) -> float:
+    """Pixels that the labels of the y axis need."""
+    return 12 + LETTER * max(len(f"{tick:g}") for tick in ticks)
 
 
 def nice_ticks(low: float, high: float, count: int = 3) -> list[float]:

@@ -100,7 +100,9 @@ def score_results(
         raise InputError(f"--workers {workers}: must be at least 1")
     dataset = open_dataset(gt, kind)
     counted = dataset.scored(split, given=task == "one-shot")
-    names = list(counted)
+    if not only_existing:
+        _refuse_short(dataset, counted)
+    names = [name for name, frames in counted.items() if frames]
     stability &= dataset.dense
     steady, attributes = dataset.steady(), dataset.attributes()
     for pred in preds.values():
@@ -129,6 +131,7 @@ def score_results(
         facts |= {"split": split, "threshold": threshold}
         if only_existing:
             facts["missing"] = _missing(missing, set(sequences))
+            facts["missing"]["too_short"] = [name for name, frames in counted.items() if not frames]
         scores[key] = facts | _summary(sequences, steady, attributes)
         add_class_means(scores[key], dataset.classes())
     return scores
@@ -147,6 +150,17 @@ class _Job(NamedTuple):
     frames: list[str]
     threshold: float | None
     stability: bool
+
+
+def _refuse_short(dataset: Dataset, counted: Mapping[str, Sequence[str]]) -> None:
+    """Raises an error that names the first sequence without a frame that counts."""
+    if short := [name for name, frames in counted.items() if not frames]:
+        count = f"has {len(dataset.frames(short[0]))} annotated frames"
+        others = f", as do {len(short) - 1} others" if len(short) > 1 else ""
+        raise InputError(
+            f"{dataset.annotations / short[0]}: {count}{others}; the first and the last do not count, so at least 3 are "
+            "needed; add some, or leave it out with --only-existing"
+        )
 
 
 def _refuse_missing(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -65,12 +65,25 @@ def result_frames(dataset: Dataset, name: str, pred: Path) -> dict[str, Path]:
     known = {*dataset.frames(name), *_image_names(dataset, name)}
     if strange := [frame for frame in found if frame not in known]:
         first = folder / f"{strange[0]}.png"
+        if shift := _shift(found, known):
+            raise InputError(
+                f"{folder}: its masks are numbered from {min(found)} and the frames of {name} from {min(known)}; "
+                f"subtract {shift} from each name"
+            )
         if len(strange) == len(found):
             example = next(iter(dataset.frames(name)))
             raise InputError(f"{first}: is named after no frame of {name}, such as {example}; name masks as frames are")
         others = f" with {len(strange) - 1} more" if len(strange) > 1 else ""
         raise InputError(f"{first}: {name} has no such frame{others}; it is left from another run: remove it")
     return found
+
+
+def _shift(found: Collection[str], known: Collection[str]) -> int:
+    """How much too high the numbers of all masks are, if each is so by as much, else 0."""
+    if len(found) != len(known) or not all(name.isdigit() for name in (*found, *known)):
+        return 0
+    shifts = {int(mask) - int(frame) for mask, frame in zip(sorted(found), sorted(known), strict=True)}
+    return shifts.pop() if len(shifts) == 1 else 0
 
 
 def every_pair(dataset: Dataset, name: str, pred: Path, scoring: str) -> list[tuple[Annotation, Path]]:

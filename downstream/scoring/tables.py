@@ -30,14 +30,19 @@ def davis_table(scores: dict[str, Any]) -> Table:
     over = "sequences" if counts["objects"] == counts["sequences"] else f"{counts['objects']} objects"
     sections: list[list[Row]] = [
         [(name, *_values(entry)) for name, entry in scores["sequences"].items()],
-        [(f"mean of {over}", *_values(scores | {"T": scores["T_all"]["mean"]}))],
+        [(f"mean of {over}", *_values(scores | {"T": steady["mean"]}))],
     ]
     notes = [f"J&F {percent(scores['J&F']['mean'])}"]
     if attributes := scores.get("attributes"):
         sections.append([(f"{key}, {len(e['sequences'])} sequences", *_values(e)) for key, e in attributes.items()])
     if not math.isnan(scores["T_all"]["mean"]):
         share = f"{len(steady['sequences'])} of {counts['sequences']} sequences ({steady['list']})"
-        notes.append(f"T   {percent(steady['mean'])} over {share}; lower is steadier")
+        rest = (
+            f", {percent(scores['T_all']['mean'])} over all (T_all)"
+            if len(steady["sequences"]) < counts["sequences"]
+            else ""
+        )
+        notes.append(f"T   {percent(steady['mean'])} over {share}{rest}; lower is steadier")
     if "class_mean" in scores["J"]:
         notes.append(f"J   {percent(scores['J']['class_mean'])}, mean of {len(scores['classes'])} classes")
     lacking = missing_in_words(scores)
@@ -65,6 +70,8 @@ def missing_in_words(scores: dict[str, Any]) -> str:
     parts = []
     if missing["sequences"]:
         parts.append(f"{len(missing['sequences'])} sequences are missing ({', '.join(missing['sequences'])})")
+    if short := missing.get("too_short"):
+        parts.append(f"{len(short)} sequences have too few annotated frames ({', '.join(short)})")
     if frames:
         parts.append(f"{frames} frames are missing of {', '.join(missing['frames'])}")
     return " and ".join(parts)

@@ -28,9 +28,18 @@ def atomic_path(path: Path) -> Iterator[Path]:
     try:
         temporary = holder / path.name
         yield temporary
+        if temporary.is_file():
+            temporary.chmod(0o666 & ~_umask())  # some writers, like that of safetensors, make private files
         os.replace(temporary, path)
     finally:
         shutil.rmtree(holder, ignore_errors=True)
+
+
+def _umask() -> int:
+    """The permissions that new files do not get; it can only be read by setting it."""
+    mask = os.umask(0o077)
+    os.umask(mask)
+    return mask
 
 
 def prepare_output(folder: Path, overwrite: bool) -> None:

@@ -35,7 +35,10 @@ def test_every_frame_of_every_video_has_a_map(moving_squares, tmp_path, capsys):
     found = sorted(str(path.relative_to(out)) for path in out.rglob("*.png"))
     assert found == [f"square{v}/0000{t}.png" for v in range(2) for t in range(3)]
     assert read_soft(out / found[0]).shape == (48, 64)
-    assert "6 maps of 2 videos" in capsys.readouterr().out
+    assert capsys.readouterr().out.endswith(": 6 maps of 2 videos written\n")
+    (out / found[0]).unlink()
+    assert main(["prior", str(tmp_path / "squares"), "--out", str(out), "--workers", "1"]) == 0
+    assert capsys.readouterr().out.endswith(": 1 maps of 2 videos written, 5 were there\n")
 
 
 def test_stride_and_what_is_there_is_kept(videos, tmp_path):

@@ -100,7 +100,7 @@ BROKEN: dict[str, Broken] = {
         "davis17",
         without(*(f"Annotations/480p/judo/{i:05d}.png" for i in range(2, 7))),
         "{root}/Annotations/480p/judo: has 2 annotated frames; the first and the last do not count, so at least 3 are "
-        "needed",
+        "needed; add some, or leave it out with --only-existing",
     ),
     "davis17, test-dev": Broken(
         "test_dev",

@@ -54,6 +54,19 @@ def damage_extra_frame(truth: Path, results: Path) -> str:
     return "square1/00017.png: square1 has no such frame with 1 more; it is left from another run"
 
 
+def damage_numbers(truth: Path, results: Path) -> str:
+    for path in sorted((results / "square1").iterdir(), reverse=True):
+        path.rename(path.with_stem(f"{int(path.stem) + 1:05d}"))
+    return "square1: its masks are numbered from 00001 and the frames of square1 from 00000; subtract 1 from each name"
+
+
+def damage_short_truth(truth: Path, results: Path) -> str:
+    for folder in (results, truth / "Annotations/480p"):
+        for path in sorted((folder / "square1").iterdir())[2:]:
+            path.unlink()
+    return "square1: has 2 annotated frames; .* leave it out with --only-existing"
+
+
 def damage_names(truth: Path, results: Path) -> str:
     for path in (results / "square1").iterdir():
         path.rename(path.with_name(f"frame_{path.name}"))

@@ -17,6 +17,7 @@ from PIL import Image
 from downstream.evaluate import EvaluateOptions, evaluate
 from downstream.metrics.temporal import contour_descriptors, instability
 from downstream.scoring.davis import score_folder
+from downstream.scoring.tables import davis_table, percent
 from mug.cli import main
 from mug.errors import InputError
 from mug.media.masks import read_mask, write_mask
@@ -186,7 +187,7 @@ def test_only_existing_scores_a_part_and_says_so(
     assert "1 sequences are missing (square1) and 1 frames are missing of square0" in printed.err
     assert "PARTIAL" in printed.out
     scores = json.loads(out.read_text())
-    assert scores["missing"] == {"sequences": ["square1"], "frames": {"square0": ["00002"]}}
+    assert scores["missing"] == {"sequences": ["square1"], "frames": {"square0": ["00002"]}, "too_short": []}
     assert scores["counts"] == {"sequences": 1, "objects": 2, "frames": 3}
     part, before = scores["sequences"]["square0"], whole["sequences"]["square0"]
     assert part["frame_names"] == ["00001", "00003", "00004"]
@@ -311,3 +312,35 @@ def test_every_frame_scores_what_the_official_toolkit_gave(real_data: Path, tmp_
         for measure in "JF":
             ours = np.round(scores["sequences"][name][measure]["frames"], 3)
             np.testing.assert_allclose(ours, official[name][measure], atol=1e-9, err_msg=f"{method} {name} {measure}")
+
+
+def test_a_sequence_too_short_to_score_is_left_out_by_name(
+    truth: Path, results: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    alone = score_folder(truth, results, "zero-shot")["sequences"]["square0"]["J"]["mean"]
+    for folder in (results, truth / "Annotations/480p"):
+        for path in sorted((folder / "square1").iterdir())[2:]:
+            path.unlink()
+    out = tmp_path / "part.json"
+    arguments = ("--task", "zero-shot", "--gt", truth, "--pred", results, "--only-existing", "--out", out)
+    assert call(*arguments) == 0
+    assert "1 sequences have too few annotated frames (square1)" in capsys.readouterr().err
+    scores = json.loads(out.read_text())
+    assert (scores["J"]["mean"], scores["missing"]["too_short"]) == (alone, ["square1"])
+
+
+def test_there_is_one_t(truth: Path, results: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """That of the marked sequences; the mean over all is named apart."""
+    rewrite(results / "square1", lambda mask: np.roll(mask, 3, 0))
+    for name, flag in (("square0", True), ("square1", False)):
+        with (truth / "Annotations/db_info.yml").open("a") as file:
+            file.write(f"- {{name: {name}, eval_t: {str(flag).lower()}, attributes: []}}\n")
+    text = (truth / "Annotations/db_info.yml").read_text()
+    (truth / "Annotations/db_info.yml").write_text(f"sequences:\n{text}")
+    scores = score_folder(truth, results, "zero-shot")
+    table = davis_table(scores)
+    official, everywhere = scores["T"]["mean"], scores["T_all"]["mean"]
+    assert official != everywhere
+    assert table.sections[1][0][-1] == official
+    assert table.notes[1].startswith(f"T   {percent(official)} over 1 of 2 sequences")
+    assert f"{percent(everywhere)} over all (T_all)" in table.notes[1]

@@ -23,6 +23,15 @@ def test_atomic_path_appears_only_on_success(tmp_path: Path) -> None:
     assert [p.name for p in target.parent.iterdir()] == ["table.csv"]
 
 
+def test_files_are_as_readable_as_others(tmp_path: Path) -> None:
+    """Also those of writers that make private files, like safetensors."""
+    with atomic_path(tmp_path / "weights") as temporary:
+        temporary.touch(0o600)
+    (tmp_path / "other").touch()
+    modes = {(tmp_path / name).stat().st_mode for name in ("weights", "other")}
+    assert len(modes) == 1
+
+
 def test_atomic_path_makes_folders(tmp_path: Path) -> None:
     with atomic_path(tmp_path / "frames") as temporary:
         temporary.mkdir()
