@@ -166,7 +166,8 @@ def main() -> None:
         f"initial maps: {kind}": {0: once(bench.out / f"maps-{kind}.json", partial(score_maps, bench.davis, kind))}
         for kind in arguments.priors
     }
-    print("\n" + table(initial))
+    if initial:
+        print("\n" + table(initial))
 
 
 def trained_and_scored(bench: Bench, name: str, seed: int) -> Scores:

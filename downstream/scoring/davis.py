@@ -158,8 +158,8 @@ def _refuse_short(dataset: Dataset, counted: Mapping[str, Sequence[str]]) -> Non
         count = f"has {len(dataset.frames(short[0]))} annotated frames"
         others = f", as do {len(short) - 1} others" if len(short) > 1 else ""
         raise InputError(
-            f"{dataset.annotations / short[0]}: {count}{others}; the first and the last do not count, so at least 3 are "
-            "needed; add some, or leave it out with --only-existing"
+            f"{dataset.annotations / short[0]}: {count}{others}; the first and the last do not count, so at least 3 "
+            "are needed; add some, or leave it out with --only-existing"
         )
 
 
