@@ -9,11 +9,20 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Protocol
 
 import numpy as np
+from torch import nn
 
 from agnn_head.loss import SMALLEST_SHARE
-from agnn_head.model import AGNN
+
+
+class Segmenting(Protocol):
+    """A network that ends in logits of foreground."""
+
+    @property
+    def output(self) -> nn.Conv2d:
+        """The last layer."""
 
 
 def raised_odds(shares: Sequence[float]) -> float:
@@ -37,7 +46,7 @@ def raised_odds(shares: Sequence[float]) -> float:
     return float(of_foreground / of_background)
 
 
-def to_probabilities(network: AGNN, shares: Sequence[float]) -> None:
+def to_probabilities(network: Segmenting, shares: Sequence[float]) -> None:
     """Shifts the bias of the last layer so that the sigmoid of its logits is a probability.
 
     Args:

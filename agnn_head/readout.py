@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import torch
 from torch import Tensor, nn
 
@@ -9,15 +11,20 @@ from mug.norm import BatchNorm
 
 
 class Readout(nn.Module):
-    """R_FCN: two 3x3 convolutions and one 1x1 on [h^K, v] (AGNN Eq. 11, Sec. 3.2)."""
+    """R_FCN: two 3x3 convolutions and one 1x1 on [h^K, v] (AGNN Eq. 11, Sec. 3.2).
 
-    def __init__(self, channels: int) -> None:
+    Args:
+        channels: C of each map.
+        maps: Number of maps.
+        layers: Number of 3x3 convolutions.
+    """
+
+    def __init__(self, channels: int, maps: int = 2, layers: int = 2) -> None:
         super().__init__()
-        self.layers = nn.Sequential(
-            nn.Conv2d(2 * channels, channels, 3, padding=1, bias=False), BatchNorm(channels), nn.ReLU(),
-            nn.Conv2d(channels, channels, 3, padding=1, bias=False), BatchNorm(channels), nn.ReLU(),
-            nn.Conv2d(channels, 1, 1),
-        )  # fmt: skip
+        hidden: list[nn.Module] = []
+        for width, following in pairwise([maps * channels] + layers * [channels]):
+            hidden += [nn.Conv2d(width, following, 3, padding=1, bias=False), BatchNorm(following), nn.ReLU()]
+        self.layers = nn.Sequential(*hidden, nn.Conv2d(channels, 1, 1))
 
     @property
     def output(self) -> nn.Conv2d:
@@ -26,6 +33,7 @@ class Readout(nn.Module):
         assert isinstance(last, nn.Conv2d)
         return last
 
-    def forward(self, state_bchw: Tensor, v_bchw: Tensor) -> Tensor:
-        """Both (B, C, h, w) -> logits (B, 1, h, w)."""
-        return self.layers(torch.cat([state_bchw, v_bchw], 1))
+    def forward(self, *maps_bchw: Tensor) -> Tensor:
+        """Maps, each (B, C, h, w) -> logits (B, 1, h, w)."""
+        logits: Tensor = self.layers(torch.cat(maps_bchw, 1))
+        return logits

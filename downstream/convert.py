@@ -25,5 +25,5 @@ def convert(options: ConvertOptions) -> None:
         raise InputError(f"{options.file}: {error}") from error
     for theirs, x in tensors.items():
         print(f"{theirs} {tuple(x.shape)} -> {found.names.get(theirs, 'left out')}")
-    found.format.save(options.out, found.network, {"training": f"weights of the authors ({options.file.name})"})
-    print(f"{len(found.names)} of {len(tensors)} tensors; the weights are {options.out}")
+    found.format.save(options.out, found.network, {"training": f"{found.training} ({options.file.name})"})
+    print(f"{len(found.names)} of {len(tensors)} tensors: {found.training}; the file is {options.out}")

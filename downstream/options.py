@@ -213,7 +213,7 @@ class FinetuneOptions:
     def unused(self) -> Mapping[str, str]:
         """See `mug.command.options.parse`."""
         kind, trunk = self.trunk.kind, self.trunk_option
-        unused = {f"{trunk}.backbone": "phi", f"{trunk}.depth": "resnet"}
+        unused = {f"{trunk}.backbone": "phi", f"{trunk}.depth": "resnet", f"{trunk}.caffe": "resnet"}
         unused = {name: f"is not of --{trunk}.kind {kind}" for name, owner in unused.items() if owner != kind}
         if kind == "phi":
             unused[f"{trunk}.stride"] = f"is not of --{trunk}.kind phi; give --{trunk}.backbone.stride"
@@ -242,3 +242,17 @@ class FinetuneOptions:
 
         for path in open_part("training", self.system, self).stills:
             check_stills(saliency_images(path))
+
+
+@dataclass(kw_only=True)
+class BalancedOptions(FinetuneOptions):
+    """Options of `mug finetune` for systems whose loss balances fore- and background (AGNN Eq. 12)."""
+
+    stills: list[Path] = field(default_factory=list)
+    """Datasets of salient objects in still images (MSRA10K, DUT-OMRON, DUTS); every other step trains on them."""
+    head_rate: float = 1.0
+    """Learning rate factor of what follows the embedding; that of the embedding's pyramid is 1."""
+    calibrate: bool = True
+    """Bias correction of the last layer after training. The class-balanced loss inflates foreground odds; with
+    corrected bias, maps are probabilities and are thresholded for the highest expected J. Without, the threshold is
+    0.5, as in the papers."""

@@ -36,6 +36,9 @@ class TrunkConfig:
     """Layers of the ResNet, 18, 34, 50, 101 or 152, for kind `resnet` only."""
     stride: int = 8
     """Pixels per cell of the last map, 8, 16 or 32, for `resnet` and `imagenet`; later groups are dilated instead."""
+    caffe: bool = False
+    """Whether the ResNet, for kind `resnet` only, is Caffe's, as in DeepLab's first releases and all that began with
+    their weights: a group's stride is in its first 1x1 kernel, and dilation starts with its first block."""
 
 
 @dataclass
@@ -44,6 +47,9 @@ class EmbeddingConfig(TrunkConfig):
 
     rates: tuple[int, int, int] = (6, 12, 18)
     """Dilations, in cells, of the pyramid's three 3x3 kernels. torchvision's own pyramid was trained at 12, 24, 36."""
+    wide: bool = False
+    """Whether the pyramid is that of COSNet's and AGNN's released code: branches of 512 channels, joined by a 3x3
+    kernel and a PReLU."""
 
 
 PRESETS: dict[str, BackboneConfig] = {

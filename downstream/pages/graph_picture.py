@@ -12,8 +12,9 @@ from PIL import Image, ImageDraw, ImageFont
 
 from agnn_head.model import AGNN
 from downstream.systems.agnn import GraphConfig
-from downstream.systems.agnn.inference import PAPER_SIDE, square
+from downstream.systems.metadata import PAPER_SIDE
 from downstream.zero_shot.cut import expected_cut
+from downstream.zero_shot.in_order import square
 from mug.errors import InputError
 from mug.media.overlay import blend
 from mug.media.refine import recut

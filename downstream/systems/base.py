@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 SYSTEMS = {
     "mug": "downstream.systems.mug:SYSTEM",
     "agnn": "downstream.systems.agnn:SYSTEM",
+    "cosnet": "downstream.systems.cosnet:SYSTEM",
 }
 """Location of each system; imported on demand."""
 
@@ -115,6 +116,8 @@ class Released(NamedTuple):
     """The network with these weights."""
     names: Mapping[str, str]
     """Our name of each tensor, by the authors'; those of theirs that are missing here were left out."""
+    training: str = "weights of the authors"
+    """Origin of the weights, for their metadata; it says so if parts of the network begin at random."""
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,9 @@ from mug.networks.trunk import ResNetTrunk, build_trunk
 from mug.norm import BatchNorm
 from mug.options import EmbeddingConfig
 
+WIDE = 512
+"""Channels of each branch of the wide pyramid."""
+
 TORCHVISION_RATES = (12, 24, 36)
 """Dilations of the pyramid in torchvision's DeepLabV3."""
 
@@ -31,11 +34,14 @@ class Embedding(nn.Module):
     def __init__(self, config: EmbeddingConfig, channels: int) -> None:
         super().__init__()
         self.trunk = build_trunk(config)
-        self.aspp = ASPP(self.trunk.channels[-1], config.rates, channels)
-        self._rates = config.rates
+        self.aspp = ASPP(self.trunk.channels[-1], config.rates, channels, config.wide)
+        self._as_torchvision = tuple(config.rates) == TORCHVISION_RATES and not config.wide
 
     def forward(self, frames_bchw: Tensor) -> Tensor:
-        """RGB frames (B, 3, H, W) in [0, 1] -> (B, C, h, w), h = ceil(H / stride); non-negative."""
+        """RGB frames (B, 3, H, W) in [0, 1] -> (B, C, h, w), h = ceil(H / stride).
+
+        Non-negative, except for the wide pyramid.
+        """
         return self.aspp(self.trunk(frames_bchw)[-1])
 
     def load(self, path: Path | None) -> None:
@@ -45,7 +51,7 @@ class Embedding(nn.Module):
             InputError: see `mug.networks.trunk.Trunk.load`.
         """
         self.trunk.load(path)
-        if path is None or not isinstance(self.trunk, ResNetTrunk) or tuple(self._rates) != TORCHVISION_RATES:
+        if path is None or not isinstance(self.trunk, ResNetTrunk) or not self._as_torchvision:
             return
         file = without_prefix(read_tensors(path), ["classifier.0.convs.0.0.weight"])
         tensors = _fold_pooled_norm(
@@ -67,12 +73,15 @@ class ASPP(nn.Module):
     noise, and over one frame undefined, so it has a bias instead of a norm.
     """
 
-    def __init__(self, in_channels: int, rates: tuple[int, int, int], channels: int) -> None:
+    def __init__(self, in_channels: int, rates: tuple[int, int, int], channels: int, wide: bool = False) -> None:
         super().__init__()
-        pyramid = [_conv(in_channels, channels, 1)] + [_conv(in_channels, channels, 3, rate) for rate in rates]
+        width = WIDE if wide else channels
+        pyramid = [_conv(in_channels, width, 1)] + [_conv(in_channels, width, 3, rate) for rate in rates]
         self.convs = nn.ModuleList(pyramid)
-        self.pooled = nn.Conv2d(in_channels, channels, 1)
-        self.project = _conv((len(pyramid) + 1) * channels, channels, 1)
+        self.pooled = nn.Conv2d(in_channels, width, 1)
+        self.project = _conv((len(pyramid) + 1) * width, channels, 3 if wide else 1)
+        if wide:
+            self.project[-1] = nn.PReLU()
 
     def forward(self, x_bchw: Tensor) -> Tensor:
         """(B, in_channels, h, w) -> (B, channels, h, w)."""

@@ -124,10 +124,14 @@ class ResNetTrunk(Trunk):
             raise InputError(f"trunk.depth: {config.depth} is no ResNet of torchvision; use 18, 34, 50, 101 or 152")
         if config.depth < 50 and config.stride < 32:
             raise InputError(f"trunk.stride: {config.stride} needs a ResNet of 50 layers or more; use 32")
+        if config.depth < 50 and config.caffe:
+            raise InputError(f"trunk.caffe: the ResNet of {config.depth} layers has no 1x1 kernels; use 50 or more")
         build = getattr(torchvision.models, f"resnet{config.depth}")
         dilated = [False, config.stride < 16, config.stride < 32]
         self.resnet = build(weights=None, norm_layer=BatchNorm, replace_stride_with_dilation=dilated)
         del self.resnet.avgpool, self.resnet.fc
+        if config.caffe:
+            _as_in_caffe(self.resnet)
         self.register_buffer("mean", torch.tensor(IMAGENET_MEAN).view(3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(IMAGENET_STD).view(3, 1, 1), persistent=False)
         self._look()
@@ -161,6 +165,14 @@ class ResNetTrunk(Trunk):
         }
         check_same(path, tensors, expected)
         self.resnet.load_state_dict(tensors, strict=False)
+
+
+def _as_in_caffe(resnet: torchvision.models.ResNet) -> None:
+    """Moves strides and dilations to where Caffe's ResNet has them; see `TrunkConfig.caffe`."""
+    for group in (resnet.layer2, resnet.layer3, resnet.layer4):
+        first, second = group[0], group[1]
+        first.conv1.stride, first.conv2.stride = first.conv2.stride, first.conv1.stride
+        first.conv2.dilation, first.conv2.padding = second.conv2.dilation, second.conv2.padding
 
 
 class ImageNetTrunk(Trunk):

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Literal
 
 from agnn_head.options import AGNNConfig
-from downstream.options import FinetuneOptions, SegmentOptions
+from downstream.options import BalancedOptions, SegmentOptions
 from downstream.systems.base import Part, System
 from mug.errors import InputError
 from mug.options import TrunkConfig
@@ -52,22 +51,14 @@ class AGNNSegmentOptions(SegmentOptions):
 
 
 @dataclass(kw_only=True)
-class AGNNFinetuneOptions(FinetuneOptions):
+class AGNNFinetuneOptions(BalancedOptions):
     """`mug finetune agnn`."""
 
     model: AGNNConfig = field(default_factory=AGNNConfig)
     """The network architecture."""
-    stills: list[Path] = field(default_factory=list)
-    """Datasets of salient objects in still images (MSRA10K, DUT-OMRON, DUTS); every other step trains on them."""
     carry: int = 0
     """Maximum number of graphs that a state passes through before the loss; sampled at each step. Co-segmentation
     carries states from graph to graph (Sec. 4.2.1); without such training they drift."""
-    head_rate: float = 1.0
-    """Learning rate factor of the graph and the readout; that of the embedding's pyramid is 1."""
-    calibrate: bool = True
-    """Bias correction of the readout after training. The class-balanced loss inflates foreground odds; with corrected
-    bias, maps are probabilities and are thresholded for the highest expected J. Without, the threshold is 0.5, as in
-    the paper."""
 
     @property
     def trunk(self) -> TrunkConfig:
@@ -84,4 +75,5 @@ SYSTEM = System(
     zero_shot=Part(AGNNSegmentOptions, "downstream.systems.agnn.inference:open_zero_shot"),
     format="agnn_head.checkpoint:FORMAT",
     training=Part(AGNNFinetuneOptions, "downstream.systems.agnn.training:AGNNTraining"),
+    released="downstream.systems.agnn.released:released",
 )

@@ -3,14 +3,10 @@
 from __future__ import annotations
 
 import copy
-import json
 import math
-import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
-from typing import Literal
 
-import cv2
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -20,13 +16,10 @@ from agnn_head.checkpoint import load_weights
 from agnn_head.model import AGNN
 from downstream.systems.agnn import AGNNSegmentOptions, GraphConfig
 from downstream.systems.base import ZeroShot
-from downstream.zero_shot.cut import CUTS, best_of, expected_overlap
+from downstream.systems.metadata import PAPER_SIDE, cut_of, trained_side
+from downstream.zero_shot.in_order import in_order, square
 from mug.errors import InputError
-from mug.media.refine import recut
 from mug.media.video import Video
-
-PAPER_SIDE = 473
-"""Side in pixels of the network input (AGNN Sec. 3.3)."""
 
 
 def open_zero_shot(options: AGNNSegmentOptions, device: torch.device) -> ZeroShot:
@@ -46,19 +39,7 @@ def open_zero_shot(options: AGNNSegmentOptions, device: torch.device) -> ZeroSho
 
 def as_trained(config: GraphConfig, metadata: Mapping[str, str]) -> GraphConfig:
     """Fills in missing settings from the metadata of AGNN's weights."""
-    cut: Literal["expected", "half"] = "expected" if is_calibrated(metadata) else "half"
-    return replace(config, side=config.side or trained_side(metadata), cut=config.cut or cut)
-
-
-def is_calibrated(metadata: Mapping[str, str]) -> bool:
-    """Whether the weights' metadata say that AGNN's maps are probabilities (bias correction)."""
-    return metadata.get("calibrated") == "true"
-
-
-def trained_side(metadata: Mapping[str, str]) -> int:
-    """Training size (px) in the metadata of AGNN's weights; by default the paper's."""
-    options = json.loads(metadata.get("options", "{}"))
-    return int(options.get("sample", {}).get("size", PAPER_SIDE))
+    return replace(config, side=config.side or trained_side(metadata), cut=config.cut or cut_of(metadata))
 
 
 def subsets(frames: int, nodes: int) -> list[list[int]]:
@@ -90,26 +71,18 @@ def segment_by_graph(video: Video, model: AGNN, config: GraphConfig | None = Non
     """
     config = config or GraphConfig()
     config.check()
+    yield from in_order(video, _graph_maps(video, model, config), config.cut)
+
+
+def _graph_maps(video: Video, model: AGNN, config: GraphConfig) -> Iterator[tuple[int, np.ndarray]]:
+    """Frame number and map of the frames of one graph after the other."""
     side = config.side or PAPER_SIDE
     graphs = subsets(len(video), config.nodes)
     # the k-th frames of all subsets are successive, so each reader reads its part of the video once
     readers = [copy.copy(video) for _ in graphs[0]]
-    height, width = video.size
-    overlaps = np.zeros(len(CUTS))
-    with tempfile.TemporaryFile() as waiting:
-        for graph in graphs:
-            frames = [square(reader[index], side) for reader, index in zip(readers, graph, strict=False)]
-            for index, map_hw in zip(graph, graph_probabilities(model, torch.stack(frames), config), strict=True):
-                waiting.seek(index * map_hw.nbytes)
-                waiting.write(map_hw.tobytes())
-                overlaps += expected_overlap(map_hw)
-        cut = best_of(overlaps) if config.cut == "expected" else 0.5
-        shape, size = map_hw.shape, map_hw.nbytes
-        waiting.seek(0)
-        for _ in range(len(video)):
-            map_hw = np.frombuffer(waiting.read(size), np.float16).reshape(shape).astype(np.float32)
-            full_hw = np.clip(cv2.resize(map_hw, (width, height), interpolation=cv2.INTER_LINEAR), 0, 1)
-            yield recut(full_hw, cut)
+    for graph in graphs:
+        frames = [square(reader[index], side) for reader, index in zip(readers, graph, strict=False)]
+        yield from zip(graph, graph_probabilities(model, torch.stack(frames), config), strict=True)
 
 
 @torch.inference_mode()
@@ -140,8 +113,3 @@ def graph_probabilities(model: AGNN, frames_nchw: Tensor, config: GraphConfig) -
             maps.append(F.interpolate(map_n1hw, size, mode="bilinear", antialias=True))
     mean: np.ndarray = torch.stack(maps).mean(0)[:, 0].half().cpu().numpy()
     return mean
-
-
-def square(frame: np.ndarray, side: int) -> Tensor:
-    """Resizes a frame to a square: HWC uint8 -> (3, S, S) uint8."""
-    return torch.from_numpy(cv2.resize(frame, (side, side), interpolation=cv2.INTER_AREA)).permute(2, 0, 1)

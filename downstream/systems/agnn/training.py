@@ -2,26 +2,22 @@
 
 from __future__ import annotations
 
-import copy
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from agnn_head.calibration import to_probabilities
 from agnn_head.checkpoint import FORMAT
-from agnn_head.loss import weighted_bce
 from agnn_head.model import AGNN
 from downstream.systems.agnn import AGNNFinetuneOptions
-from downstream.training.annotated import Annotated, foreground_shares
-from downstream.training.network import NetworkTraining, complete
-from downstream.training.samples import grid_target
+from downstream.training.balanced import BalancedTraining
+from downstream.training.network import complete
 from mug.errors import InputError
 
 
-class AGNNTraining(NetworkTraining[AGNN]):
+class AGNNTraining(BalancedTraining[AGNN]):
     """AGNN with its losses; see `downstream.systems.base.Trainable`.
 
     Args:
@@ -32,16 +28,12 @@ class AGNNTraining(NetworkTraining[AGNN]):
     """
 
     format = FORMAT
-    trunks = ("embedding.trunk",)
 
     def __init__(self, options: AGNNFinetuneOptions) -> None:
-        for name in ("head_rate", "carry"):
-            if getattr(options, name) < 0:
-                raise InputError(f"{name}: {getattr(options, name)} is negative; give 0 or more")
-        config = replace(options.model, embedding=complete(options.model.embedding, options))
-        super().__init__(config, options, {"embedding": 1.0, "": options.head_rate})
+        if options.carry < 0:
+            raise InputError(f"carry: {options.carry} is negative; give 0 or more")
+        super().__init__(replace(options.model, embedding=complete(options.model.embedding, options)), options)
         self._options = options
-        self.stills = options.stills
 
     def forward(self, batch: Mapping[str, Tensor], still: bool, step: int) -> dict[str, Tensor]:
         """The loss (AGNN Eq. 12): of the embedding's auxiliary output on still images, of the whole graph on videos.
@@ -49,7 +41,7 @@ class AGNNTraining(NetworkTraining[AGNN]):
         On videos, the state of the first node first passes through a random number of graphs, up to `options.carry`,
         without gradient.
         """
-        frames, masks_bnhw = batch["frames"].float() / 255, batch["masks"]
+        frames = batch["frames"].float() / 255
         network = self.network
         if still:
             logits = network.auxiliary(network.embed(frames.flatten(0, 1)))
@@ -59,18 +51,7 @@ class AGNNTraining(NetworkTraining[AGNN]):
             own_b1chw = carry(network, v_bnchw, graphs) if graphs else v_bnchw[:, :1]
             state_bnchw = torch.cat([own_b1chw, v_bnchw[:, 1:]], 1)
             logits = network.read(network.propagate(v_bnchw, state_bnchw), v_bnchw).flatten(0, 1)
-        target = grid_target(masks_bnhw.flatten(0, 1), (logits.shape[-2], logits.shape[-1]))
-        loss = weighted_bce(logits, target) + self.idle()
-        logits = logits.detach()
-        return {"total": loss, "iou": overlap(logits[:, 0] > 0, target), "logits": logits}
-
-    def finish(self, sources: Sequence[Annotated]) -> tuple[AGNN, dict[str, str]]:
-        """The network after bias correction, so that maps are probabilities, unless `options.calibrate` is off."""
-        if not self._options.calibrate:
-            return self.network, {}
-        network = copy.deepcopy(self.network)
-        to_probabilities(network, foreground_shares(sources))
-        return network, {"calibrated": "true"}
+        return self.losses(logits, batch["masks"])
 
 
 @torch.no_grad()
@@ -83,11 +64,3 @@ def carry(network: AGNN, v_bnchw: Tensor, graphs: int) -> Tensor:
     for _ in range(graphs):
         own_b1chw = network.propagate(v_bnchw, torch.cat([own_b1chw, v_bnchw[:, 1:]], 1))[:, :1]
     return own_b1chw
-
-
-def overlap(found_nhw: Tensor, truth_nhw: Tensor) -> Tensor:
-    """Mean J of masks (bool) on a grid, ignoring cells whose truth is NaN; 1 if both masks are empty."""
-    known = ~truth_nhw.isnan()
-    found, there = found_nhw & known, (truth_nhw > 0.5) & known
-    both, either = (found & there).sum((1, 2)), (found | there).sum((1, 2))
-    return torch.where(either > 0, both / either.clamp(min=1), 1.0).mean()

@@ -14,6 +14,11 @@ TRAINING: Mapping[str, Sequence[str]] = {
         "--model.channels=8",
         "--model.iterations=1",
     ),
+    "cosnet": (
+        *(f"--model.trunk.{word}" for word in TRUNK),
+        "--model.trunk.rates=[1,2,3]",
+        "--model.channels=8",
+    ),
 }
 """By system, beside `BRIEFLY`."""
 

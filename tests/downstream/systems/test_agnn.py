@@ -17,7 +17,8 @@ from agnn_head.checkpoint import save_weights
 from agnn_head.model import AGNN
 from agnn_head.options import AGNNConfig
 from downstream.systems.agnn import GraphConfig, inference
-from downstream.systems.agnn.inference import as_trained, graph_probabilities, segment_by_graph, subsets, trained_side
+from downstream.systems.agnn.inference import as_trained, graph_probabilities, segment_by_graph, subsets
+from downstream.systems.metadata import trained_side
 from downstream.zero_shot.cut import expected_cut
 from mug.cli import main
 from mug.errors import InputError

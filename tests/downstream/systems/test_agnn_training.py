@@ -11,7 +11,8 @@ import torch
 from agnn_head.model import AGNN
 from agnn_head.options import AGNNConfig
 from downstream.systems.agnn import AGNNFinetuneOptions
-from downstream.systems.agnn.training import AGNNTraining, carry, overlap
+from downstream.systems.agnn.training import AGNNTraining, carry
+from downstream.training.balanced import overlap
 from mug.checkpoint import save_weights
 from mug.errors import InputError
 from mug.model import MuG
