@@ -6,7 +6,6 @@ import copy
 from collections.abc import Sequence
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from agnn_head.calibration import to_probabilities
@@ -14,7 +13,7 @@ from agnn_head.loss import weighted_bce
 from downstream.options import BalancedOptions
 from downstream.training.annotated import Annotated, foreground_shares
 from downstream.training.network import NetworkTraining
-from downstream.training.samples import grid_target
+from downstream.training.samples import grid_target, overlap
 from mug.errors import InputError
 from mug.networks.saved import Network
 
@@ -53,11 +52,3 @@ class BalancedTraining(NetworkTraining[Network]):
         network: Any = copy.deepcopy(self.network)
         to_probabilities(network, foreground_shares(sources))
         return network, {"calibrated": "true"}
-
-
-def overlap(found_nhw: Tensor, truth_nhw: Tensor) -> Tensor:
-    """Mean J of masks (bool) on a grid, ignoring cells whose truth is NaN; 1 if both masks are empty."""
-    known = ~truth_nhw.isnan()
-    found, there = found_nhw & known, (truth_nhw > 0.5) & known
-    both, either = (found & there).sum((1, 2)), (found | there).sum((1, 2))
-    return torch.where(either > 0, both / either.clamp(min=1), 1.0).mean()

@@ -122,6 +122,14 @@ def grid_target(masks_nhw: Tensor, size: tuple[int, int], over: Lattice = EVEN) 
     return there / known  # 0 / 0 = NaN where all is void
 
 
+def overlap(found_nhw: Tensor, truth_nhw: Tensor) -> Tensor:
+    """Mean J of masks (bool) on a grid, ignoring cells whose truth is NaN; 1 if both masks are empty."""
+    known = ~truth_nhw.isnan()
+    found, there = found_nhw & known, (truth_nhw > 0.5) & known
+    both, either = (found & there).sum((1, 2)), (found | there).sum((1, 2))
+    return torch.where(either > 0, both / either.clamp(min=1), 1.0).mean()
+
+
 def as_tensors(pairs: Sequence[tuple[np.ndarray, np.ndarray]], shape: list[int]) -> tuple[Tensor, Tensor]:
     """Frames and masks of one size, resized to a height and width: uint8 (N, 3, H, W) and (N, H, W)."""
     frames = torch.stack([torch.from_numpy(frame).permute(2, 0, 1) for frame, _ in pairs])

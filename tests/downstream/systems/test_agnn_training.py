@@ -12,7 +12,7 @@ from agnn_head.model import AGNN
 from agnn_head.options import AGNNConfig
 from downstream.systems.agnn import AGNNFinetuneOptions
 from downstream.systems.agnn.training import AGNNTraining, carry
-from downstream.training.balanced import overlap
+from downstream.training.samples import overlap
 from mug.checkpoint import save_weights
 from mug.errors import InputError
 from mug.model import MuG
