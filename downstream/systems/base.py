@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 SYSTEMS = {
     "mug": "downstream.systems.mug:SYSTEM",
     "agnn": "downstream.systems.agnn:SYSTEM",
+    "rvos": "downstream.systems.rvos:SYSTEM",
 }
 """Location of each system; imported on demand."""
 

@@ -14,6 +14,13 @@ TRAINING: Mapping[str, Sequence[str]] = {
         "--model.channels=8",
         "--model.iterations=1",
     ),
+    "rvos, zero-shot": (
+        *(f"--model.trunk.{word}" for word in TRUNK),
+        "--model.task=zero-shot",
+        "--model.hidden=8",
+        "--objects=3",
+    ),
+    "rvos, one-shot": (*(f"--model.trunk.{word}" for word in TRUNK), "--model.hidden=8", "--objects=3"),
 }
 """By system, beside `BRIEFLY`."""
 
