@@ -27,7 +27,8 @@ class RVOSConfig:
     (`mug propagate`)."""
     recurrence: Literal["both", "spatial", "temporal"] = "both"
     """What the decoder remembers: the previous object of the frame (`spatial`, as in RSIS), the same object in the
-    previous frame (`temporal`), or both. The paper's rows S, T and ST."""
+    previous frame (`temporal`), or both. The paper's rows S, T and ST. In zero-shot, `temporal` has the spatial
+    recurrence in the first frame, without which all predictions would be the same."""
     hidden: int = 128
     """Channels of the deepest level; each next level has half as many."""
     levels: int | None = None

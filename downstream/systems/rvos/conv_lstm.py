@@ -29,6 +29,8 @@ class ConvLSTM(nn.Module):
         super().__init__()
         self.frame = nn.Conv2d(frame, 4 * hidden, 3, padding=1)
         self.rest = nn.Conv2d(rest, 4 * hidden, 3, padding=1, bias=False)
+        for part in (self.frame, self.rest):  # one kernel, in two parts
+            nn.init.normal_(part.weight, std=(9 * (frame + rest)) ** -0.5)
 
     def forward(self, frame_bghw: Tensor, rest_bchw: Tensor, cell_bhhw: Tensor | None) -> tuple[Tensor, Tensor]:
         """The hidden state and the cell, each (B, hidden, h, w).

@@ -38,9 +38,11 @@ class RVOS(nn.Module):
 
     with level 0 at the encoder's deepest map, where the input is [f'(t,0) | S(t-1,i)]. B_2 is bilinear upsampling, here
     to the size of f'(t,k). Hidden states of the first object and the first frame are zero, and those that
-    `config.recurrence` leaves out have no channels. S, the previous mask of the object, is max-pooled to the level's
-    grid, and is an input for `config.task` one-shot alone. f'(t,k) is the encoder's map behind a 3x3 convolution and
-    batch norm, with as many channels as the state that it is concatenated with, as in the authors' release.
+    `config.recurrence` leaves out have no channels. With the temporal recurrence alone, zero-shot still has the spatial
+    one in the first frame, as in the authors' release: nothing else tells its predictions apart. S, the previous mask
+    of the object, is max-pooled to the level's grid, and is an input for `config.task` one-shot alone. f'(t,k) is the
+    encoder's map behind a 3x3 convolution and batch norm, with as many channels as the state that it is concatenated
+    with, as in the authors' release.
 
     The mask is read from the last level's state, upsampled twofold; the stop score (RSIS) from the states of all
     levels, max-pooled over the frame.
@@ -64,16 +66,20 @@ class RVOS(nn.Module):
             raise InputError(f"model.hidden: {config.hidden} cannot be halved; use a multiple of {multiple}")
         widths = [config.hidden // 2**k for k in range(levels)]
         above = [0, *widths[:-1]]
-        self._spatial, self._temporal = (config.recurrence in ("both", name) for name in ("spatial", "temporal"))
-        rest = int(config.task == "one-shot")
+        zero_shot = config.task == "zero-shot"
+        self._spatial = zero_shot or config.recurrence != "temporal"
+        self._temporal = config.recurrence != "spatial"
+        masks = int(not zero_shot)
         states = self._spatial + self._temporal
         self.skips = nn.ModuleList(_skip(c, up or config.hidden) for c, up in zip(channels, above, strict=False))
         self.levels = nn.ModuleList(
-            ConvLSTM(up or config.hidden, up + rest + states * width, width)
+            ConvLSTM(up or config.hidden, up + masks + states * width, width)
             for up, width in zip(above, widths, strict=True)
         )
         self.mask = nn.Conv2d(widths[-1], 1, config.readout, padding=config.readout // 2)
-        self.stop = nn.Linear(sum(widths), 1) if config.task == "zero-shot" and config.stop else None
+        # states begin within +-0.3 or so; from a usual kernel all masks would stay near one half for long
+        nn.init.normal_(self.mask.weight, std=2 * self.mask.weight[0].numel() ** -0.5)
+        self.stop = nn.Linear(sum(widths), 1) if zero_shot and config.stop else None
         self._widths = widths
 
     def load_trunk(self, path: Path | None) -> None:
@@ -105,6 +111,7 @@ class RVOS(nn.Module):
         sizes = [(x.shape[2], x.shape[3]) for x in gates]
         zeros = [x.new_zeros(len(x), c, *x.shape[2:]) for x, c in zip(gates, self._widths, strict=True)]
         shown = [F.adaptive_max_pool2d(masks_bnhw.to(gates[0]), s) for s in sizes] if masks_bnhw is not None else None
+        spatial = self.config.recurrence != "temporal" or (self._spatial and hidden is None)
         states: list[list[Tensor]] = []
         cells: list[Tensor | None] = [None] * len(sizes)
         for i in range(count):
@@ -114,12 +121,12 @@ class RVOS(nn.Module):
                 if shown is not None:
                     rest.append(shown[k][:, i : i + 1])
                 if self._spatial:
-                    rest.append(states[-1][k] if states else zeros[k])
+                    rest.append(states[-1][k] if states and spatial else zeros[k])
                 if self._temporal:
                     rest.append(hidden[k][:, i] if hidden is not None and i < hidden[k].shape[1] else zeros[k])
                 h, cell = level(gates[k], torch.cat(rest, 1), cells[k])
                 state.append(h)
-                cells[k] = cell if self._spatial else None
+                cells[k] = cell if spatial else None
             states.append(state)
         together = [torch.stack(level, 1) for level in zip(*states, strict=True)]
         return Decoded(self._read(together[-1], size), together, self._stops(together))

@@ -96,5 +96,6 @@ def _translated(name: str, x: Tensor, hidden: int) -> dict[str, Tensor]:
         return {}
     # their input is [h of the level before | frame | mask | spatial h | temporal h]; ours has the frame apart
     above = hidden >> (int(number) - 1) if number != "0" else 0
-    before, frame, after = x.split_with_sizes((above, above or hidden, x.shape[1] - above - (above or hidden)), 1)
-    return {f"levels.{number}.frame.weight": frame, f"levels.{number}.rest.weight": torch.cat([before, after], 1)}
+    end = above + (above or hidden)
+    rest = torch.cat([x[:, :above], x[:, end:]], 1)
+    return {f"levels.{number}.frame.weight": x[:, above:end], f"levels.{number}.rest.weight": rest}
