@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import torch
 import torch.nn.functional as F
@@ -89,7 +89,8 @@ class RVOS(nn.Module):
     def see(self, frames_bchw: Tensor) -> list[Tensor]:
         """RGB frames (B, 3, H, W) in [0, 1] -> their share of the gates of each level, (B, 4 C, h, w)."""
         maps = self.trunk(frames_bchw)[::-1]
-        return [level.frame(skip(x)) for level, skip, x in zip(self.levels, self.skips, maps, strict=False)]
+        frame = [cast(ConvLSTM, level).frame for level in self.levels]
+        return [conv(skip(x)) for conv, skip, x in zip(frame, self.skips, maps, strict=False)]
 
     def decode(
         self,

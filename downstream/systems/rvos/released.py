@@ -97,5 +97,5 @@ def _translated(name: str, x: Tensor, hidden: int) -> dict[str, Tensor]:
     # their input is [h of the level before | frame | mask | spatial h | temporal h]; ours has the frame apart
     above = hidden >> (int(number) - 1) if number != "0" else 0
     end = above + (above or hidden)
-    rest = torch.cat([x[:, :above], x[:, end:]], 1)
-    return {f"levels.{number}.frame.weight": x[:, above:end], f"levels.{number}.rest.weight": rest}
+    others = torch.cat([x[:, :above], x[:, end:]], 1)
+    return {f"levels.{number}.frame.weight": x[:, above:end], f"levels.{number}.rest.weight": others}

@@ -97,7 +97,8 @@ class RVOSTraining(NetworkTraining[RVOS]):
         network = self.network
         clips, length, _, height, width = frames_bnchw.shape
         seen = [x.unflatten(0, (clips, length)) for x in network.see(frames_bnchw.flatten(0, 1).float() / 255)]
-        logits, stops = [], []
+        logits: list[Tensor] = []
+        stops: list[Tensor | None] = []
         hidden, masks_bihw = None, None
         for t in range(length):
             if given is not None and (t < 2 or true):
