@@ -29,6 +29,7 @@ SYSTEMS = {
     "mug": "downstream.systems.mug:SYSTEM",
     "agnn": "downstream.systems.agnn:SYSTEM",
     "cosnet": "downstream.systems.cosnet:SYSTEM",
+    "rvos": "downstream.systems.rvos:SYSTEM",
 }
 """Location of each system; imported on demand."""
 

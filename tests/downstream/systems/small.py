@@ -19,6 +19,13 @@ TRAINING: Mapping[str, Sequence[str]] = {
         "--model.trunk.rates=[1,2,3]",
         "--model.channels=8",
     ),
+    "rvos, zero-shot": (
+        *(f"--model.trunk.{word}" for word in TRUNK),
+        "--model.task=zero-shot",
+        "--model.hidden=8",
+        "--objects=3",
+    ),
+    "rvos, one-shot": (*(f"--model.trunk.{word}" for word in TRUNK), "--model.hidden=8", "--objects=3"),
 }
 """By system, beside `BRIEFLY`."""
 
