@@ -17,7 +17,7 @@ from agnn_head.model import AGNN
 from downstream.systems.agnn import AGNNFinetuneOptions
 from downstream.training.annotated import Annotated, foreground_shares
 from downstream.training.network import NetworkTraining, complete
-from downstream.training.samples import grid_target
+from downstream.training.samples import grid_target, overlap
 from mug.errors import InputError
 
 
@@ -83,11 +83,3 @@ def carry(network: AGNN, v_bnchw: Tensor, graphs: int) -> Tensor:
     for _ in range(graphs):
         own_b1chw = network.propagate(v_bnchw, torch.cat([own_b1chw, v_bnchw[:, 1:]], 1))[:, :1]
     return own_b1chw
-
-
-def overlap(found_nhw: Tensor, truth_nhw: Tensor) -> Tensor:
-    """Mean J of masks (bool) on a grid, ignoring cells whose truth is NaN; 1 if both masks are empty."""
-    known = ~truth_nhw.isnan()
-    found, there = found_nhw & known, (truth_nhw > 0.5) & known
-    both, either = (found & there).sum((1, 2)), (found | there).sum((1, 2))
-    return torch.where(either > 0, both / either.clamp(min=1), 1.0).mean()
