@@ -32,7 +32,7 @@ FREE_KEYS = ("out", "num_workers", "save_every", "engine.threads")
 COLUMNS = ("step", "lr", "still", "video", "iou", "grad_norm")
 """Columns of `metrics.csv`; `still` or `video` is the loss of a step, `iou` the J of its masks."""
 
-PLACES = ("data", "out", "weights", "start", "stills")
+PLACES = ("data", "out", "weights", "start", "stills", "raft", "flows")
 """Options with local paths, which are left out of the weights' metadata."""
 
 
@@ -96,7 +96,9 @@ def setup(options: FinetuneOptions, folder: RunFolder, fabric: Fabric, sources: 
     torch.manual_seed(options.seed)
     trainable = open_part("training", options.system, options)
     stills = [saliency_images(path) for path in trainable.stills]
-    samples = Samples(sources, stills, options.sample, options.seed, trainable.clip)
+    with fabric.rank_zero_first():
+        flows = trainable.prepare(sources, folder.path)
+    samples = Samples(sources, stills, options.sample, options.seed, trainable.clip, flows)
     model, optimiser = fabric.setup(trainable, build_optimiser(trainable, options.optimiser, trainable.rates))
     run = Run(folder, fabric, model, optimiser, trainable.network, options, samples, trainable)
     run.resume()

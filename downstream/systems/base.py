@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from downstream.training.annotated import Annotated
+    from downstream.training.flows import Flows
     from downstream.training.options import Clip
     from mug.networks.saved import Format
 
@@ -30,6 +31,7 @@ SYSTEMS = {
     "agnn": "downstream.systems.agnn:SYSTEM",
     "cosnet": "downstream.systems.cosnet:SYSTEM",
     "rvos": "downstream.systems.rvos:SYSTEM",
+    "hcpn": "downstream.systems.hcpn:SYSTEM",
 }
 """Location of each system; imported on demand."""
 
@@ -81,12 +83,20 @@ class Trainable(Protocol):
 
         Args:
             batch: `frames`, uint8 (B, N', 3, H, W): N' frames of each of B videos or groups; and `masks`, uint8
-                (B, N', H, W), 255 void.
+                (B, N', H, W), 255 void. With `clip.flow` also `flow`, uint8 (B, N' - 1, 3, H, W): the optical flow from
+                each frame to the next, in colours.
             still: Whether these are still images.
             step: The step, as a seed for random choices.
 
         Returns:
             `total`; and without gradient, `iou` and the foreground `logits` (B * N', 1, h, w).
+        """
+
+    def prepare(self, sources: Sequence[Annotated], folder: Path) -> Flows | None:
+        """What training needs of the videos and computes once, in a folder that lasts as long as the run.
+
+        Returns:
+            The optical flow, if `clip.flow` asks for it.
         """
 
     def finish(self, sources: Sequence[Annotated]) -> tuple[nn.Module, dict[str, str]]:
