@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 SYSTEMS = {
     "mug": "downstream.systems.mug:SYSTEM",
     "agnn": "downstream.systems.agnn:SYSTEM",
+    "agame": "downstream.systems.agame:SYSTEM",
 }
 """Location of each system; imported on demand."""
 
