@@ -87,7 +87,7 @@ def fit(x_mcp: Tensor, y_mp: Tensor, floor_kc: Tensor, known_mp: Tensor | None =
 
 
 def updated(old: Gaussians, new: Gaussians, rate: float = UPDATE) -> Gaussians:
-    """Theta = (1 - lambda) theta_old + lambda theta_new."""
+    """New parameters, theta = (1 - lambda) theta_old + lambda theta_new."""
     return Gaussians(*(torch.lerp(a, b, rate) for a, b in zip(old, new, strict=True)))
 
 

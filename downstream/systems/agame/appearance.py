@@ -56,6 +56,10 @@ class Appearance(nn.Module):
         return updated(theta, self.begin(x_mchw, y_m1hw), self._rate) if self._rate else theta
 
     def forward(self, x_mchw: Tensor, theta: Gaussians) -> Tensor:
-        """Scores of the components, (M, K, h, w)."""
+        """Scores of the components, (M, K, h, w): s_k / C, or the softmax of s_k.
+
+        The sum over C features becomes their mean, which is about 1 at any C. The next convolution absorbs the factor,
+        but begins with kernels for inputs of that size.
+        """
         scores = log_scores(x_mchw.flatten(2), theta).unflatten(2, x_mchw.shape[2:])
-        return scores.softmax(1) if self._softmax else scores
+        return scores.softmax(1) if self._softmax else scores / x_mchw.shape[1]
