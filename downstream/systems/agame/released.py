@@ -71,7 +71,8 @@ def released(tensors: Mapping[str, Tensor]) -> Released:
                 background, foreground = theirs[f"{source}.{part}"].split(1)
                 take(f"{source}.{part}", (f"{target}.{part}", foreground - background))
         take("appmod.cov_reg", ("appearance.floor", floor.flatten(1)[SWAPPED]))
-        scores, moved = fused[:, :4][:, SWAPPED], fused[:, 4:]
+        scores = fused[:, :4][:, SWAPPED] * config.channels  # ours are fed divided by C
+        moved = fused[:, 4:]
         take("fusmod.layers.layer00.conv.weight", ("fusion.scores.weight", scores), ("fusion.moved.weight", moved))
         take("fusmod.layers.layer00.conv.bias", ("fusion.scores.bias", theirs["fusmod.layers.layer00.conv.bias"]))
         _take_first_layer(theirs, take)

@@ -14,6 +14,13 @@ TRAINING: Mapping[str, Sequence[str]] = {
         "--model.channels=8",
         "--model.iterations=1",
     ),
+    "agame": (
+        *(f"--model.trunk.{word}" for word in TRUNK),
+        "--model.channels=6",
+        "--model.width=8",
+        "--model.fine=8",
+        "--sample.nodes=3",
+    ),
 }
 """By system, beside `BRIEFLY`."""
 
