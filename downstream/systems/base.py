@@ -32,6 +32,7 @@ SYSTEMS = {
     "cosnet": "downstream.systems.cosnet:SYSTEM",
     "rvos": "downstream.systems.rvos:SYSTEM",
     "hcpn": "downstream.systems.hcpn:SYSTEM",
+    "agame": "downstream.systems.agame:SYSTEM",
 }
 """Location of each system; imported on demand."""
 

@@ -26,6 +26,13 @@ TRAINING: Mapping[str, Sequence[str]] = {
         "--objects=3",
     ),
     "rvos, one-shot": (*(f"--model.trunk.{word}" for word in TRUNK), "--model.hidden=8", "--objects=3"),
+    "agame": (
+        *(f"--model.trunk.{word}" for word in TRUNK),
+        "--model.channels=6",
+        "--model.width=8",
+        "--model.fine=8",
+        "--sample.nodes=3",
+    ),
 }
 """By system, beside `BRIEFLY`."""
 
