@@ -13,9 +13,9 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from downstream.systems.agame import AGAMEFinetuneOptions
 from downstream.systems.agame.network import AGAME, FORMAT
-from downstream.systems.agnn.training import overlap
 from downstream.training.network import NetworkTraining, complete
 from downstream.training.options import Clip
+from downstream.training.samples import overlap
 from mug.errors import InputError
 from mug.media.masks import VOID
 from mug.precision import widen

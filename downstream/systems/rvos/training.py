@@ -8,12 +8,12 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from downstream.systems.agnn.training import overlap
 from downstream.systems.rvos import RVOSFinetuneOptions
 from downstream.systems.rvos.matching import MORE, Objects, Pairs, in_order, mask_loss, match, objects_of, stop_loss
 from downstream.systems.rvos.network import FORMAT, RVOS
 from downstream.training.network import NetworkTraining, complete
 from downstream.training.options import Clip
+from downstream.training.samples import overlap
 from mug.errors import InputError
 from mug.precision import widen
 from mug.run.processes import share_of_mean
