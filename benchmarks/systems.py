@@ -61,7 +61,7 @@ ROWS: Mapping[str, Row] = {
     "COSNet": Row("cosnet", "zero-shot", beats="COSNet without co-attention"),
     "COSNet without co-attention": Row("cosnet", "zero-shot", ("--model.attention", "none")),
     "HCPN": Row("hcpn", "zero-shot", beats="HCPN without flow"),
-    "HCPN without flow": Row("hcpn", "zero-shot", ("--no-model.flow",)),
+    "HCPN without flow": Row("hcpn", "zero-shot", ("--model.input", "frames")),
     "MuG, instances": Row("mug", "instances", use=("--instances",)),
     "RVOS, instances": Row("rvos", "instances", use=("--instances",), beats="RVOS, instances, without time"),
     "RVOS, instances, without time": Row("rvos", "instances", ("--model.recurrence", "spatial"), ("--instances",)),
