@@ -4,8 +4,8 @@
 
 On synthetic videos, all systems train on one set of them and are tested on others; on DAVIS, on all sequences but those
 that `mug finetune --hold` keeps, which they are tested on. MuG is not trained here: it has its packaged weights, which
-saw no annotation. Further options are those of every training (`--steps 150`). What was measured before is not measured again, so that a benchmark that was stopped goes on where it
-was. The tables go to standard output.
+saw no annotation. Further options are those of every training (`--steps 150`). What was measured before is not measured
+again, so that a benchmark that was stopped goes on where it was. The tables go to standard output.
 """
 
 from __future__ import annotations
