@@ -156,6 +156,20 @@ def test_iou_is_that_of_objects_and_a_perfect_prediction_has_one(monkeypatch: py
     assert made(batch, False, 0)["iou"] == 0.5
 
 
+def test_the_matching_of_the_first_frame_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Predictions that fit in reverse order at first, and in order from the second frame on, are wrong there."""
+    made, batch = trainable("zero-shot"), batch_of(clips=1)
+    truth = torch.stack([batch["masks"] == i for i in (1, 2)], 2)
+    logits = torch.full((1, 4, 4, 32, 48), -30.0)  # n + 2 predictions
+    logits[:, :, :2] += truth * 60.0
+    logits[:, 0, :2] = logits[:, 0, :2].flip(1)
+    parts = logits + torch.zeros((), requires_grad=True), torch.zeros(1, 4, 4)
+    monkeypatch.setattr(made, "_decode", lambda *args: parts)
+    out = made(batch, False, 0)
+    assert out["mask"].item() == pytest.approx(3 / 4, abs=1e-5)
+    assert out["iou"].item() == pytest.approx(1 / 4)
+
+
 @pytest.mark.parametrize(
     ("task", "recurrence"), [("one-shot", "both"), ("zero-shot", "spatial"), ("zero-shot", "temporal")]
 )
