@@ -14,6 +14,12 @@ TRAINING: Mapping[str, Sequence[str]] = {
         "--model.channels=8",
         "--model.iterations=1",
     ),
+    "hcpn": (
+        *(f"--model.trunk.{word}" for word in TRUNK),
+        "--model.rates=[1,2,3]",
+        "--model.channels=8",
+        "--model.stacks=2",
+    ),
 }
 """By system, beside `BRIEFLY`."""
 
