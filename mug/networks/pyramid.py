@@ -69,7 +69,9 @@ class ASPP(nn.Module):
 
     def __init__(self, in_channels: int, rates: tuple[int, int, int], channels: int) -> None:
         super().__init__()
-        pyramid = [convolution(in_channels, channels, 1)] + [convolution(in_channels, channels, 3, rate) for rate in rates]
+        pyramid = [convolution(in_channels, channels, 1)] + [
+            convolution(in_channels, channels, 3, rate) for rate in rates
+        ]
         self.convs = nn.ModuleList(pyramid)
         self.pooled = nn.Conv2d(in_channels, channels, 1)
         self.project = convolution((len(pyramid) + 1) * channels, channels, 1)
