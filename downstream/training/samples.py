@@ -79,7 +79,7 @@ class Samples(Dataset[dict[str, Any]]):
             changed = [self._change(*as_tensors(part, shape), *beside) for part in parts]
         frames, masks, *beside = (torch.cat(list(all_of_it)) for all_of_it in zip(*changed, strict=True))
         sample = {"frames": frames, "masks": masks, "name": source.name}
-        return sample | {"flow": in_colours(flow) for flow in beside}
+        return sample | ({"flow": in_colours(beside[0])} if beside else {})
 
     def source(self, step: int, i: int) -> Annotated:
         """The video of sample i of a step: steps run through random permutations of all videos."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import torch
 import torchvision
@@ -191,6 +192,7 @@ class ImageNetTrunk(Trunk):
 
     def __init__(self, config: TrunkConfig) -> None:
         super().__init__()
+        self.network: Any
         self.network, mean, std = imagenet_pyramid(config.stride)
         self._ends = [level["stage"] for level in self.network.feature_info.get_dicts()]
         self.count = len(self._ends)

@@ -43,7 +43,7 @@ class Decoder(nn.Module):
             self.restriction = Restriction()
 
     def forward(self, stages: Sequence[Tensor]) -> tuple[Tensor, Tensor | None]:
-        """V^ of each stage (B, C_j, h_j, w_j), shallow to deep -> logits of P (B, 1, h, w) and of contours (B, J, h, w).
+        """V^ of each stage (B, C_j, h_j, w_j), shallow to deep -> logits of P (B, 1, h, w), of contours (B, J, h, w).
 
         The grid is that of the shallowest stage.
         """

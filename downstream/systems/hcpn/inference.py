@@ -13,7 +13,7 @@ from torch import Tensor
 
 from downstream.instances.flow import FlowMethod, flow_method
 from downstream.systems.base import ZeroShot
-from downstream.systems.hcpn import HCPNSegmentOptions, PairConfig
+from downstream.systems.hcpn import HCPNSegmentOptions
 from downstream.systems.hcpn.network import FORMAT, HCPN
 from downstream.training.flows import in_colours, mirrored
 from mug.errors import InputError
@@ -60,9 +60,9 @@ def segment_by_pairs(
 ) -> Iterator[np.ndarray]:
     """Foreground probability of each frame, in order; two frames are in memory at a time.
 
-    Frame k is the first of the pair (k, k + 1). The last frame is the second of the last pair; a model with two streams,
-    which segments the first of a pair alone, compares it with the frame before. A video of one frame is a pair of this
-    frame with itself, at rest.
+    Frame k is the first of the pair (k, k + 1). The last frame is the second of the last pair; a model with two
+    streams, which segments the first of a pair alone, compares it with the frame before. A video of one frame is a pair
+    of this frame with itself, at rest.
 
     Args:
         video: A video of at least one frame.
@@ -128,9 +128,7 @@ def pair_probabilities(model: HCPN, first: Tensor, second: Tensor, flow: Tensor,
 
 def _seen(frame: np.ndarray, side: int) -> _Frame:
     height, width = fit_size((frame.shape[0], frame.shape[1]), min(side, *frame.shape[:2]))
-    square, small = (
-        cv2.resize(frame, size, interpolation=cv2.INTER_AREA) for size in ((side, side), (width, height))
-    )
+    square, small = (cv2.resize(frame, size, interpolation=cv2.INTER_AREA) for size in ((side, side), (width, height)))
     return _Frame(torch.from_numpy(square).permute(2, 0, 1), small)
 
 

@@ -33,6 +33,12 @@ TRAINING: Mapping[str, Sequence[str]] = {
         "--model.fine=8",
         "--sample.nodes=3",
     ),
+    "hcpn": (
+        *(f"--model.trunk.{word}" for word in TRUNK),
+        "--model.rates=[1,2,3]",
+        "--model.channels=8",
+        "--model.stacks=2",
+    ),
 }
 """By system, beside `BRIEFLY`."""
 
