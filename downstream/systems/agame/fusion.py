@@ -8,12 +8,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from downstream.systems.agame.layers import begin_as_one, conv
+from downstream.systems.agame.layers import conv
 from mug.precision import widen
 
 
 class Fusion(nn.Module):
     """Two 3x3 convolutions on the scores of appearance beside the map of mask propagation, and the coarse mask.
+
+    The first is a sum of two parts. Each is initialised by itself, so that the few scores are heard.
 
     Args:
         components: K, scores of each position; 0 without an appearance model.
@@ -26,7 +28,6 @@ class Fusion(nn.Module):
         super().__init__()
         self.scores = conv(components, width, 3) if components else None
         self.moved = conv(moved, width, 3, bias=not components) if moved else None
-        begin_as_one(*(part for part in (self.scores, self.moved) if part is not None))
         self.output = conv(width, fine, 3)
         self.coarse = conv(fine, 1, 1)
 

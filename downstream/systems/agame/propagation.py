@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from downstream.systems.agame.layers import begin_as_one, conv
+from downstream.systems.agame.layers import conv
 
 RATES = (1, 3, 6)
 """Dilations of the second layer's pyramid, in cells (A-GAME's release)."""
@@ -14,8 +14,9 @@ RATES = (1, 3, 6)
 class MaskPropagation(nn.Module):
     """Three convolutions, 1x1, a pyramid of dilated 3x3 and 3x3, on the features of a frame and the previous mask.
 
-    With `reference`, also on the features of the frame of the given mask, and on that mask. The first layer is a sum of
-    parts: that of the frame is the same for all objects, that of the reference for all frames.
+    With `reference`, also on the features of the frame of the given mask, and on that mask. The first layer is one
+    convolution of all of these, as a sum of parts: that of the frame is the same for all objects, that of the reference
+    for all frames. Each part is initialised by itself, so that a mask is heard beside hundreds of features.
 
     Args:
         in_channels: Channels of the trunk's last map.
@@ -26,12 +27,9 @@ class MaskPropagation(nn.Module):
     def __init__(self, in_channels: int, width: int, reference: bool = True) -> None:
         super().__init__()
         self.frame, self.mask = conv(in_channels, width, 1), conv(1, width, 1, bias=False)
-        first = [self.frame, self.mask]
         if reference:
             self.first_frame = conv(in_channels, width, 1, bias=False)
             self.first_mask = conv(1, width, 1, bias=False)
-            first += [self.first_frame, self.first_mask]
-        begin_as_one(*first)
         self.pyramid = nn.ModuleList([conv(width, width, 3, rate) for rate in RATES])
         self.output = conv(len(RATES) * width, width, 3)
         self._reference = reference
