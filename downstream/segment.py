@@ -65,7 +65,7 @@ def open_segmenter(options: SegmentOptions) -> Segmenter:
         split = Instances(options.instance, device, carry)
 
     def masks_of(video: Video, results: Results | None = None) -> Iterator[np.ndarray]:
-        maps = _refined(video, system.find(video), options, results)
+        maps = _refined(video, system, options, results)
         return split(video, maps) if split else map(_mask, maps)
 
     return masks_of
@@ -81,13 +81,11 @@ def carrier_by(matching: Matching, device: torch.device) -> Carrier:
     return lambda video, first: carry(video, {video.frame_names[0]: first})
 
 
-def _refined(
-    video: Video, found: Iterator[np.ndarray], options: SegmentOptions, results: Results | None
-) -> Iterator[np.ndarray]:
+def _refined(video: Video, system: ZeroShot, options: SegmentOptions, results: Results | None) -> Iterator[np.ndarray]:
     """The refined object-level maps; raw masks and soft maps are written along the way, if requested."""
-    maps = track(found, video.name, len(video))
+    maps = track(system.find(video), video.name, len(video))
     for name, frame, map_hw in zip(video.frame_names, video, maps, strict=True):
-        refined = refine(frame, map_hw, options.refine)
+        refined = refine(frame, map_hw, options.refine, system.crf)
         if results is not None and options.raw:
             results.write_raw(video.name, name, _mask(map_hw))
         if results is not None and options.soft:

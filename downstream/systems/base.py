@@ -61,6 +61,8 @@ class ZeroShot(NamedTuple):
     """Video -> foreground probability (H, W) float32 in [0, 1] of each frame, in order, in constant memory."""
     matching: Matching = Matching()
     """The method's own matching features, if it has any."""
+    crf: str = "agnn"
+    """The published parameters of its CRF, a name in `mug.media.refine.CRF_PRESETS`."""
     tell_apart: Callable[[Video], Iterator[np.ndarray]] | None = None
     """Video -> mask (H, W) uint8 of each frame with an id for each object, for a method that segments instances by
     itself. None: its map is divided by `downstream.instances`."""

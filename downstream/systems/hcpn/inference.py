@@ -37,7 +37,7 @@ def open_zero_shot(options: HCPNSegmentOptions, device: torch.device) -> ZeroSho
     model = model.to(device).eval()
     flow = flow_method(options.pair.raft, device)
     side = options.pair.side or trained_side(metadata)
-    return ZeroShot(lambda video: segment_by_pairs(video, model, flow, side, options.pair.flip))
+    return ZeroShot(lambda video: segment_by_pairs(video, model, flow, side, options.pair.flip), crf="hcpn")
 
 
 def trained_side(metadata: Mapping[str, str]) -> int:
