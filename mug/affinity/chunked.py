@@ -18,8 +18,8 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-CHUNK_ELEMENTS = 1 << 20
-"""Elements of the edge per chunk: 4 MiB in single precision, plus up to two scratch matrices of that size."""
+CHUNK_ELEMENTS = 5 << 18
+"""Elements of a chunk of the edge and of its scratch matrices together: 5 MiB in single precision."""
 
 ALIGNED = 32
 """The number of queries per chunk is a multiple of this; other numbers slow matrix products down."""
@@ -129,7 +129,7 @@ class CoAttention(torch.autograd.Function):
 def _chunks(query_nc: Tensor, source_mc: Tensor, matrices: int) -> Iterator[tuple[Any, ...]]:
     """Yields each chunk's slice of queries and `matrices` buffers (M, chunk); all chunks share the same memory."""
     count, rows = len(query_nc), len(source_mc)
-    step = min(max(CHUNK_ELEMENTS // rows // ALIGNED * ALIGNED, ALIGNED), count)
+    step = min(max(CHUNK_ELEMENTS // (matrices * rows) // ALIGNED * ALIGNED, ALIGNED), count)
     memory = query_nc.new_empty(matrices, rows * step)
     for start in range(0, count, step):
         chunk = slice(start, min(start + step, count))

@@ -33,7 +33,7 @@ class Vanilla(nn.Module):
 class Symmetric(nn.Module):
     """W = P^T D P with P orthogonal and D = diag(1 + d) / sqrt(C) (Eq. 4).
 
-    P is the Cayley transform (I + K)^-1 (I - K) of K = G - G^T with a free matrix G, so it is orthogonal for every G:
+    P is the Cayley transform (I - K) (I + K)^-1 of K = G - G^T with a free matrix G, so it is orthogonal for every G:
     after any step of an optimiser, and if G is rounded. (The released code trains a free W.) The signs of P's rows
     cancel in W, hence every symmetric W has this form, although P has no eigenvalue -1.
     """
@@ -45,16 +45,16 @@ class Symmetric(nn.Module):
 
     @property
     def projection(self) -> Tensor:
-        """P (C, C), in double precision: I + K may be ill-conditioned."""
+        """P (C, C) = 2 (I + K)^-1 - I, computed in double precision because I + K may be ill-conditioned."""
         skew = (self.generator - self.generator.T).double()
         identity = torch.eye(len(skew), dtype=skew.dtype, device=skew.device)
-        return torch.linalg.solve(identity + skew, identity - skew)
+        return torch.linalg.inv(identity + skew).mul(2).sub(identity).to(self.generator.dtype)
 
     def forward(self) -> Tensor:
         """W (C, C)."""
-        p = self.projection
-        d = (1 + self.scale.double()) / len(p) ** 0.5
-        return ((p.T * d) @ p).to(self.scale.dtype)
+        with torch.autocast(self.scale.device.type, enabled=False):
+            p = self.projection
+            return (p.T * ((1 + self.scale) / len(p) ** 0.5)) @ p
 
 
 class ChannelWise(nn.Module):
