@@ -94,7 +94,8 @@ class PropagateOptions:
     out: Path
     """Output folder: OUT/<sequence>/<frame>.png."""
     system: str = "mug"
-    """Method: `mug`, by matching. `--system NAME --help` lists the options of a system."""
+    """Method: `mug`, by matching, or `agame` with weights of `mug finetune agame`. `--system NAME --help` lists the
+    options of a system."""
     weights: Path | None = None
     """Weights of the system or its backbone; for `mug` the packaged weights by default."""
     mask: Path | None = None
@@ -156,7 +157,7 @@ class FinetuneOptions:
     """Options of `mug finetune`."""
 
     system: str
-    """System to train: `agnn`. `mug finetune SYSTEM --help` lists the options of a system."""
+    """System to train: `agnn` or `agame`. `mug finetune SYSTEM --help` lists the options of a system."""
     data: Path
     """Training data: an annotated dataset of videos (DAVIS, YouTube-VOS, FBMS-59, ...); PASCAL VOC or folders of image
     groups for co-segmentation; any videos with `--labels pseudo`."""

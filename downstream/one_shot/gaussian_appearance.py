@@ -18,6 +18,8 @@ from downstream.one_shot.gaussians import Gaussians, fit, log_odds, log_scores, 
 
 FLOOR = 0.1
 """r, as a share of each feature's variance over the first frame with a given mask. A-GAME's network learns it."""
+UNSEEN = 0.01
+"""Lower bound on probabilities."""
 TEMPERATURES = 2.0 ** np.arange(0, 9)
 """Candidates for the temperature of the log odds."""
 
@@ -29,8 +31,9 @@ class GaussianAppearance:
     They are tempered: the temperature is that with the smallest cross-entropy on the given mask.
     """
 
-    weight = 1.0
-    """Of the result in the log odds."""
+    weight = 0.1
+    """Of the result in the log odds. Chosen on unlabeled clips with objects pasted in (`benchmarks/evidence.py`); from
+    0.3 on, the model repeats its own errors."""
 
     def __init__(self) -> None:
         self._models: dict[int, Gaussians] = {}
@@ -70,7 +73,11 @@ class GaussianAppearance:
             self._temperature = suited_temperature(odds, y[list(given)], known)
 
     def read(self, looks: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-        """(L, H, W) float32 in [0, 1]: the probability of each label at each pixel by its looks."""
+        """(L, H, W) float32: `likely` as logarithms, at least log `UNSEEN`, which speaks against a hidden object."""
+        return np.log(np.maximum(self.likely(looks, size), UNSEEN))
+
+    def likely(self, looks: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+        """(L, H, W) float32 in [0, 1]: the probability of each label at each pixel by its looks; they sum to 1."""
         x = torch.from_numpy(looks).flatten(0, 1).T[None]
         odds = torch.cat([log_odds(log_scores(x, self._models[label])) for label in sorted(self._models)])
         likely = aggregate(odds / self._temperature).T.numpy().reshape(*looks.shape[:2], -1)
