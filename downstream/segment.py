@@ -16,9 +16,10 @@ from downstream.systems.base import Matching, ZeroShot, open_part
 from downstream.systems.mug import MuGOneShot
 from downstream.systems.mug.matching import carrier
 from mug.media.refine import refine, require_crf
-from mug.media.results import BESIDE, Results
+from mug.media.results import BESIDE, FREE_KEYS, Results
 from mug.media.video import Video
 from mug.run.progress import track
+from mug.run.settings import settings_of
 from mug.run.several import Several
 
 
@@ -29,12 +30,16 @@ def segment(options: SegmentOptions) -> None:
     results = Results(
         options.out,
         [video.name for video in videos],
+        settings_of(options, FREE_KEYS),
         beside=[kept for kept in BESIDE if getattr(options, kept)],
         overlay=options.overlay,
         overwrite=options.overwrite,
+        resume=options.resume,
     )
     several = Several(len(videos))
     for video in videos:
+        if video.name in results.finished:
+            continue
         with several.attempt(video.name):
             results.write_video(video, masks_of(video, results))
     several.finish()

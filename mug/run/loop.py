@@ -19,8 +19,9 @@ from torch.utils.data import DataLoader, Dataset
 
 from mug.errors import RunError, logger
 from mug.run.checkpoints import Checkpoints
-from mug.run.folder import RunFolder, commit_of, to_plain
+from mug.run.folder import RunFolder, commit_of
 from mug.run.optimise import KeyBatches, set_learning_rate
+from mug.run.settings import to_plain
 
 if TYPE_CHECKING:
     from lightning.fabric import Fabric
