@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from mug import __version__
 from mug.command.messages import show_messages
-from mug.errors import InputError, RunError, logger
+from mug.errors import InputError, RunError, Stopped, logger
 from mug.lazy import resolve
 
 
@@ -125,7 +125,8 @@ COMMANDS = (
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command line and returns its exit status.
 
-    0 for success, 1 for a run that cannot continue, 2 for errors the user has to fix, 130 after Ctrl-C.
+    0 for success, 1 for a run that cannot continue, 2 for errors the user has to fix, 130 after Ctrl-C, 143 for a
+    training that SIGTERM has stopped.
     """
     show_messages()
     arguments = list(sys.argv[1:] if arguments is None else arguments)
@@ -145,6 +146,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except RunError as error:
         _refuse(str(error))
         return 1
+    except Stopped as stopped:
+        return stopped.status
     except KeyboardInterrupt:
         print("mug: stopped", file=sys.stderr)
         return 130
