@@ -62,7 +62,7 @@ def cosegment(options: CosegmentOptions) -> None:
             continue
         v_nchw, sizes = embed_group(group, model, side, device, options.memory)
         found = cosegment_group(v_nchw, model, options.nodes, options.batch, device)
-        logits_nhw = torch.stack(list(track(found, group.name, len(group)))).cpu()
+        logits_nhw = torch.stack(list(track(found, f"{group.name}: segmenting", len(group)))).cpu()
         cut = expected_cut(logits_nhw.sigmoid().numpy()) if is_calibrated(metadata) else 0.5
         with results.sequence(group.name):
             for path, size, logits_hw in zip(group.images, sizes, logits_nhw - math.log(cut / (1 - cut)), strict=True):

@@ -49,7 +49,7 @@ def propagate(options: PropagateOptions) -> None:
         if video.name in results.finished:
             continue
         with several.attempt(video.name):
-            results.write_video(video, track(carry(video, given), video.name, len(video)))
+            results.write_video(video, track(carry(video, given), f"{video.name}: propagating", len(video)))
     several.finish()
 
 

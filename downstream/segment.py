@@ -64,7 +64,7 @@ def open_segmenter(options: SegmentOptions) -> Segmenter:
     system: ZeroShot = open_part("zero_shot", options.system, options, device)
     split = None
     if options.instances and system.tell_apart is not None:
-        return lambda video, results=None: track(system.tell_apart(video), video.name, len(video))
+        return lambda video, results=None: track(system.tell_apart(video), f"{video.name}: segmenting", len(video))
     if options.instances:
         carry = carrier_by(system.matching, device) if options.instance.propagate else None
         split = Instances(options.instance, device, carry)
@@ -90,7 +90,7 @@ def _refined(
     video: Video, found: Iterator[np.ndarray], options: SegmentOptions, results: Results | None
 ) -> Iterator[np.ndarray]:
     """The refined object-level maps; raw masks and soft maps are written along the way, if requested."""
-    maps = track(found, video.name, len(video))
+    maps = track(found, f"{video.name}: segmenting", len(video))
     for name, frame, map_hw in zip(video.frame_names, video, maps, strict=True):
         refined = refine(frame, map_hw, options.refine)
         if results is not None and options.raw:
