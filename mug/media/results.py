@@ -89,7 +89,9 @@ class Results:
         remove_partial(path for path in self.out.glob(".*") if path.name.rpartition(".")[0].lstrip(".") == name)
         self._write_record(name, None)
         yield
-        self._write_record(name, len(mask_files(self.out / name)))
+        count = len(mask_files(self.out / name))
+        self._write_record(name, count)
+        logger.debug("%s: %d masks are written", self.out / name, count)
 
     def write_mask(self, sequence: str, frame: str, mask: np.ndarray) -> None:
         """Writes the mask (H, W) uint8 of a frame."""
