@@ -131,16 +131,17 @@ def train(run: Run) -> None:
     keys = (0, range(run.step, options.steps), options.sample.videos, 1)
     batches = run.batches(run.samples, collate, keys, options.num_workers)
     run.model.train()
-    with Log(run.folder, COLUMNS, run.step, options.steps, run.fabric.is_global_zero) as log:
+    with run.signals, Log(run.folder, COLUMNS, run.step, options.steps, run.fabric.is_global_zero) as log:
         for step in range(run.step, options.steps):
             rate = learning_rate(step, 0, options.steps, options.optimiser.lr, options.schedule)
             values, batch, logits = train_step(run, step, rate, batches)
             run.step = step + 1
             log.write({"step": step, "lr": rate, **values}, f"J {values['iou']:.3f}")
-            if run.step == options.steps or run.step % options.save_every == 0:
+            due = run.step == options.steps or run.step % options.save_every == 0
+            if due:
                 log.draw(run.step, {"masks": training_picture(batch, logits)})
                 save_weights_of(run)
-                run.save()
+            run.end_step(due, options.steps)
 
 
 def train_step(

@@ -40,6 +40,9 @@ class CosegmentOptions:
     """Graphs processed at a time; more are faster on a GPU and need more memory."""
     memory: float = 4.0
     """Maximum GiB for the embeddings of a group; an image of 473 pixels needs about 1.8 MB."""
+    resume: bool = False
+    """Keep the groups that were finished with the same options and do the rest. With `--overwrite`, all others are
+    replaced."""
     overwrite: bool = False
     """Replace existing results."""
     device: str = "auto"
@@ -106,6 +109,9 @@ class PropagateOptions:
     """Split of the dataset (`2017/val`, `test-dev`, `valid`)."""
     overlay: bool = False
     """Also write OUT/<sequence>.mp4 with the masks drawn over the frames."""
+    resume: bool = False
+    """Keep the videos that were finished with the same options and do the rest. With `--overwrite`, all others are
+    replaced."""
     overwrite: bool = False
     """Replace existing results."""
     device: str = "auto"
@@ -142,6 +148,9 @@ class SegmentOptions:
     """Also keep the refined 8-bit maps, as OUT/soft/<sequence>/<frame>.png."""
     overlay: bool = False
     """Also write OUT/<sequence>.mp4 with the masks drawn over the frames."""
+    resume: bool = False
+    """Keep the videos that were finished with the same options and do the rest. With `--overwrite`, all others are
+    replaced."""
     overwrite: bool = False
     """Replace existing results."""
     device: str = "auto"

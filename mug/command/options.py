@@ -145,6 +145,7 @@ def _parser(
         prog=command,
         usage=f"{command}{places} [--config FILE.yaml] [--option VALUE ...]" if options else command,
         description=" ".join((summary or "").strip().split("\n\n")[0].split()),
+        epilog="Every command also takes --quiet (only errors and results) and --verbose (more messages).",
         formatter_class=_Help,
         exit_on_error=False,
         print_config=None,
