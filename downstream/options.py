@@ -97,7 +97,7 @@ class PropagateOptions:
     out: Path
     """Output folder: OUT/<sequence>/<frame>.png."""
     system: str = "mug"
-    """Method: `mug`, by matching, or `agame` with weights of `mug finetune agame`. `--system NAME --help` lists the
+    """Method: `mug`, by matching, or `rvos` or `agame` with weights of `mug finetune`. `--system NAME --help` lists the
     options of a system."""
     weights: Path | None = None
     """Weights of the system or its backbone; for `mug` the packaged weights by default."""
@@ -131,8 +131,8 @@ class SegmentOptions:
     split: str | None = None
     """Split of the dataset (`2017/val`, `test`)."""
     system: str = "mug"
-    """Method: `mug`, or `agnn` with weights of `mug finetune agnn`. `--system NAME --help` lists the options of a
-    system."""
+    """Method: `mug`, or `agnn`, `cosnet`, `hcpn` or `rvos` with weights of `mug finetune`. `--system NAME --help` lists
+    the options of a system."""
     weights: Path | None = None
     """Weights of the system or its backbone; for `mug` the packaged weights by default."""
     instances: bool = False
@@ -166,7 +166,7 @@ class FinetuneOptions:
     """Options of `mug finetune`."""
 
     system: str
-    """System to train: `agnn` or `agame`. `mug finetune SYSTEM --help` lists the options of a system."""
+    """System to train: `agnn`, `cosnet`, `hcpn`, `rvos` or `agame`. `mug finetune SYSTEM --help` lists its options."""
     data: Path
     """Training data: an annotated dataset of videos (DAVIS, YouTube-VOS, FBMS-59, ...); PASCAL VOC or folders of image
     groups for co-segmentation; any videos with `--labels pseudo`."""
