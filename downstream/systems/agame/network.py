@@ -155,7 +155,9 @@ class AGAME(nn.Module):
     def update(self, seen: Seen, state: State, masks_m1hw: Tensor) -> State:
         """The state after a frame, with its masks (M, 1, ...) in [0, 1] of any size."""
         mask = self.on_grid(masks_m1hw, seen)
-        theta = None if state.theta is None else self.appearance.update(state.theta, seen.looks, mask)
+        theta = state.theta
+        if theta is not None and seen.looks is not None:
+            theta = self.appearance.update(theta, seen.looks, mask)
         return State(mask, theta, state.reference)
 
     def on_grid(self, masks_m1hw: Tensor, seen: Seen) -> Tensor:
