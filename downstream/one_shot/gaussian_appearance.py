@@ -14,7 +14,7 @@ from downstream.backbones.colour import colours
 from downstream.backbones.lattice import EVEN, Lattice
 from downstream.one_shot.aggregate import aggregate
 from downstream.one_shot.appearance import LEARNED, STRIDE, sampled
-from downstream.one_shot.gaussians import Gaussians, fit, log_odds, log_scores, updated
+from downstream.one_shot.gaussians import Gaussians, fit, log_odds, log_scores
 
 FLOOR = 0.1
 """r, as a share of each feature's variance over the first frame with a given mask. A-GAME's network learns it."""
@@ -25,15 +25,15 @@ TEMPERATURES = 2.0 ** np.arange(0, 9)
 
 
 class GaussianAppearance:
-    """Four Gaussians for each object and its background; given masks set them, results update them by lambda.
+    """Four Gaussians for each object and its background, from its given mask.
 
     Features that are not learned for it are not independent, so that the odds of a diagonal model are far too sure.
-    They are tempered: the temperature is that with the smallest cross-entropy on the given mask.
+    They are tempered: the temperature is that with the smallest cross-entropy on the given mask. A-GAME's update is
+    left out: with no network that is trained to use it, results teach the model its own errors.
     """
 
     weight = 0.1
-    """Of the result in the log odds. Chosen on unlabeled clips with objects pasted in (`benchmarks/evidence.py`); from
-    0.3 on, the model repeats its own errors."""
+    """Of the result in the log odds. Chosen on the videos of `benchmarks/evidence.py`."""
 
     def __init__(self) -> None:
         self._models: dict[int, Gaussians] = {}
@@ -52,25 +52,24 @@ class GaussianAppearance:
         return np.concatenate([features, colour], -1)
 
     def learn(self, looks: np.ndarray, labels_lhw: np.ndarray, given: Sequence[int]) -> None:
-        """Updates the model with a frame.
+        """Fits the models of the objects of a given mask.
 
         Args:
             looks: Result of `look`.
-            labels_lhw: (L, H, W) probabilities at working size; what is void belongs to none.
-            given: The labels, except for background, that a given mask of this frame shows; these begin anew.
+            labels_lhw: (L, H, W) shares at working size; what is void belongs to none.
+            given: The labels, except for background, that the mask shows; without any, nothing is learned.
         """
+        if not given:
+            return
         x = torch.from_numpy(sampled(looks.transpose(2, 0, 1), LEARNED)).flatten(1)[None]
         y = torch.from_numpy(sampled(sampled(labels_lhw, STRIDE), LEARNED)).flatten(1)
         known = y.sum(0, keepdim=True)
         if self._floor is None:
             self._floor = (FLOOR * x[0].var(1)).clamp_min(1e-6).expand(4, -1)
-        for label in range(1, len(y)):
-            new = fit(x, y[label : label + 1], self._floor, known)
-            begins = label in given or label not in self._models
-            self._models[label] = new if begins else updated(self._models[label], new)
-        if given:
-            odds = torch.cat([log_odds(log_scores(x, self._models[label])) for label in given])
-            self._temperature = suited_temperature(odds, y[list(given)], known)
+        for label in given:
+            self._models[label] = fit(x, y[label : label + 1], self._floor, known)
+        odds = torch.cat([log_odds(log_scores(x, self._models[label])) for label in given])
+        self._temperature = suited_temperature(odds, y[list(given)], known)
 
     def read(self, looks: np.ndarray, size: tuple[int, int]) -> np.ndarray:
         """(L, H, W) float32: `likely` as logarithms, at least log `UNSEEN`, which speaks against a hidden object."""

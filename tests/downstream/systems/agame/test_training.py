@@ -112,7 +112,7 @@ def test_some_objects_of_the_first_frame_are_chosen() -> None:
 
 def test_the_step_alone_decides_which_objects() -> None:
     trainee, (frames, masks) = trainable(objects=1).eval(), moving()
-    values = [float(trainee({"frames": frames, "masks": masks}, False, step)["total"]) for step in (*range(6), 3)]
+    values = [trainee({"frames": frames, "masks": masks}, False, step)["total"].item() for step in (*range(6), 3)]
     assert len(set(values)) > 1
     assert values[3] == values[-1]
 
