@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from downstream.one_shot.aggregate import LIMIT
 from downstream.systems.agame import AGAMEOneShot
 from downstream.systems.agame.inference import Tracker, trained_size
 from downstream.systems.agame.network import AGAME, FORMAT
@@ -71,7 +72,7 @@ def test_it_is_the_network_frame_by_frame(net: AGAME, feedback: str) -> None:
 
 def joint(logits_m1hw: Tensor) -> Tensor:
     """Softmax aggregation of two objects."""
-    p = logits_m1hw[:, 0].double().sigmoid()
+    p = logits_m1hw[:, 0].double().clamp(-LIMIT, LIMIT).sigmoid()
     everything = torch.cat([(1 - p).prod(0, keepdim=True), p])
     odds = everything / (1 - everything)
     return (odds / odds.sum(0)).float()
