@@ -54,7 +54,7 @@ def test_learning_rates(kind: str, step: int, expected: float) -> None:
 
 
 def test_an_exponential_schedule_needs_an_end() -> None:
-    with pytest.raises(InputError, match="schedule.floor: 0.0"):
+    with pytest.raises(InputError, match=r"schedule\.floor: 0\.0"):
         ScheduleOptions(kind="exponential")
 
 

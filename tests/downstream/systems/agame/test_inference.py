@@ -115,6 +115,20 @@ def test_frames_with_a_given_mask_show_it(net: AGAME) -> None:
     assert np.array_equal(found[3][free], carried[3][free])
 
 
+@pytest.mark.parametrize("feedback", ["final", "coarse"])
+def test_what_a_given_mask_claims_is_not_fed_back_to_others(net: AGAME, feedback: str) -> None:
+    late = np.full((48, 64), 5, np.uint8)
+    late[:16] = 0
+    tracker = Tracker(net, AGAMEOneShot(feedback=feedback))  # type: ignore[arg-type]
+    for frame, mask in zip(frames(2, (48, 64)), (stripes(2, (48, 64)), late), strict=True):
+        tracker.step(frame, mask)
+    for i in (1, 2):
+        mask_hw = tracker._states[i].mask[0, 0]
+        assert mask_hw[:2].max() > 0
+        assert mask_hw[2:].max() == 0
+    assert tracker._states[5].mask[0, 0, 2:].min() == 1
+
+
 def test_a_later_mask_begins_its_object_anew(net: AGAME) -> None:
     """As if the video began there, if no other object is known."""
     shown, mask = frames(4), stripes(1)
