@@ -14,10 +14,12 @@ from downstream.backbones.colour import colours
 from downstream.backbones.lattice import EVEN, Lattice
 from downstream.one_shot.aggregate import aggregate
 from downstream.one_shot.appearance import LEARNED, STRIDE, sampled
-from downstream.one_shot.gaussians import Gaussians, fit, log_odds, log_scores
+from downstream.one_shot.gaussians import Gaussians, fit, log_odds, log_scores, updated
 
 FLOOR = 0.1
 """r, as a share of each feature's variance over the first frame with a given mask. A-GAME's network learns it."""
+JOINED = 0.5
+"""Weight of a frame with a given mask of other objects."""
 UNSEEN = 0.01
 """Lower bound on probabilities."""
 TEMPERATURES = 2.0 ** np.arange(0, 9)
@@ -57,7 +59,8 @@ class GaussianAppearance:
         Args:
             looks: Result of `look`.
             labels_lhw: (L, H, W) shares at working size; what is void belongs to none.
-            given: The labels, except for background, that the mask shows; without any, nothing is learned.
+            given: The labels, except for background, that the mask shows; these begin anew, and the models of others
+                are joined with this frame. Without any, nothing is learned.
         """
         if not given:
             return
@@ -66,8 +69,10 @@ class GaussianAppearance:
         known = y.sum(0, keepdim=True)
         if self._floor is None:
             self._floor = (FLOOR * x[0].var(1)).clamp_min(1e-6).expand(4, -1)
-        for label in given:
-            self._models[label] = fit(x, y[label : label + 1], self._floor, known)
+        for label in range(1, len(y)):
+            new = fit(x, y[label : label + 1], self._floor, known)
+            # of an object that was given before, these objects are background from now on
+            self._models[label] = new if label in given else updated(self._models[label], new, JOINED)
         odds = torch.cat([log_odds(log_scores(x, self._models[label])) for label in given])
         self._temperature = suited_temperature(odds, y[list(given)], known)
 

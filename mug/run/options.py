@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from mug.errors import InputError
+
 AUTO = "auto"
 
 
@@ -58,3 +60,10 @@ class ScheduleOptions:
     """Final rate of `cosine`, `poly` and `exponential`, as a share of the peak; for `exponential` above 0."""
     each_round: bool = False
     """Whether every round has its own schedule; else one schedule spans the run."""
+
+    def __post_init__(self) -> None:
+        """Raises `InputError` if a setting is out of range."""
+        if self.kind == "exponential" and not self.floor > 0:
+            raise InputError(
+                f"schedule.floor: {self.floor} is never reached by --schedule.kind exponential; use above 0"
+            )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from torch import Tensor
 
@@ -88,7 +88,7 @@ def released(tensors: Mapping[str, Tensor]) -> Released:
     return Released(FORMAT, network.eval(), names)
 
 
-def _take_first_layer(theirs: Mapping[str, Tensor], take) -> None:  # type: ignore[no-untyped-def]
+def _take_first_layer(theirs: Mapping[str, Tensor], take: Callable[..., None]) -> None:
     """Their first layer of mask propagation is one convolution of two frames and two masks, and of their complements.
 
     Of a mask y and its complement, a (1 - y) + b y = a + (b - a) y: one channel, and a bias.

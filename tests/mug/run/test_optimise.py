@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import nn
 
+from mug.errors import InputError
 from mug.run.optimise import KeyBatches, boundaries, build_optimiser, learning_rate, set_learning_rate
 from mug.run.options import OptimiserOptions, ScheduleOptions
 
@@ -50,6 +51,11 @@ def test_learning_rates(kind: str, step: int, expected: float) -> None:
     options = ScheduleOptions(kind=kind, warmup=10, power=2, floor=0.1)  # type: ignore[arg-type]
     assert learning_rate(step, 0, 110, 2.0, options) == pytest.approx(2 * expected)
     assert learning_rate(step + 500, 500, 610, 2.0, options) == pytest.approx(2 * expected)
+
+
+def test_an_exponential_schedule_needs_an_end() -> None:
+    with pytest.raises(InputError, match=r"schedule\.floor: 0\.0"):
+        ScheduleOptions(kind="exponential")
 
 
 def test_processes_share_the_very_batches_of_one() -> None:

@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from downstream.one_shot.aggregate import LIMIT
 from downstream.systems.agame import AGAMEOneShot
 from downstream.systems.agame.inference import Tracker, trained_size
 from downstream.systems.agame.network import AGAME, FORMAT
@@ -71,7 +72,7 @@ def test_it_is_the_network_frame_by_frame(net: AGAME, feedback: str) -> None:
 
 def joint(logits_m1hw: Tensor) -> Tensor:
     """Softmax aggregation of two objects."""
-    p = logits_m1hw[:, 0].double().sigmoid()
+    p = logits_m1hw[:, 0].double().clamp(-LIMIT, LIMIT).sigmoid()
     everything = torch.cat([(1 - p).prod(0, keepdim=True), p])
     odds = everything / (1 - everything)
     return (odds / odds.sum(0)).float()
@@ -112,6 +113,20 @@ def test_frames_with_a_given_mask_show_it(net: AGAME) -> None:
     assert np.array_equal(found[2], carried[2])
     free = (late == 0) | (late == 255)
     assert np.array_equal(found[3][free], carried[3][free])
+
+
+@pytest.mark.parametrize("feedback", ["final", "coarse"])
+def test_what_a_given_mask_claims_is_not_fed_back_to_others(net: AGAME, feedback: str) -> None:
+    late = np.full((48, 64), 5, np.uint8)
+    late[:16] = 0
+    tracker = Tracker(net, AGAMEOneShot(feedback=feedback))  # type: ignore[arg-type]
+    for frame, mask in zip(frames(2, (48, 64)), (stripes(2, (48, 64)), late), strict=True):
+        tracker.step(frame, mask)
+    for i in (1, 2):
+        mask_hw = tracker._states[i].mask[0, 0]
+        assert mask_hw[:2].max() > 0
+        assert mask_hw[2:].max() == 0
+    assert tracker._states[5].mask[0, 0, 2:].min() == 1
 
 
 def test_a_later_mask_begins_its_object_anew(net: AGAME) -> None:
