@@ -71,7 +71,7 @@ def every_option() -> set[str]:
 
 def calls(code: str) -> list[str]:
     """The lines that call `mug`, but for those that stand for any command."""
-    return [line for line in code.splitlines() if re.match(r"mug [a-z]", line)]
+    return [line for line in code.replace("\\\n", " ").splitlines() if re.match(r"mug [a-z]", line)]
 
 
 @pytest.mark.parametrize("document", DOCUMENTS)
