@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 
 from downstream.evaluate import EvaluateOptions, evaluate
-from downstream.pages.curves import LEFT, curve, nice_ticks, smooth
+from downstream.pages.curves import curve, left_margin, nice_ticks, smooth
 from downstream.pages.html import GENERATOR, write_page
 from downstream.pages.labels import initial_maps, renewed_areas
 from downstream.pages.mask_pictures import mask_picture
@@ -93,8 +93,9 @@ def test_what_became_of_the_labels_is_drawn(tmp_path: Path) -> None:
     drawn = re.findall(r'cx="([\d.]+)" cy="([\d.]+)" r="4"><title>(a/\w+)', html)
     (x1, y1, _), (x2, y2, _) = drawn
     assert [name for *_, name in drawn] == ["a/one", "a/two"]
-    assert float(x1) - LEFT == pytest.approx(2 * (float(x2) - LEFT), abs=0.2)
-    assert float(y2) - float(y1) == pytest.approx((float(x1) - LEFT) / 2, abs=0.2)
+    left = left_margin(nice_ticks(0.0, 0.5))
+    assert float(x1) - left == pytest.approx(2 * (float(x2) - left), abs=0.2)
+    assert float(y2) - float(y1) == pytest.approx((float(x1) - left) / 2, abs=0.2)
     assert "<td>a/two</td><td>1</td><td>25.00</td><td>0.00</td>" in html
     assert "<td>a/one</td>" not in html
 
