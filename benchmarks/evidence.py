@@ -36,11 +36,13 @@ from mug.synth.videos import load_textures, synthetic_video
 Clip = tuple[np.ndarray, np.ndarray]
 """Frames (T, H, W, 3) uint8 RGB and their masks (T, H, W) uint8."""
 WAYS = {
-    "matching alone": ("none", False),
-    "motion": ("motion", False),
-    "appearance": ("appearance", False),
-    "both": ("both", False),
-    "both, past": ("both", True),
+    "matching alone": ("none", "ridge", False),
+    "motion": ("motion", "ridge", False),
+    "appearance": ("appearance", "ridge", False),
+    "appearance, gaussian": ("appearance", "gaussian", False),
+    "both": ("both", "ridge", False),
+    "both, gaussian": ("both", "gaussian", False),
+    "both, past": ("both", "ridge", True),
 }
 AREA = (0.01, 0.25)
 """Shares of the frame between which an object that is cut out stays throughout."""
@@ -77,9 +79,10 @@ def main() -> None:
         for frames, masks in track(make(options), name, options.videos):
             recorded = Recorder(backbone.extract)
             count += len(frames)
-            for way, (evidence, past) in WAYS.items():
+            for way, (evidence, looks, past) in WAYS.items():
                 motion = None if past else whole_video(InMemory(frames))
-                propagator = Propagator(recorded.replay(), replace(config, evidence=evidence), motion=motion)
+                heard = replace(config, evidence=evidence, appearance=looks)
+                propagator = Propagator(recorded.replay(), heard, motion=motion)
                 start = time.perf_counter()
                 results = [propagator.step(frame, None if t else masks[0]) for t, frame in enumerate(frames)]
                 seconds[way] += time.perf_counter() - start

@@ -4,8 +4,8 @@
 
 On synthetic videos, all systems train on one set of them and are tested on others; on DAVIS, on all sequences but those
 that `mug finetune --hold` keeps, which they are tested on. MuG is not trained here: it has its packaged weights, which
-saw no annotation. What was measured before is not measured again, so that a benchmark that was stopped goes on where it
-was. The tables go to standard output.
+saw no annotation. Further options are those of every training (`--steps 150`). What was measured before is not measured
+again, so that a benchmark that was stopped goes on where it was. The tables go to standard output.
 """
 
 from __future__ import annotations
@@ -50,16 +50,18 @@ class Row:
     """Options of `mug segment` or `mug propagate`."""
     beats: str = ""
     """The row that it is compared with, seed by seed."""
+    config: str = ""
+    """Its configuration, where that is not that of the system for two cores."""
 
 
 ROWS: Mapping[str, Row] = {
     "MuG": Row("mug", "zero-shot"),
-    "AGNN": Row("agnn", "zero-shot", beats="AGNN without the graph"),
-    "AGNN without the graph": Row("agnn", "zero-shot", ("--no-model.graph",)),
+    "AGNN": Row("agnn", "zero-shot", beats="AGNN without the graph", config="agnn_imagenet_cpu"),
+    "AGNN without the graph": Row("agnn", "zero-shot", ("--no-model.graph",), config="agnn_imagenet_cpu"),
     "COSNet": Row("cosnet", "zero-shot", beats="COSNet without co-attention"),
     "COSNet without co-attention": Row("cosnet", "zero-shot", ("--model.attention", "none")),
     "HCPN": Row("hcpn", "zero-shot", beats="HCPN without flow"),
-    "HCPN without flow": Row("hcpn", "zero-shot", ("--no-model.flow",)),
+    "HCPN without flow": Row("hcpn", "zero-shot", ("--model.input", "frames")),
     "MuG, instances": Row("mug", "instances", use=("--instances",)),
     "RVOS, instances": Row("rvos", "instances", use=("--instances",), beats="RVOS, instances, without time"),
     "RVOS, instances, without time": Row("rvos", "instances", ("--model.recurrence", "spatial"), ("--instances",)),
@@ -86,15 +88,16 @@ def main() -> None:
     parser.add_argument("--textures", type=Path, help="photos or videos to make the synthetic videos of")
     parser.add_argument("--rows", nargs="+", default=list(ROWS), choices=list(ROWS))
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
-    parser.add_argument("--steps", help="of every training, where not those of its configuration")
-    arguments = parser.parse_args()
-    more = ("--steps", arguments.steps) if arguments.steps else ()
-    data = synthetic(arguments.out / "synthetic", arguments.textures)
-    show("synthetic videos", arguments, partial(run, *data, arguments.out / "on-synthetic", more))
+    parser.add_argument("--data", nargs="+", default=["synthetic", "davis", "untrained"], help="which tables")
+    arguments, more = parser.parse_known_args()
+    if "synthetic" in arguments.data:
+        data = synthetic(arguments.out / "synthetic", arguments.textures)
+        show("synthetic videos", arguments, partial(run, *data, arguments.out / "on-synthetic", more))
     if arguments.davis:
         data = davis(arguments.davis, arguments.out / "davis")
-        show("DAVIS", arguments, partial(run, *data, arguments.out / "on-davis", more))
-        show("DAVIS, untrained", arguments, partial(run, *data, arguments.out / "untrained", UNTRAINED))
+        for name, words in (("davis", more), ("untrained", (*more, *UNTRAINED))):
+            if name in arguments.data:
+                show(name, arguments, partial(run, *data, arguments.out / f"on-{name}", words))
 
 
 def show(title: str, arguments: argparse.Namespace, measure: Callable[[Row, int], Measured]) -> None:
@@ -154,8 +157,9 @@ def trained(row: Row, seed: int, data: Path, out: Path, more: Sequence[str]) -> 
     """Weights of a row's training; None for MuG."""
     if row.system == "mug":
         return None
-    words = ["finetune", row.system, "--config", f"configs/finetune/{row.system}_cpu.yaml", "--data", str(data)]
-    if mug([*words, "--out", str(out), "--seed", str(seed), *row.train, *more]):
+    config = f"configs/finetune/{row.config or f'{row.system}_cpu'}.yaml"
+    words = ["finetune", row.system, "--config", config, "--data", str(data), "--out", str(out), "--seed", str(seed)]
+    if mug([*words, *row.train, *more]):
         raise SystemExit(2)
     return out / f"{row.system}.safetensors"
 

@@ -19,8 +19,9 @@ from downstream.systems.metadata import is_calibrated, trained_side
 from downstream.zero_shot.cut import expected_cut
 from mug.errors import InputError
 from mug.frames import to_tensor
-from mug.media.results import Results
+from mug.media.results import FREE_KEYS, Results
 from mug.run.progress import track
+from mug.run.settings import settings_of
 
 
 class GraphNetwork(Protocol):
@@ -48,15 +49,24 @@ def cosegment(options: CosegmentOptions) -> None:
     for group in groups:
         if (options.out / group.name).resolve() == group.images[0].parent.resolve():
             raise InputError(f"{options.out / group.name}: holds the images; choose another folder for --out")
-    results = Results(options.out, [group.name for group in groups], overwrite=options.overwrite)
+    results = Results(
+        options.out,
+        [group.name for group in groups],
+        settings_of(options, (*FREE_KEYS, "batch", "memory")),
+        overwrite=options.overwrite,
+        resume=options.resume,
+    )
     model = model.to(device).eval()
     for group in groups:
+        if group.name in results.finished:
+            continue
         v_nchw, sizes = embed_group(group, model, side, device, options.memory)
         found = cosegment_group(v_nchw, model, options.nodes, options.batch, device)
-        logits_nhw = torch.stack(list(track(found, group.name, len(group)))).cpu()
+        logits_nhw = torch.stack(list(track(found, f"{group.name}: segmenting", len(group)))).cpu()
         cut = expected_cut(logits_nhw.sigmoid().numpy()) if is_calibrated(metadata) else 0.5
-        for path, size, logits_hw in zip(group.images, sizes, logits_nhw - math.log(cut / (1 - cut)), strict=True):
-            results.write_mask(group.name, path.stem, to_mask(logits_hw, size))
+        with results.sequence(group.name):
+            for path, size, logits_hw in zip(group.images, sizes, logits_nhw - math.log(cut / (1 - cut)), strict=True):
+                results.write_mask(group.name, path.stem, to_mask(logits_hw, size))
 
 
 @torch.inference_mode()

@@ -21,6 +21,7 @@ from downstream.pages.demo import COMPETITORS, Folders, write_demo_page
 from downstream.report import read_json
 from mug.checkpoint import load_weights, save_weights
 from mug.cli import main
+from mug.command.messages import level_words
 from mug.errors import InputError, logger
 from mug.frames import to_tensor
 from mug.media.files import atomic_path, prepare_output
@@ -208,6 +209,7 @@ def run_command(arguments: tuple[str, ...]) -> int:
     The process is forked from a server that has imported the large packages. On systems without a fork server, the
     command is started as from a shell.
     """
+    arguments = (*arguments, *level_words())
     if "forkserver" not in multiprocessing.get_all_start_methods():
         return subprocess.run([sys.executable, "-m", "mug", *arguments], check=False).returncode
     context = multiprocessing.get_context("forkserver")

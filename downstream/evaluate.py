@@ -22,6 +22,9 @@ from mug.media.files import atomic_path, prepare_file
 WEIGHTS_TASKS = ("retrieval", "probe")
 """Tasks that measure weights instead of results."""
 
+STDOUT = Path("-")
+"""In place of an output file."""
+
 
 @dataclass
 class EvaluateOptions:
@@ -39,7 +42,8 @@ class EvaluateOptions:
     pred: list[Path] | Path | None = None
     """Folder with the results: <sequence>/<frame>.png, or <class>/<image>.png. Several are compared with the first."""
     out: list[Path] | Path | None = None
-    """Output files: .json for all scores, down to each frame; .csv, .md or .tex for the table."""
+    """Output files: .json for all scores, down to each frame; .csv, .md or .tex for the table; - for JSON on standard
+    output, in place of the table."""
     weights: Path | None = None
     """Weights of MuG for `retrieval` and `probe`; by default the packaged weights."""
     threshold: float | None = None
@@ -77,13 +81,19 @@ def evaluate(options: EvaluateOptions) -> None:
     """
     outs, preds = _paths(options.out), _paths(options.pred)
     for out in outs:
-        _check_out(out, options.overwrite)
+        if out != STDOUT:
+            _check_out(out, options.overwrite)
     if options.task in WEIGHTS_TASKS:
         scores, table = _measure_weights(options, preds)
     else:
         scores, table = _score_results(options, preds)
-    show(table)
+    if STDOUT in outs:
+        print(_written(scores, table, ".json"), end="")
+    else:
+        show(table)
     for out in outs:
+        if out == STDOUT:
+            continue
         with atomic_path(out) as temporary:
             temporary.write_text(_written(scores, table, out.suffix))
 

@@ -32,7 +32,7 @@ FREE_KEYS = ("out", "num_workers", "save_every", "engine.threads")
 COLUMNS = ("step", "lr", "still", "video", "iou", "grad_norm")
 """Columns of `metrics.csv`; `still` or `video` is the loss of a step, `iou` the J of its masks."""
 
-PLACES = ("data", "out", "weights", "start", "stills")
+PLACES = ("data", "out", "weights", "start", "stills", "raft", "flows")
 """Options with local paths, which are left out of the weights' metadata."""
 
 
@@ -96,7 +96,9 @@ def setup(options: FinetuneOptions, folder: RunFolder, fabric: Fabric, sources: 
     torch.manual_seed(options.seed)
     trainable = open_part("training", options.system, options)
     stills = [saliency_images(path) for path in trainable.stills]
-    samples = Samples(sources, stills, options.sample, options.seed, trainable.clip)
+    with fabric.rank_zero_first():
+        flows = trainable.prepare(sources, folder.path)
+    samples = Samples(sources, stills, options.sample, options.seed, trainable.clip, flows)
     model, optimiser = fabric.setup(trainable, build_optimiser(trainable, options.optimiser, trainable.rates))
     run = Run(folder, fabric, model, optimiser, trainable.network, options, samples, trainable)
     run.resume()
@@ -129,16 +131,17 @@ def train(run: Run) -> None:
     keys = (0, range(run.step, options.steps), options.sample.videos, 1)
     batches = run.batches(run.samples, collate, keys, options.num_workers)
     run.model.train()
-    with Log(run.folder, COLUMNS, run.step, options.steps, run.fabric.is_global_zero) as log:
+    with run.signals, Log(run.folder, COLUMNS, run.step, options.steps, run.fabric.is_global_zero) as log:
         for step in range(run.step, options.steps):
             rate = learning_rate(step, 0, options.steps, options.optimiser.lr, options.schedule)
             values, batch, logits = train_step(run, step, rate, batches)
             run.step = step + 1
             log.write({"step": step, "lr": rate, **values}, f"J {values['iou']:.3f}")
-            if run.step == options.steps or run.step % options.save_every == 0:
+            due = run.step == options.steps or run.step % options.save_every == 0
+            if due:
                 log.draw(run.step, {"masks": training_picture(batch, logits)})
                 save_weights_of(run)
-                run.save()
+            run.end_step(due, options.steps)
 
 
 def train_step(

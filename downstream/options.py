@@ -40,6 +40,9 @@ class CosegmentOptions:
     """Graphs processed at a time; more are faster on a GPU and need more memory."""
     memory: float = 4.0
     """Maximum GiB for the embeddings of a group; an image of 473 pixels needs about 1.8 MB."""
+    resume: bool = False
+    """Keep the groups that were finished with the same options and do the rest. With `--overwrite`, all others are
+    replaced."""
     overwrite: bool = False
     """Replace existing results."""
     device: str = "auto"
@@ -94,7 +97,8 @@ class PropagateOptions:
     out: Path
     """Output folder: OUT/<sequence>/<frame>.png."""
     system: str = "mug"
-    """Method: `mug`, by matching. `--system NAME --help` lists the options of a system."""
+    """Method: `mug`, by matching, or `rvos` or `agame` with weights of `mug finetune`. `--system NAME --help` lists the
+    options of a system."""
     weights: Path | None = None
     """Weights of the system or its backbone; for `mug` the packaged weights by default."""
     mask: Path | None = None
@@ -105,6 +109,9 @@ class PropagateOptions:
     """Split of the dataset (`2017/val`, `test-dev`, `valid`)."""
     overlay: bool = False
     """Also write OUT/<sequence>.mp4 with the masks drawn over the frames."""
+    resume: bool = False
+    """Keep the videos that were finished with the same options and do the rest. With `--overwrite`, all others are
+    replaced."""
     overwrite: bool = False
     """Replace existing results."""
     device: str = "auto"
@@ -124,8 +131,8 @@ class SegmentOptions:
     split: str | None = None
     """Split of the dataset (`2017/val`, `test`)."""
     system: str = "mug"
-    """Method: `mug`, or `agnn` with weights of `mug finetune agnn`. `--system NAME --help` lists the options of a
-    system."""
+    """Method: `mug`, or `agnn`, `cosnet`, `hcpn` or `rvos` with weights of `mug finetune`. `--system NAME --help` lists
+    the options of a system."""
     weights: Path | None = None
     """Weights of the system or its backbone; for `mug` the packaged weights by default."""
     instances: bool = False
@@ -141,6 +148,9 @@ class SegmentOptions:
     """Also keep the refined 8-bit maps, as OUT/soft/<sequence>/<frame>.png."""
     overlay: bool = False
     """Also write OUT/<sequence>.mp4 with the masks drawn over the frames."""
+    resume: bool = False
+    """Keep the videos that were finished with the same options and do the rest. With `--overwrite`, all others are
+    replaced."""
     overwrite: bool = False
     """Replace existing results."""
     device: str = "auto"
@@ -156,7 +166,7 @@ class FinetuneOptions:
     """Options of `mug finetune`."""
 
     system: str
-    """System to train: `agnn`. `mug finetune SYSTEM --help` lists the options of a system."""
+    """System to train: `agnn`, `cosnet`, `hcpn`, `rvos` or `agame`. `mug finetune SYSTEM --help` lists its options."""
     data: Path
     """Training data: an annotated dataset of videos (DAVIS, YouTube-VOS, FBMS-59, ...); PASCAL VOC or folders of image
     groups for co-segmentation; any videos with `--labels pseudo`."""

@@ -17,9 +17,10 @@ from downstream.systems.base import OneShot, open_part
 from mug.errors import InputError
 from mug.media.listing import mask_files
 from mug.media.masks import VOID, read_mask
-from mug.media.results import Results
+from mug.media.results import FREE_KEYS, Results
 from mug.media.video import Video
 from mug.run.progress import track
+from mug.run.settings import settings_of
 from mug.run.several import Several
 
 
@@ -36,11 +37,19 @@ def propagate(options: PropagateOptions) -> None:
     if not jobs:
         several.finish()
     carry: OneShot = open_part("one_shot", options.system, options, device)
-    names = [job.video.name for job in jobs]
-    results = Results(options.out, names, overlay=options.overlay, overwrite=options.overwrite)
+    results = Results(
+        options.out,
+        [job.video.name for job in jobs],
+        settings_of(options, FREE_KEYS),
+        overlay=options.overlay,
+        overwrite=options.overwrite,
+        resume=options.resume,
+    )
     for video, given in jobs:
+        if video.name in results.finished:
+            continue
         with several.attempt(video.name):
-            results.write_video(video, track(carry(video, given), video.name, len(video)))
+            results.write_video(video, track(carry(video, given), f"{video.name}: propagating", len(video)))
     several.finish()
 
 

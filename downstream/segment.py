@@ -16,9 +16,10 @@ from downstream.systems.base import Matching, ZeroShot, open_part
 from downstream.systems.mug import MuGOneShot
 from downstream.systems.mug.matching import carrier
 from mug.media.refine import refine, require_crf
-from mug.media.results import BESIDE, Results
+from mug.media.results import BESIDE, FREE_KEYS, Results
 from mug.media.video import Video
 from mug.run.progress import track
+from mug.run.settings import settings_of
 from mug.run.several import Several
 
 
@@ -29,12 +30,16 @@ def segment(options: SegmentOptions) -> None:
     results = Results(
         options.out,
         [video.name for video in videos],
+        settings_of(options, FREE_KEYS),
         beside=[kept for kept in BESIDE if getattr(options, kept)],
         overlay=options.overlay,
         overwrite=options.overwrite,
+        resume=options.resume,
     )
     several = Several(len(videos))
     for video in videos:
+        if video.name in results.finished:
+            continue
         with several.attempt(video.name):
             results.write_video(video, masks_of(video, results))
     several.finish()
@@ -59,13 +64,13 @@ def open_segmenter(options: SegmentOptions) -> Segmenter:
     system: ZeroShot = open_part("zero_shot", options.system, options, device)
     split = None
     if options.instances and system.tell_apart is not None:
-        return lambda video, results=None: track(system.tell_apart(video), video.name, len(video))
+        return lambda video, results=None: track(system.tell_apart(video), f"{video.name}: segmenting", len(video))
     if options.instances:
         carry = carrier_by(system.matching, device) if options.instance.propagate else None
         split = Instances(options.instance, device, carry)
 
     def masks_of(video: Video, results: Results | None = None) -> Iterator[np.ndarray]:
-        maps = _refined(video, system.find(video), options, results)
+        maps = _refined(video, system, options, results)
         return split(video, maps) if split else map(_mask, maps)
 
     return masks_of
@@ -81,13 +86,11 @@ def carrier_by(matching: Matching, device: torch.device) -> Carrier:
     return lambda video, first: carry(video, {video.frame_names[0]: first})
 
 
-def _refined(
-    video: Video, found: Iterator[np.ndarray], options: SegmentOptions, results: Results | None
-) -> Iterator[np.ndarray]:
+def _refined(video: Video, system: ZeroShot, options: SegmentOptions, results: Results | None) -> Iterator[np.ndarray]:
     """The refined object-level maps; raw masks and soft maps are written along the way, if requested."""
-    maps = track(found, video.name, len(video))
+    maps = track(system.find(video), f"{video.name}: segmenting", len(video))
     for name, frame, map_hw in zip(video.frame_names, video, maps, strict=True):
-        refined = refine(frame, map_hw, options.refine)
+        refined = refine(frame, map_hw, options.refine, system.crf)
         if results is not None and options.raw:
             results.write_raw(video.name, name, _mask(map_hw))
         if results is not None and options.soft:

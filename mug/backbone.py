@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from copy import deepcopy
 from typing import Any, NamedTuple, cast
 
@@ -75,15 +76,21 @@ class Phi(nn.Module):
 
         The first is the stem's, at a stride of 2, followed by one for each kept group.
         """
-        net = self.resnet
-        maps = [net.relu(net.bn1(net.conv1((frames_bchw - self.mean) / self.std)))]
-        x = net.maxpool(maps[0])
-        for stage in range(1, self.config.stages + 1):
-            x = net.get_submodule(f"layer{stage}")(x)
-            maps.append(x)
-        read = [maps[stage] for stage in self._stages_read()]
-        together = torch.cat([_pooled(g, -(-g.shape[-1] // x.shape[-1])) for g in read[:-1]] + [x], dim=1)
-        return [*maps[:-1], self.project(together)]
+        maps: list[Tensor] = []
+        for _ in range(self.config.stages + 1):
+            maps.append(self.next_level(frames_bchw, maps))
+        return maps
+
+    def next_level(self, frames_bchw: Tensor, maps: Sequence[Tensor]) -> Tensor:
+        """The map of `levels` after `maps`, the shallower ones."""
+        net, stage = self.resnet, len(maps)
+        if stage == 0:
+            return net.relu(net.bn1(net.conv1((frames_bchw - self.mean) / self.std)))
+        x = net.get_submodule(f"layer{stage}")(net.maxpool(maps[0]) if stage == 1 else maps[-1])
+        if stage < self.config.stages:
+            return x
+        read = [maps[k] for k in self._stages_read() if k < stage]
+        return self.project(torch.cat([*(_pooled(g, -(-g.shape[-1] // x.shape[-1])) for g in read), x], dim=1))
 
     @property
     def last_shared(self) -> nn.Parameter:

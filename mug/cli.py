@@ -5,13 +5,14 @@ from __future__ import annotations
 import difflib
 import errno
 import sys
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 from mug import __version__
-from mug.command.messages import show_messages
-from mug.errors import InputError, RunError, logger
+from mug.command.messages import show_messages, split_level
+from mug.errors import InputError, RunError, Stopped, logger
 from mug.lazy import resolve
 
 
@@ -125,10 +126,15 @@ COMMANDS = (
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command line and returns its exit status.
 
-    0 for success, 1 for a run that cannot continue, 2 for errors the user has to fix, 130 after Ctrl-C.
+    0 for success, 1 for a run that cannot continue, 2 for errors the user has to fix, 130 after Ctrl-C, 143 for a
+    training that SIGTERM has stopped.
     """
     show_messages()
-    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    try:
+        level, arguments = split_level(sys.argv[1:] if arguments is None else arguments)
+    except InputError as error:
+        return _refuse(str(error))
+    show_messages(level)
     if not arguments:
         return _refuse("no command given; `mug --help` lists them")
     name, *rest = arguments
@@ -141,12 +147,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         run(find(name), rest)
     except InputError as error:
+        logger.debug("", exc_info=True)
         return _refuse(str(error))
     except RunError as error:
+        logger.debug("", exc_info=True)
         _refuse(str(error))
         return 1
+    except Stopped as stopped:
+        return stopped.status
     except KeyboardInterrupt:
-        print("mug: stopped", file=sys.stderr)
+        logger.info("mug: stopped")
         return 130
     except OSError as error:
         if error.errno == errno.ENOSPC:
@@ -171,6 +181,7 @@ def overview() -> str:
             *rows,
             "",
             "`mug COMMAND --help` lists the options of a command; `mug --version` prints the version.",
+            "Every command also takes `--quiet` (only errors and results) and `--verbose` (more messages).",
         ]
     )
 
@@ -210,7 +221,10 @@ def run(command: Command, arguments: Sequence[str]) -> None:
     with _explained(command):
         function: Callable[..., Any] = resolve(command.target)
     preflight(options)
+    logger.debug("mug %s, %s: %s", __version__, command.name, options)
+    began = time.monotonic()
     function(options)
+    logger.debug("%s took %.1f s", command.name, time.monotonic() - began)
 
 
 @contextmanager

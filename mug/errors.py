@@ -19,6 +19,18 @@ class RunError(Exception):
     """A run cannot continue although its input was usable (a NaN loss, for example); the message is one line."""
 
 
+class Stopped(KeyboardInterrupt):
+    """A run ended between two steps as a signal asked for; its state is saved.
+
+    Attributes:
+        status: The exit status of this process.
+    """
+
+    def __init__(self, status: int) -> None:
+        super().__init__(status)
+        self.status = status
+
+
 _warned: set[Hashable] = set()
 
 

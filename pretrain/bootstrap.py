@@ -98,7 +98,7 @@ def relabel(
     """
     trained = network.training
     network.eval()
-    for video in track(videos, "Relabelling"):
+    for video in track(videos, "relabelling"):
         indices = label_frames(video, how.stride)
         if all(label_path(out, video, index).is_file() for index in indices):
             continue

@@ -164,7 +164,8 @@ def train_round(run: Run, number: int, steps: range) -> None:
     require_labels(samples.labels, run.index, options.bootstrap.stride)
     batches = loader(run, samples, number, todo)
     run.model.train()
-    with Log(run.folder, COLUMNS, run.step, sum(options.round_steps()), run.fabric.is_global_zero) as log:
+    total = sum(options.round_steps())
+    with run.signals, Log(run.folder, COLUMNS, run.step, total, run.fabric.is_global_zero) as log:
         for step in todo:
             rate = learning_rate_at(options, steps, step)
             values, batch = train_step(run, step, rate, batches)
@@ -177,8 +178,7 @@ def train_round(run: Run, number: int, steps: range) -> None:
                 log.draw(run.step, pictures.training_pictures(run.network, batch))  # all processes take part
             if run.step == steps.stop:
                 write_weights(run, number)
-            if run.step == steps.stop or run.step % options.save_every == 0:
-                run.save(round=number)
+            run.end_step(run.step == steps.stop or run.step % options.save_every == 0, total, round=number)
 
 
 def measure_retrieval(run: Run) -> dict[str, float]:

@@ -194,7 +194,7 @@ def _scan(places: _Places, cache: Path, shorter: int | None, min_frames: int) ->
     files = [file for of_root in places.files for file in of_root]
     unpacked = dict(zip(files, _unpack_all(files, cache, shorter, index.bad), strict=True))
     found = sorted(((names[path], unpacked.get(path, path)) for path in names), key=lambda at: natural_key(at[0]))
-    for name, folder in track(found, "Checking frames"):
+    for name, folder in track(found, "checking frames"):
         if folder is None:
             continue
         frames, size, bad = _usable_frames(folder)
@@ -266,7 +266,7 @@ def _unpack_all(files: list[Path], cache: Path, shorter: int | None, bad: list[s
         return
     with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
         work = pool.map(lambda file: _unpack(file, cache, shorter), files)
-        for folder, complaint in track(work, "Unpacking videos", len(files)):
+        for folder, complaint in track(work, "unpacking videos", len(files)):
             if complaint:
                 bad.append(complaint)
             yield folder

@@ -22,7 +22,10 @@ class InstanceConfig:
     """Weights of torchvision's RAFT for the optical flow; DIS by default."""
     propagate: bool = False
     """Propagate the objects of the first frame through the video by matching (O-VOS), as in HCPN, instead of linking
-    proposals from frame to frame."""
+    proposals from frame to frame. In each frame they are merged with the object-level mask: they keep their pixels
+    inside it, and its other pixels go to the nearest object of their region."""
+    merge: bool = True
+    """Whether propagated objects are merged with the object-level mask; otherwise they are as propagated."""
     size: int = 240
     """Shorter side of the frames, in pixels, for linking; a detector gets frames at their original size."""
     tracks: int = MOST_TRACKS

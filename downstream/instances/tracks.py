@@ -10,7 +10,7 @@ from __future__ import annotations
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Any
+from typing import IO, Any
 
 import cv2
 import numpy as np
@@ -18,6 +18,7 @@ import torch
 
 from downstream.instances.flow import FlowMethod, flow_method
 from downstream.instances.linking import Linker
+from downstream.instances.merging import merged
 from downstream.instances.options import InstanceConfig
 from downstream.instances.proposals import Proposal, propose
 from mug.media.pictures import fit_size
@@ -77,18 +78,13 @@ class Instances:
         Raises:
             InputError: a frame cannot be read.
         """
-        scene = _Scene(video, maps, self._config.size, self._flow, self._detector)
-        linked = self._linked(scene)
         if self._carrier is not None and self._config.propagate:
-            labels = next(linked)
-            ranks = ranking(scores_of(labels, scene.foreground(0)), self._config.tracks)
-            first = enlarged(renamed(labels, ranks), video.size)
-            scene.drain()
-            yield from self._carrier(video, first) if first.any() else (np.zeros_like(first) for _ in video)
+            yield from self._carried(video, maps, self._carrier)
             return
+        scene = self._scene(video, maps)
         scores: Counter[int] = Counter()
         with tempfile.TemporaryFile() as waiting:
-            for index, labels in enumerate(linked):
+            for index, labels in enumerate(self._linked(scene)):
                 scores.update(scores_of(labels, scene.foreground(index)))
                 waiting.write(labels.tobytes())
             ranks = ranking(scores, self._config.tracks)
@@ -96,6 +92,22 @@ class Instances:
             for _ in range(len(video)):
                 labels = np.frombuffer(waiting.read(labels.nbytes), np.int32).reshape(scene.size)
                 yield enlarged(renamed(labels, ranks), video.size)
+
+    def _carried(self, video: Video, maps: Iterable[np.ndarray], carry: Carrier) -> Iterator[np.ndarray]:
+        """The objects of the first frame in all frames, merged with the object-level masks unless options say not."""
+        with tempfile.TemporaryFile() as waiting:
+            scene = self._scene(video, _kept(maps, waiting))
+            labels = next(self._linked(scene))
+            ranks = ranking(scores_of(labels, scene.foreground(0)), self._config.tracks)
+            first = enlarged(renamed(labels, ranks), video.size)
+            scene.drain()
+            waiting.seek(0)
+            for mask in carry(video, first) if first.any() else (np.zeros_like(first) for _ in video):
+                foreground = np.frombuffer(waiting.read(mask.size), bool).reshape(mask.shape)
+                yield merged(mask, foreground) if self._config.merge else mask
+
+    def _scene(self, video: Video, maps: Iterable[np.ndarray]) -> _Scene:
+        return _Scene(video, maps, self._config.size, self._flow, self._detector)
 
     def _linked(self, scene: _Scene) -> Iterator[np.ndarray]:
         """(h, w) int32 track identities of each frame, in order."""
@@ -158,6 +170,13 @@ class _Scene:
                 self._proposed[number] = [Proposal(reduced(mask, self.size), score) for mask, score in found]
                 _forget(self._proposed)
         return self._seen[index]
+
+
+def _kept(maps: Iterable[np.ndarray], file: IO[bytes]) -> Iterator[np.ndarray]:
+    """The maps, whose masks are written to a file as they pass."""
+    for map_hw in maps:
+        file.write((map_hw > 0.5).tobytes())
+        yield map_hw
 
 
 def _forget(held: dict[int, Any]) -> None:

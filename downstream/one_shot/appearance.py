@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import cv2
@@ -34,6 +35,9 @@ class Appearance:
     the video. All labels have equal weight, whatever their area.
     """
 
+    weight = 0.4
+    """Of the result, which is in [0, 1], in the log odds."""
+
     def __init__(self, seed: int = 0) -> None:
         from sklearn.kernel_approximation import RBFSampler
 
@@ -54,13 +58,13 @@ class Appearance:
         features = over.enlarge(features_chw[None].float().cpu(), (rows, columns))[0].permute(1, 2, 0).numpy()
         return np.concatenate([kernel, features, np.ones((rows, columns, 1), np.float32)], -1)
 
-    def learn(self, looks: np.ndarray, labels_lhw: np.ndarray, given: bool) -> None:
+    def learn(self, looks: np.ndarray, labels_lhw: np.ndarray, given: Sequence[int]) -> None:
         """Updates the fit with a frame.
 
         Args:
             looks: Result of `look`.
             labels_lhw: (L, H, W) probabilities at working size; each pixel is weighted by the margin of its best label.
-            given: Whether the labels come from a given mask.
+            given: The labels, except for background, that a given mask of this frame shows; none if it has no mask.
         """
         labels, looks = sampled(sampled(labels_lhw, STRIDE), LEARNED), sampled(looks.transpose(2, 0, 1), LEARNED)
         labels = labels.reshape(len(labels), -1)

@@ -6,7 +6,7 @@ further cues do so inside the recursion, so the labels stored for a frame combin
 - motion: the log odds of the motion prior. All objects share them, weighted by how well the prior explains each
   object's given mask, so an object at rest is left to matching;
 - appearance: a linear readout of colour and features, fitted in closed form to the given masks and to the confident
-  results since then.
+  results since then; or A-GAME's Gaussians of them, which also say where an object is nowhere to be seen.
 
 Both repeat the same errors from frame to frame, so their weights are low. A matching vote near zero is nearly a veto,
 which keeps labels in place.
@@ -14,7 +14,9 @@ which keeps labels in place.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import cv2
 import numpy as np
@@ -23,8 +25,9 @@ from torch import Tensor
 
 from downstream.backbones.lattice import EVEN, Lattice
 from downstream.one_shot.appearance import Appearance
+from downstream.one_shot.gaussian_appearance import GaussianAppearance
 from downstream.one_shot.motion import Motion, Past
-from downstream.one_shot.protocols import Witnesses
+from downstream.one_shot.protocols import Looks, Witnesses, heard_looks
 from mug.priors.motion import WORKING_SIDE
 from mug.priors.superpixels import shrink
 
@@ -34,8 +37,6 @@ CERTAINTY = 1e-3
 """The motion prior is clipped to [CERTAINTY, 1 - CERTAINTY] before its log odds are computed."""
 MOTION = 0.5
 """Weight of the prior's log odds relative to matching if the prior explains the given mask perfectly."""
-APPEARANCE = 0.4
-"""Weight of the appearance readout, which is in [0, 1]."""
 
 
 @dataclass(frozen=True)
@@ -55,17 +56,33 @@ class Seen:
     over: Lattice
 
 
+class AppearanceModel(Protocol):
+    """What an object and its background look like; see `downstream.one_shot.appearance.Appearance`."""
+
+    weight: float
+    """Of the result in the log odds."""
+
+    def look(self, small: np.ndarray, features_chw: Tensor, over: Lattice = EVEN) -> np.ndarray:
+        """Input of the model for a frame (H, W, 3) uint8 with features (C, h, w)."""
+
+    def learn(self, looks: np.ndarray, labels_lhw: np.ndarray, given: Sequence[int]) -> None:
+        """Updates the model with label probabilities (L, H, W) of a frame, and with what a mask of it gives."""
+
+    def read(self, looks: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+        """(L, *size) float32: evidence for each label at each pixel."""
+
+
 class Evidence:
     """The motion and appearance cues of one video.
 
     Args:
         motion: Returns the motion prior of each frame in turn; None: motion is not used.
-        appearance: Whether appearance is used.
+        appearance: The model of appearance; None: appearance is not used.
     """
 
-    def __init__(self, motion: Motion | None, appearance: bool) -> None:
+    def __init__(self, motion: Motion | None, appearance: AppearanceModel | None) -> None:
         self._motion = motion
-        self._appearance = Appearance() if appearance else None
+        self._appearance = appearance
         self._trust = [0.0]
         """How well the motion prior explains each object's given mask; background first."""
 
@@ -98,7 +115,7 @@ class Evidence:
                 alone = moving * (1 - (others - mine))  # motion of other objects is not counted against it
                 self._trust[label] = float(overlap(alone, mine)) ** 0.5
         if self._appearance is not None and seen.looks is not None:
-            self._appearance.learn(seen.looks, labels_lhw.cpu().numpy(), given=True)
+            self._appearance.learn(seen.looks, labels_lhw.cpu().numpy(), objects)
 
     def join(self, seen: Seen, votes_lhw: Tensor) -> Tensor:
         """Combines matching with the cues and updates the appearance model.
@@ -116,19 +133,20 @@ class Evidence:
             trust = torch.tensor(self._trust)[:, None, None]
             odds = odds + MOTION * trust * torch.from_numpy(seen.motion)
         if self._appearance is not None and seen.looks is not None:
-            odds = odds + APPEARANCE * torch.from_numpy(self._appearance.read(seen.looks, seen.size))
+            odds = odds + self._appearance.weight * torch.from_numpy(self._appearance.read(seen.looks, seen.size))
         labels = odds.softmax(0)
         if self._appearance is not None and seen.looks is not None:
-            self._appearance.learn(seen.looks, labels.numpy(), given=False)
+            self._appearance.learn(seen.looks, labels.numpy(), [])
         return labels
 
 
-def gather(witnesses: Witnesses, motion: Motion | None = None) -> Evidence | None:
+def gather(witnesses: Witnesses, motion: Motion | None = None, looks: Looks = "ridge") -> Evidence | None:
     """The cues in use for a new video; motion is estimated from past frames unless `motion` is given."""
     if witnesses == "none":
         return None
     heard = witnesses in ("motion", "both")
-    return Evidence((motion or Past()) if heard else None, witnesses in ("appearance", "both"))
+    models: Mapping[Looks, Callable[[], AppearanceModel]] = {"ridge": Appearance, "gaussian": GaussianAppearance}
+    return Evidence((motion or Past()) if heard else None, models[looks]() if heard_looks(witnesses) else None)
 
 
 def overlap(a: Tensor, b: Tensor) -> Tensor:

@@ -71,7 +71,7 @@ class Propagator:
         if config.grid is not None and config.size is None:
             config = replace(config, size=config.grid * (said.stride if said else config.stride or 1))
         self._config = config
-        self._evidence = gather(config.evidence, motion)
+        self._evidence = gather(config.evidence, motion, config.appearance)
         self._device = torch.device(device)
         self.latest: Tensor | None = None
         self._size: tuple[int, ...] | None = None  # height and width of the video, from its first frame

@@ -15,6 +15,8 @@ Preset = Literal["mug", "paper", "crw", "vfs", "vfs_r50", "dino", "dinov3", "tim
 
 Witnesses = Literal["none", "motion", "appearance", "both"]
 
+Looks = Literal["ridge", "gaussian"]
+
 
 @dataclass
 class PropagationConfig:
@@ -69,6 +71,9 @@ class PropagationConfig:
     evidence: Witnesses = "none"
     """Cues combined with matching in every frame (`downstream.one_shot.evidence`): motion, appearance or both; `none`:
     matching alone."""
+    appearance: Looks = "ridge"
+    """Model of appearance: a linear readout (`downstream.one_shot.appearance`), or A-GAME's Gaussians
+    (`downstream.one_shot.gaussian_appearance`)."""
 
     # --- labels ---
     first_labels: Literal["area", "bilinear", "nearest"] = "area"
@@ -217,6 +222,11 @@ PRESETS: dict[Preset, PropagationConfig] = {
 
 LEFT_TO_THE_WEIGHTS: tuple[Preset, ...] = ("mug", "paper")
 """Presets without a temperature of their own: that of the weights is used if known."""
+
+
+def heard_looks(witnesses: Witnesses) -> bool:
+    """Whether appearance is among the cues."""
+    return witnesses in ("appearance", "both")
 
 
 def check_temperature(temperature: float | None) -> None:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from downstream.training.annotated import Annotated
+    from downstream.training.flows import Flows
     from downstream.training.options import Clip
     from mug.networks.saved import Format
 
@@ -29,6 +30,9 @@ SYSTEMS = {
     "mug": "downstream.systems.mug:SYSTEM",
     "agnn": "downstream.systems.agnn:SYSTEM",
     "cosnet": "downstream.systems.cosnet:SYSTEM",
+    "rvos": "downstream.systems.rvos:SYSTEM",
+    "hcpn": "downstream.systems.hcpn:SYSTEM",
+    "agame": "downstream.systems.agame:SYSTEM",
 }
 """Location of each system; imported on demand."""
 
@@ -57,6 +61,8 @@ class ZeroShot(NamedTuple):
     """Video -> foreground probability (H, W) float32 in [0, 1] of each frame, in order, in constant memory."""
     matching: Matching = Matching()
     """The method's own matching features, if it has any."""
+    crf: str = "agnn"
+    """The published parameters of its CRF, a name in `mug.media.refine.CRF_PRESETS`."""
     tell_apart: Callable[[Video], Iterator[np.ndarray]] | None = None
     """Video -> mask (H, W) uint8 of each frame with an id for each object, for a method that segments instances by
     itself. None: its map is divided by `downstream.instances`."""
@@ -80,12 +86,20 @@ class Trainable(Protocol):
 
         Args:
             batch: `frames`, uint8 (B, N', 3, H, W): N' frames of each of B videos or groups; and `masks`, uint8
-                (B, N', H, W), 255 void.
+                (B, N', H, W), 255 void. With `clip.flow` also `flow`, uint8 (B, N' - 1, 3, H, W): the optical flow from
+                each frame to the next, in colours.
             still: Whether these are still images.
             step: The step, as a seed for random choices.
 
         Returns:
             `total`; and without gradient, `iou` and the foreground `logits` (B * N', 1, h, w).
+        """
+
+    def prepare(self, sources: Sequence[Annotated], folder: Path) -> Flows | None:
+        """What training needs of the videos and computes once, in a folder that lasts as long as the run.
+
+        Returns:
+            The optical flow, if `clip.flow` asks for it.
         """
 
     def finish(self, sources: Sequence[Annotated]) -> tuple[nn.Module, dict[str, str]]:

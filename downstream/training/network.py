@@ -13,6 +13,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from downstream.options import FinetuneOptions
 from downstream.training.annotated import Annotated
+from downstream.training.flows import Flows
 from downstream.training.options import DEFAULT_CLIP, Clip
 from mug.checkpoint import load_weights
 from mug.errors import InputError
@@ -70,6 +71,10 @@ class NetworkTraining(nn.Module, Generic[Network]):
     def idle(self) -> Tensor:
         """0, from all parameters: unused ones get a zero gradient, because other processes wait for their gradients."""
         return torch.stack([p.sum() for p in self.parameters() if p.requires_grad]).sum() * 0
+
+    def prepare(self, sources: Sequence[Annotated], folder: Path) -> Flows | None:
+        """Nothing."""
+        return None
 
     def finish(self, sources: Sequence[Annotated]) -> tuple[nn.Module, dict[str, str]]:
         """The network as it is."""

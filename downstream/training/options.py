@@ -24,6 +24,8 @@ class SampleOptions:
     """Minimum share of the frame's area in a random crop."""
     aspect: float = 1.33
     """Maximum change of the crop's aspect ratio, as a factor."""
+    turn: float = 0.0
+    """Maximum rotation in degrees; corners without a frame are black and void."""
     jitter: float = 0.3
     """Maximum change of brightness, contrast and saturation, as a share."""
     hue: float = 0.05
@@ -37,6 +39,8 @@ class SampleOptions:
         for name in ("crop", "jitter", "hue"):
             if not 0 <= getattr(self, name) <= (0.5 if name == "hue" else 1):
                 raise InputError(f"sample.{name}: {getattr(self, name)} is out of range; use 0 to 1 (hue: 0.5)")
+        if not 0 <= self.turn <= 180:
+            raise InputError(f"sample.turn: {self.turn} is out of range; use 0 to 180 degrees")
         if self.width is not None and self.width < 16:
             raise InputError(f"sample.width: {self.width} is too little; use 16 or more")
         if self.crop == 0:
@@ -58,6 +62,8 @@ class Clip:
     """Largest distance between `successive` frames; it is drawn for each sample."""
     objects: bool = False
     """Whether masks keep the ids of objects; else all are merged into one."""
+    flow: bool = False
+    """Whether the optical flow from each frame to the next comes along; for `successive` frames with a `gap` of 1."""
 
 
 DEFAULT_CLIP = Clip()

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from mug.media.masks import VOID
 from mug.media.overlay import blend
 
 
@@ -25,7 +26,7 @@ def training_picture(batch: dict[str, Any], logits: Tensor) -> Tensor:
 
     frames, masks = batch["frames"].flatten(0, 1), batch["masks"].flatten(0, 1)
     found = nn.functional.interpolate(logits.float().cpu(), size=frames.shape[-2:], mode="bilinear")[:, 0] > 0
-    rows: Sequence[Tensor] = [masks == 1, found]
+    rows: Sequence[Tensor] = [(masks > 0) & (masks != VOID), found]
     painted = [
         torch.from_numpy(blend(frame.permute(1, 2, 0).numpy(), mask.byte().numpy())).permute(2, 0, 1) / 255
         for row in rows

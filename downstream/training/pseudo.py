@@ -57,7 +57,7 @@ def pseudo_annotations(
     label = partial(_label, out=out, frames=frames, weights=weights)
     # spawned, not forked: a forked process inherits locks of torch's threads
     with ProcessPoolExecutor(workers, get_context("spawn"), initializer=_one_thread) as pool:
-        for complaint in track(pool.map(label, todo), "labelling", len(todo)):
+        for complaint in track(pool.map(label, todo), "making pseudo labels", len(todo)):
             if complaint:
                 warn(f"{complaint}; this video is left out")
     for folder in [_masks(out, video) for video in open_videos(videos)]:

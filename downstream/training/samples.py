@@ -15,6 +15,7 @@ from torchvision.transforms import InterpolationMode, v2
 
 from downstream.backbones.lattice import EVEN, Lattice
 from downstream.training.annotated import Annotated, merged
+from downstream.training.flows import Flow, Flows, in_colours
 from downstream.training.options import DEFAULT_CLIP, Clip, SampleOptions
 from mug.media.masks import VOID
 from mug.run.optimise import Key
@@ -32,6 +33,7 @@ class Samples(Dataset[dict[str, Any]]):
         options: Sampling options.
         seed: Seed of the run.
         clip: Which frames make a sample.
+        flows: The optical flow, for a clip that has it.
     """
 
     def __init__(
@@ -41,8 +43,10 @@ class Samples(Dataset[dict[str, Any]]):
         options: SampleOptions,
         seed: int,
         clip: Clip = DEFAULT_CLIP,
+        flows: Flows | None = None,
     ) -> None:
         self.sources, self.stills, self.options, self.seed, self.clip = sources, stills, options, seed, clip
+        self.flows = flows
         self._change = changes(options)
 
     def shows_stills(self, step: int) -> bool:
@@ -50,7 +54,10 @@ class Samples(Dataset[dict[str, Any]]):
         return bool(self.stills) and step % 2 == 0
 
     def __getitem__(self, key: Key) -> dict[str, Any]:
-        """Frames uint8 (N', 3, H, W), masks uint8 (N', H, W) with 255 void, and the name of the video."""
+        """Frames uint8 (N', 3, H, W), masks uint8 (N', H, W) with 255 void, and the name of the video.
+
+        With flows also `flow`, uint8 (N' - 1, 3, H, W): from each frame to the next, in colours.
+        """
         _, step, i = key
         rng = np.random.default_rng([self.seed, step, i])
         if self.shows_stills(step):
@@ -63,13 +70,16 @@ class Samples(Dataset[dict[str, Any]]):
         if not self.clip.objects:
             read = [(frame, merged(mask)) for frame, mask in read]
         parts = [read] if source.alike else [[pair] for pair in read]
+        flows = [self.flows.read(source, int(a), int(b)) for a, b in pairwise(chosen)] if self.flows else []
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(int(rng.integers(2**63)))
             # slightly larger than needed, so that crops stay sharp
             shape = [round(1.125 * side) for side in self.options.shape]
-            changed = [self._change(*as_tensors(part, shape)) for part in parts]
-        frames, masks = (torch.cat(list(both)) for both in zip(*changed, strict=True))
-        return {"frames": frames, "masks": masks, "name": source.name}
+            beside = [v2.functional.resize(Flow(torch.stack(flows)), shape)] if flows else []
+            changed = [self._change(*as_tensors(part, shape), *beside) for part in parts]
+        frames, masks, *beside = (torch.cat(list(all_of_it)) for all_of_it in zip(*changed, strict=True))
+        sample = {"frames": frames, "masks": masks, "name": source.name}
+        return sample | ({"flow": in_colours(beside[0])} if beside else {})
 
     def source(self, step: int, i: int) -> Annotated:
         """The video of sample i of a step: steps run through random permutations of all videos."""
@@ -101,7 +111,10 @@ def changes(options: SampleOptions) -> v2.Transform:
     height, width = options.shape
     stretch, jitter = width / height, options.jitter
     ratio = (stretch / options.aspect, stretch * options.aspect)
+    outside: Any = {tv_tensors.Mask: VOID, "others": 0}
+    turn = [v2.RandomRotation(options.turn, InterpolationMode.BILINEAR, fill=outside)] if options.turn else []
     return v2.Compose([
+        *turn,
         v2.RandomResizedCrop(
             (height, width), scale=(options.crop, 1.0), ratio=ratio, interpolation=InterpolationMode.BILINEAR
         ),
@@ -111,8 +124,9 @@ def changes(options: SampleOptions) -> v2.Transform:
 
 
 def collate(samples: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """Collates samples: (B, N', 3, H, W), (B, N', H, W) and B names."""
-    out: dict[str, Any] = {name: torch.stack([s[name] for s in samples]) for name in ("frames", "masks")}
+    """Collates samples: a batch (B, ...) of each of their tensors, and B names."""
+    tensors = [name for name, x in samples[0].items() if isinstance(x, Tensor)]
+    out: dict[str, Any] = {name: torch.stack([s[name] for s in samples]) for name in tensors}
     return out | {"names": [s["name"] for s in samples]}
 
 

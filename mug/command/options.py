@@ -59,8 +59,8 @@ def parse(
     dashes may replace underscores.
 
     `options` may have a method `unused()` that maps names of options, or prefixes of dotted ones, that have no effect
-    given the others to the reason. They are rejected if they are typed, or set to a value other than the default in a
-    file.
+    given the others to the reason. They are rejected if they are typed, or if a file sets them to a value other than
+    the default although its own options leave them without effect: a typed option may switch off a part of the file's.
 
     Args:
         command: The command as the user called it, for messages.
@@ -83,20 +83,44 @@ def parse(
         raise InputError(_explain(str(error), command, positional, known, configs, rest)) from None
     if options is None:
         return None
+    made = _instance(options, parser, values)
+    _refuse_unused(made, {_option(word) for word in rest})
     defaults = parser.get_defaults()
     changed = {key for key in in_files if values.get(key) != defaults.get(key)}
-    values = parser.instantiate(values)
-    made = options(**{field.name: values[field.name] for field in fields(options)})
-    _refuse_unused(made, {word[2:].partition("=")[0].removesuffix("+") for word in rest} | changed)
+    if _unused(made, changed):
+        needed = [word for word in rest if not word.startswith("--") or defaults.get(_option(word)) is None]
+        try:
+            alone = parser.parse_args([word for word in words if word.startswith("--config=")] + needed)
+        except ArgumentError:  # the file does not stand alone
+            return made
+        _refuse_unused(_instance(options, parser, alone), changed)
     return made
 
 
-def _refuse_unused(options: Any, given: set[str]) -> None:
+def _option(word: str) -> str:
+    """The name of the option that an argument sets."""
+    return word[2:].partition("=")[0].removesuffix("+")
+
+
+def _instance(options: type, parser: ArgumentParser, values: Any) -> Any:
+    made = parser.instantiate(values)
+    return options(**{field.name: made[field.name] for field in fields(options)})
+
+
+def _unused(options: Any, given: set[str]) -> Mapping[str, str]:
+    """Those of the given options that have no effect, with the reason."""
     unused: Mapping[str, str] = options.unused() if hasattr(options, "unused") else {}
-    for name, reason in unused.items():
-        for key in sorted(given):
-            if key == name or key.startswith(f"{name}."):
-                raise InputError(f"--{key}: has no effect here: {reason}")
+    return {
+        key: reason
+        for name, reason in unused.items()
+        for key in sorted(given)
+        if key == name or key.startswith(f"{name}.")
+    }
+
+
+def _refuse_unused(options: Any, given: set[str]) -> None:
+    for key, reason in _unused(options, given).items():
+        raise InputError(f"--{key}: has no effect here: {reason}")
 
 
 class _Help(DefaultHelpFormatter):
@@ -121,6 +145,7 @@ def _parser(
         prog=command,
         usage=f"{command}{places} [--config FILE.yaml] [--option VALUE ...]" if options else command,
         description=" ".join((summary or "").strip().split("\n\n")[0].split()),
+        epilog="Every command also takes --quiet (only errors and results) and --verbose (more messages).",
         formatter_class=_Help,
         exit_on_error=False,
         print_config=None,

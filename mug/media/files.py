@@ -6,7 +6,7 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -35,6 +35,12 @@ def atomic_path(path: Path) -> Iterator[Path]:
         shutil.rmtree(holder, ignore_errors=True)
 
 
+def remove_partial(paths: Iterable[Path]) -> None:
+    """Removes the folders among these hidden paths: partial writes of a killed process, see `atomic_path`."""
+    for holder in [path for path in paths if path.is_dir()]:
+        shutil.rmtree(holder, ignore_errors=True)
+
+
 def _umask() -> int:
     """The permissions that new files do not get; it can only be read by setting it."""
     mask = os.umask(0o077)
@@ -42,8 +48,15 @@ def _umask() -> int:
     return mask
 
 
-def prepare_output(folder: Path, overwrite: bool) -> None:
+def prepare_output(
+    folder: Path, overwrite: bool, fault: str = "already holds results; choose another folder or add --overwrite"
+) -> None:
     """Creates the folder for results.
+
+    Args:
+        folder: The folder.
+        overwrite: Whether it may hold something.
+        fault: What is said of a folder that is not empty.
 
     Raises:
         InputError: it is not empty and `overwrite` is not set, it cannot be created, or its disk is full.
@@ -58,7 +71,7 @@ def prepare_output(folder: Path, overwrite: bool) -> None:
     if not os.access(folder, os.W_OK):
         raise InputError(f"{folder}: cannot be written to; choose another folder")
     if not overwrite and not all(map(is_hidden, os.listdir(folder))):
-        raise InputError(f"{folder}: already holds results; choose another folder or add --overwrite")
+        raise InputError(f"{folder}: {fault}")
     require_free_disk(folder)
 
 

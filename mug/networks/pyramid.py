@@ -76,10 +76,10 @@ class ASPP(nn.Module):
     def __init__(self, in_channels: int, rates: tuple[int, int, int], channels: int, wide: bool = False) -> None:
         super().__init__()
         width = WIDE if wide else channels
-        pyramid = [_conv(in_channels, width, 1)] + [_conv(in_channels, width, 3, rate) for rate in rates]
+        pyramid = [convolution(in_channels, width, 1)] + [convolution(in_channels, width, 3, rate) for rate in rates]
         self.convs = nn.ModuleList(pyramid)
         self.pooled = nn.Conv2d(in_channels, width, 1)
-        self.project = _conv((len(pyramid) + 1) * width, channels, 3 if wide else 1)
+        self.project = convolution((len(pyramid) + 1) * width, channels, 3 if wide else 1)
         if wide:
             self.project[-1] = nn.PReLU()
 
@@ -90,7 +90,8 @@ class ASPP(nn.Module):
         return self.project(torch.cat([*branches, pooled.expand_as(branches[0])], 1))
 
 
-def _conv(in_channels: int, out_channels: int, kernel: int, rate: int = 1) -> nn.Sequential:
+def convolution(in_channels: int, out_channels: int, kernel: int, rate: int = 1) -> nn.Sequential:
+    """A convolution that keeps the grid, with batch norm and ReLU."""
     conv = nn.Conv2d(in_channels, out_channels, kernel, padding=rate * (kernel // 2), dilation=rate, bias=False)
     return nn.Sequential(conv, BatchNorm(out_channels), nn.ReLU())
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import torch
 import torchvision
@@ -30,15 +31,24 @@ class Trunk(nn.Module):
     """Maps frames to a pyramid of feature maps.
 
     Attributes:
+        count: Number of maps.
         channels: Channels of each map, from shallow to deep.
         strides: Pixels of the frame per cell of each map, from shallow to deep.
     """
 
+    count: int
     channels: Sequence[int]
     strides: Sequence[int]
 
     def forward(self, frames_bchw: Tensor) -> list[Tensor]:
         """RGB frames (B, 3, H, W) in [0, 1] -> maps (B, channels[k], ceil(H / strides[k]), ceil(W / strides[k]))."""
+        maps: list[Tensor] = []
+        for _ in range(self.count):
+            maps.append(self.next_map(frames_bchw, maps))
+        return maps
+
+    def next_map(self, frames_bchw: Tensor, maps: Sequence[Tensor]) -> Tensor:
+        """The map after `maps`, the shallower ones, which a method may have changed in between."""
         raise NotImplementedError
 
     @property
@@ -88,13 +98,14 @@ class PhiTrunk(Trunk):
     def __init__(self, config: TrunkConfig) -> None:
         super().__init__()
         self.phi = Phi(config.backbone or BackboneConfig())
+        self.count = self.phi.config.stages + 1
         for head in (self.phi.match_head, self.phi.value_head):
             head.requires_grad_(False)  # unused here; distributed training would wait for their gradients
         self._look()
 
-    def forward(self, frames_bchw: Tensor) -> list[Tensor]:
+    def next_map(self, frames_bchw: Tensor, maps: Sequence[Tensor]) -> Tensor:
         """See `Trunk`."""
-        return self.phi.levels(frames_bchw)
+        return self.phi.next_level(frames_bchw, maps)
 
     @property
     def last_group(self) -> nn.Module:
@@ -115,6 +126,7 @@ class PhiTrunk(Trunk):
 class ResNetTrunk(Trunk):
     """torchvision's ResNet under torchvision's names; with a stride of 8 the one inside its DeepLabV3."""
 
+    count = 5
     mean: Tensor
     std: Tensor
 
@@ -136,15 +148,12 @@ class ResNetTrunk(Trunk):
         self.register_buffer("std", torch.tensor(IMAGENET_STD).view(3, 1, 1), persistent=False)
         self._look()
 
-    def forward(self, frames_bchw: Tensor) -> list[Tensor]:
+    def next_map(self, frames_bchw: Tensor, maps: Sequence[Tensor]) -> Tensor:
         """See `Trunk`."""
-        net = self.resnet
-        maps = [net.relu(net.bn1(net.conv1((frames_bchw - self.mean) / self.std)))]
-        x = net.maxpool(maps[0])
-        for group in (net.layer1, net.layer2, net.layer3, net.layer4):
-            x = group(x)
-            maps.append(x)
-        return maps
+        net, group = self.resnet, len(maps)
+        if group == 0:
+            return net.relu(net.bn1(net.conv1((frames_bchw - self.mean) / self.std)))
+        return net.get_submodule(f"layer{group}")(net.maxpool(maps[0]) if group == 1 else maps[-1])
 
     @property
     def last_group(self) -> nn.Module:
@@ -183,15 +192,21 @@ class ImageNetTrunk(Trunk):
 
     def __init__(self, config: TrunkConfig) -> None:
         super().__init__()
+        self.network: Any
         self.network, mean, std = imagenet_pyramid(config.stride)
+        self._ends = [level["stage"] for level in self.network.feature_info.get_dicts()]
+        self.count = len(self._ends)
         self.register_buffer("mean", torch.tensor(mean).view(3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(std).view(3, 1, 1), persistent=False)
         self._look()
 
-    def forward(self, frames_bchw: Tensor) -> list[Tensor]:
+    def next_map(self, frames_bchw: Tensor, maps: Sequence[Tensor]) -> Tensor:
         """See `Trunk`."""
-        maps: list[Tensor] = self.network((frames_bchw - self.mean) / self.std)
-        return maps
+        net, start, end = self.network, self._ends[len(maps) - 1] if maps else 0, self._ends[len(maps)]
+        x = maps[-1] if maps else net.bn1(net.conv_stem((frames_bchw - self.mean) / self.std))
+        for block in net.blocks[start:end]:
+            x = block(x)
+        return x
 
     @property
     def last_group(self) -> nn.Module:

@@ -40,6 +40,7 @@ class Checkpoints:
                 os.fsync(file.fileno())  # the rename must not reach the disk before the content
         for old in self._all()[:-KEPT_CHECKPOINTS]:
             old.unlink(missing_ok=True)
+        logger.debug("%s: is written", path)
         return path
 
     def load(self) -> dict[str, Any] | None:

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import dataclasses
 import os
-import shutil
 import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from mug.errors import InputError
-from mug.media.files import atomic_path, is_hidden
+from mug.media.files import atomic_path, is_hidden, remove_partial
 from mug.run.engine import resolve_precision
 from mug.run.options import AUTO
+from mug.run.settings import first_difference, to_plain
 
 
 class RunFolder:
@@ -76,8 +75,7 @@ class RunFolder:
 
     def clean(self) -> None:
         """Removes partial writes of a killed process: hidden folders beside the files they were meant to become."""
-        for holder in [path for path in self.path.rglob(".*") if path.is_dir()]:
-            shutil.rmtree(holder, ignore_errors=True)
+        remove_partial(self.path.rglob(".*"))
 
 
 def claim(options: Any, free: tuple[str, ...]) -> RunFolder:
@@ -105,35 +103,6 @@ def write_text(path: Path, text: str) -> None:
     """Writes a small file atomically."""
     with atomic_path(path) as temporary:
         temporary.write_text(text)
-
-
-def to_plain(options: Any) -> Any:
-    """Converts a dataclass of options to plain data: dictionaries, lists, numbers, text."""
-    if dataclasses.is_dataclass(options) and not isinstance(options, type):
-        return {field.name: to_plain(getattr(options, field.name)) for field in dataclasses.fields(options)}
-    if isinstance(options, Mapping):
-        return {str(key): to_plain(value) for key, value in options.items()}
-    if isinstance(options, list | tuple):
-        return [to_plain(value) for value in options]
-    return str(options) if isinstance(options, Path) else options
-
-
-def first_difference(
-    old: Mapping[str, Any], new: Mapping[str, Any], free: tuple[str, ...] = (), prefix: str = ""
-) -> tuple[str, Any, Any] | None:
-    """The first key (dotted) whose value differs, with both values; keys in `free` may differ."""
-    for key in dict.fromkeys((*old, *new)):
-        name = f"{prefix}{key}"
-        if name in free:
-            continue
-        a, b = old.get(key), new.get(key)
-        if isinstance(a, Mapping) and isinstance(b, Mapping):
-            found = first_difference(a, b, free, f"{name}.")
-            if found:
-                return found
-        elif a != b:
-            return name, a, b
-    return None
 
 
 def commit_of(folder: Path) -> str:

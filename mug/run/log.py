@@ -6,7 +6,6 @@ import csv
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
-from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +13,10 @@ import numpy as np
 from PIL import Image
 from torch import Tensor
 
+from mug.errors import logger
 from mug.media.files import atomic_path
 from mug.run.folder import RunFolder
-
-LINE_EVERY_S = 60.0  # interval of progress lines without a terminal
+from mug.run.progress import LINE_EVERY_S, Pace, is_quiet
 
 
 class MetricsLog:
@@ -56,28 +55,27 @@ def _digits(value: Any) -> str:
 
 
 class ProgressLine:
-    """A progress line: rewritten in place on a terminal, printed every minute elsewhere."""
+    """A progress line: rewritten in place on a terminal, a message every 30 s elsewhere."""
 
-    def __init__(self, total: int, first: int = 0, now: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, total: int, now: Callable[[], float] = time.monotonic) -> None:
         self.total = total
         self._now = now
-        self._terminal = sys.stderr.isatty()
-        self._start, self._first = now(), first
-        self._printed = self._start
+        self._terminal = sys.stderr.isatty() and not is_quiet()
+        self._pace = Pace(total, now)
+        self._printed = now()
 
     def update(self, step: int, text: str) -> None:
         """Shows that `step` steps are done; `text` goes in the middle."""
-        now = self._now()
+        now, rate = self._now(), self._pace.rate(step)
         if now - self._printed < (0.2 if self._terminal else LINE_EVERY_S) and step < self.total:
             return
         self._printed = now
-        rate = (step - self._first) / max(now - self._start, 1e-9)
-        left = timedelta(seconds=round((self.total - step) / max(rate, 1e-9)))
-        line = f"step {step}/{self.total}  {text}  {rate:.2f} steps/s  {left} left"
+        speed = "" if rate is None else f"{rate:.2f} steps/s"
+        line = "  ".join(filter(None, (f"step {step}/{self.total}", text, speed, self._pace.left(step, rate))))
         if self._terminal:
             print(f"\r\033[K{line}", end="", file=sys.stderr, flush=True)
         else:
-            print(line, file=sys.stderr, flush=True)
+            logger.info("%s", line)
 
     def close(self) -> None:
         """Ends the line, which stays visible."""
@@ -104,7 +102,7 @@ class Log:
             self._metrics = MetricsLog(folder.metrics, columns, step)
             self._timing = MetricsLog(folder.timing, ("step", "seconds"), step)
             self._events = open_events(folder.path / "events", step)
-            self._line = ProgressLine(steps, step)
+            self._line = ProgressLine(steps)
 
     def __enter__(self) -> Log:
         self._began = time.perf_counter()

@@ -8,6 +8,7 @@ from __future__ import annotations
 import datetime
 import json
 import math
+import signal
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,10 +18,12 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
-from mug.errors import RunError, logger
+from mug.errors import RunError, Stopped, logger
 from mug.run.checkpoints import Checkpoints
-from mug.run.folder import RunFolder, commit_of, to_plain
+from mug.run.folder import RunFolder, commit_of
 from mug.run.optimise import KeyBatches, set_learning_rate
+from mug.run.settings import to_plain
+from mug.run.stop import StopSignals, outlast_stop_signals
 
 if TYPE_CHECKING:
     from lightning.fabric import Fabric
@@ -41,6 +44,10 @@ class Training:
     """The module that checkpoints contain."""
     step: int = field(default=0, kw_only=True)
     """Number of completed steps."""
+    signals: StopSignals = field(default_factory=StopSignals, kw_only=True)
+    """Context of the steps, in which Ctrl-C and SIGTERM wait for the end of a step."""
+    stopping: bool = field(default=False, kw_only=True)
+    """Whether a process had been sent a signal when the last step ended; the same in all processes."""
 
     def say(self, text: str) -> None:
         """Prints a line to standard error, from the first process only."""
@@ -62,6 +69,29 @@ class Training:
         if self.fabric.is_global_zero:
             state = {"model": self.saved.state_dict(), "optimiser": self.optimiser.state_dict()}
             Checkpoints(self.folder.checkpoints).save(self.step, {"step": self.step, **more, **state})
+
+    def end_step(self, due: bool, last: int, **more: Any) -> None:
+        """Writes a checkpoint if one is due, or if the run is to stop here.
+
+        Args:
+            due: Whether a checkpoint is due.
+            last: Number of steps of the whole run; after the last one there is nothing to stop.
+            more: Further contents of the checkpoint.
+
+        Raises:
+            Stopped: the run was asked to stop. Of processes that were started together, the first ends with 130 for
+                Ctrl-C and 143 for SIGTERM, the others with 0: else its launcher would take them for failed and kill it.
+        """
+        stops = self.stopping and self.step < last
+        if due or stops:
+            self.save(**more)
+        if self.step == last:
+            self.signals.asked = None
+        if stops:
+            self.say(f"{self.folder.path}: stopped after step {self.step}, which is saved; the same command goes on")
+            self.fabric.barrier()  # no process may end while the first one writes
+            asked = self.signals.asked or signal.SIGTERM  # another process may be the one that was asked
+            raise Stopped(128 + asked if self.fabric.local_rank == 0 else 0)
 
     def batches(
         self,
@@ -131,9 +161,12 @@ class Training:
         norm: Any = fabric.clip_gradients(
             self.model, self.optimiser, max_norm=clip or math.inf, error_if_nonfinite=False
         )
-        # a single transfer from the device
-        means: Any = fabric.all_reduce(torch.stack(list(sums.values())) / count, reduce_op="mean")
-        values = dict(zip(sums, means.tolist(), strict=True)) | {"grad_norm": float(norm)}
+        # a single transfer from the device; the signals take part, so that all processes stop after the same step
+        asked = torch.tensor(float(self.signals.asked is not None), device=fabric.device)
+        means: Any = fabric.all_reduce(torch.stack([*sums.values(), asked * count]) / count, reduce_op="mean")
+        *scalars, share_asked = means.tolist()
+        self.stopping = share_asked > 0
+        values = dict(zip(sums, scalars, strict=True)) | {"grad_norm": float(norm)}
         if not (math.isfinite(values["total"]) and math.isfinite(values["grad_norm"])):
             raise RunError(self._what_went_wrong(values, names))
         self.optimiser.step()
@@ -175,5 +208,6 @@ def provenance(options: Any, places: Collection[str], steps: int) -> dict[str, s
 
 
 def _quiet_worker(_: int) -> None:
-    """Limits a worker to one thread; the cores belong to the training process."""
+    """Limits a worker to one thread, as the cores belong to the training process, which also decides when it ends."""
     torch.set_num_threads(1)
+    outlast_stop_signals()

@@ -54,6 +54,8 @@ def learning_rate(step: int, first: int, last: int, peak: float, options: Schedu
     progress = (done - options.warmup) / max(span - options.warmup, 1)
     if options.kind == "constant":
         return peak
+    if options.kind == "exponential":
+        return peak * options.floor**progress
     if options.kind == "poly":
         left = (1 - progress) ** options.power
     else:

@@ -48,13 +48,13 @@ class OptimiserOptions:
 class ScheduleOptions:
     """Learning rate schedule."""
 
-    kind: Literal["cosine", "poly", "constant"] = "cosine"
+    kind: Literal["cosine", "poly", "exponential", "constant"] = "cosine"
     """Shape of the schedule after the warm-up."""
     warmup: int = 0
     """Steps of linear warm-up from zero."""
     power: float = 0.9
     """Exponent of `poly`."""
     floor: float = 0.0
-    """Final rate of `cosine` and `poly`, as a share of the peak."""
+    """Final rate of `cosine`, `poly` and `exponential`, as a share of the peak; for `exponential` above 0."""
     each_round: bool = False
     """Whether every round has its own schedule; else one schedule spans the run."""

@@ -1,33 +1,96 @@
-"""Progress bars on a terminal."""
+"""Progress of long work: a bar on a terminal, a line now and then elsewhere."""
 
 from __future__ import annotations
 
+import logging
 import sys
-from collections.abc import Iterable, Iterator, Sized
+import time
+from collections.abc import Callable, Iterable, Iterator, Sized
+from datetime import timedelta
 from typing import TypeVar
+
+from mug.errors import logger
 
 T = TypeVar("T")
 
+LINE_EVERY_S = 30.0
+"""Seconds between the lines of work in progress where standard error is no terminal."""
 
-def track(iterable: Iterable[T], description: str, total: float | None = None) -> Iterator[T]:
-    """Yields the items of `iterable` and shows progress and remaining time.
 
-    The bar goes to standard error, and only if that is a terminal, so that pipes and logs stay clean.
+class Pace:
+    """Speed and time left, from all items but the first, which includes loading and warming up.
+
+    Args:
+        total: Number of items; None if unknown.
+        now: Clock in seconds.
+    """
+
+    def __init__(self, total: float | None, now: Callable[[], float] = time.monotonic) -> None:
+        self._total = total
+        self._now = now
+        self._start: tuple[float, float] | None = None
+
+    def rate(self, done: float) -> float | None:
+        """Items per second, now that `done` are done; None until the second call."""
+        if self._start is None:
+            self._start = (self._now(), done)
+            return None
+        began, first = self._start
+        return (done - first) / max(self._now() - began, 1e-9)
+
+    def left(self, done: float, rate: float | None) -> str:
+        """The time left in words; empty if it cannot be told."""
+        if not rate or self._total is None:
+            return ""
+        return f"{timedelta(seconds=round((self._total - done) / rate))} left"
+
+
+def is_quiet() -> bool:
+    """Whether messages of the logger below warnings have been turned off; progress then is, too."""
+    return logger.level > logging.INFO
+
+
+def track(
+    iterable: Iterable[T], description: str, total: float | None = None, now: Callable[[], float] = time.monotonic
+) -> Iterator[T]:
+    """Yields the items of `iterable` and shows progress and remaining time, on standard error.
+
+    On a terminal this is a bar; elsewhere a line as the first item ends that does so 30 s after the last line, so that
+    short work is silent.
 
     Args:
         iterable: The items.
         description: The work in a word or two.
         total: Number of items; default: the length of `iterable`, if it has one.
+        now: Clock in seconds.
     """
-    if not sys.stderr.isatty():
+    if total is None and isinstance(iterable, Sized):
+        total = len(iterable)
+    if is_quiet():
         yield from iterable
-        return
+    elif sys.stderr.isatty():
+        yield from _with_bar(iterable, description, total)
+    else:
+        yield from _with_lines(iterable, description, total, now)
+
+
+def _with_bar(iterable: Iterable[T], description: str, total: float | None) -> Iterator[T]:
     # importing rich takes a tenth of a second, which scripts and workers without a bar save
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-    if total is None and isinstance(iterable, Sized):
-        total = len(iterable)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=Console(stderr=True)) as progress:
         yield from progress.track(iterable, total=total, description=description)
+
+
+def _with_lines(iterable: Iterable[T], description: str, total: float | None, now: Callable[[], float]) -> Iterator[T]:
+    pace, printed = Pace(total, now), now()
+    for done, item in enumerate(iterable):  # as an item comes, and its maker is through, those before it are done
+        if done:
+            rate = pace.rate(done)
+            if now() - printed >= LINE_EVERY_S:
+                printed = now()
+                count = f"{done}" if total is None else f"{done}/{total:g}"
+                logger.info("%s", "  ".join(filter(None, (f"{description}: {count}", pace.left(done, rate)))))
+        yield item

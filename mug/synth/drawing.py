@@ -23,11 +23,15 @@ class Cut:
     matrix: np.ndarray
     """(2, 2): maps frame pixels to photo pixels."""
 
-    def read(self, xy: np.ndarray) -> np.ndarray:
-        """Colours at offsets (H, W, 2) from the centre, in frame pixels; beyond its edges the photo is mirrored."""
+    def read(self, xy: np.ndarray, photo: np.ndarray | None = None, border: int = cv2.BORDER_REFLECT_101) -> np.ndarray:
+        """Colours at offsets (H, W, 2) from the centre, in frame pixels; beyond its edges the photo is mirrored.
+
+        Another map of the size of the photo can be given, and what lies beyond its edges.
+        """
         where = (xy @ self.matrix.T + self.centre).astype(np.float32)
         x, y = where[..., 0], where[..., 1]
-        return np.asarray(cv2.remap(self.photo_hwc, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101))
+        source = self.photo_hwc if photo is None else photo
+        return np.asarray(cv2.remap(source, x, y, cv2.INTER_LINEAR, borderMode=border))
 
 
 def draw_cut(
@@ -99,11 +103,15 @@ class Body:
         radius = float(self.radii.mean())
         xy = (pixel_grid(size) - self.centre[t]) @ rotation(-self.angle[t]).T * np.exp(-self.scale[t])
         bent = xy + radius * self.bend[t] * np.sin(1.5 * xy[..., ::-1] / radius)
-        u = bent / (self.stretch, 1 / self.stretch)
+        return self.cut.read(bent), self._opacity(bent, float(np.exp(self.scale[t])))
+
+    def _opacity(self, xy: np.ndarray, scale: float) -> np.ndarray:
+        """(H, W) float32 in [0, 1] at offsets (H, W, 2) from the centre, of a body enlarged by `scale`."""
+        u = xy / (self.stretch, 1 / self.stretch)
         degree = np.degrees(np.arctan2(u[..., 1], u[..., 0])) % 360
         outline = np.interp(degree, np.arange(361), np.append(self.radii, self.radii[0]))
-        alpha = np.clip(0.5 + (outline - np.hypot(u[..., 0], u[..., 1])) * np.exp(self.scale[t]), 0, 1)
-        return self.cut.read(bent), alpha.astype(np.float32)
+        alpha = np.clip(0.5 + (outline - np.hypot(u[..., 0], u[..., 1])) * scale, 0, 1)
+        return alpha.astype(np.float32)
 
 
 def draw_outline(rng: np.random.Generator, radius: float) -> np.ndarray:

@@ -6,9 +6,11 @@ without labelling.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -17,9 +19,10 @@ from mug.errors import InputError
 from mug.media.files import prepare_output
 from mug.media.listing import frame_files
 from mug.media.masks import write_mask
-from mug.media.pictures import read_frame
+from mug.media.pictures import picture_size, read_frame
 from mug.media.video import find_videos
 from mug.run.progress import track
+from mug.synth.cutouts import Cutout, Sprite, cut_out, find_cutouts
 from mug.synth.drawing import Body, Cut, draw_cut, draw_outline, pixel_grid, rotation, write_frame
 
 MAX_TEXTURE_SIDE = 960
@@ -51,6 +54,9 @@ class SynthOptions:
     """Random seed. The same seed gives the same videos."""
     textures: Path | None = None
     """Folder of images or videos to cut objects and backgrounds from. Default: two photos of scikit-learn."""
+    cutouts: Path | None = None
+    """Folder of images with masks of their salient objects (MSRA10K, or subfolders images and masks), which become the
+    objects; only backgrounds are cut from `textures` then."""
     unlabeled: bool = False
     """Whether to omit the masks."""
     overwrite: bool = False
@@ -61,16 +67,17 @@ def synth(options: SynthOptions) -> None:
     """Writes synthetic videos with masks in DAVIS layout.
 
     Raises:
-        InputError: a size or count is out of range, the texture folder has no pictures, or the output folder is in use.
+        InputError: a size or count is out of range, a folder has no pictures, or the output folder is in use.
     """
     fewest, most = _check(options)
     textures = load_textures(options.textures)
+    cutouts = None if options.cutouts is None else find_cutouts(options.cutouts)
     prepare_output(options.out, options.overwrite)
     for index in track(range(options.videos), "synthesising"):
         rng = np.random.default_rng([options.seed, index])
         objects = int(rng.integers(fewest, most + 1))
         size = (options.frames, options.height, options.width)
-        frames, masks = synthetic_video(rng, *size, objects, textures, options.resting)
+        frames, masks = synthetic_video(rng, *size, objects, textures, options.resting, cutouts=cutouts)
         name = f"synth{options.seed}-{index:03d}"
         for number, (frame, mask) in enumerate(zip(frames, masks, strict=True)):
             write_frame(options.out / "JPEGImages" / "480p" / name / f"{number:05d}.jpg", frame)
@@ -89,6 +96,7 @@ def synthetic_video(
     textures: Sequence[np.ndarray] | None = None,
     resting: bool = False,
     pace: int = 1,
+    cutouts: Sequence[Cutout] | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Draws one video.
 
@@ -101,6 +109,7 @@ def synthetic_video(
         textures: Photos, HWC uint8 RGB; `load_textures()` by default.
         resting: Whether the objects rest on the background.
         pace: Renders only every `pace`-th frame; these are identical to those of the full video.
+        cutouts: Objects; by default they are cut from `textures`.
 
     Returns:
         Frames (T, H, W, 3) uint8 RGB and masks (T, H, W) uint8 with ids from 1, later ids in front of earlier ones.
@@ -109,7 +118,13 @@ def synthetic_video(
     size = (height, width)
     camera = _Camera.draw(rng, textures, frames, size)
     occluder = _occluder(rng, textures, frames, size, camera) if rng.random() < 0.4 else None
-    bodies = _visible_bodies(rng, textures, frames, size, objects, camera, occluder)
+
+    def draw() -> Body:
+        if cutouts is not None:
+            return _sprite(rng, cutouts, frames, size, objects)
+        return _body(rng, textures, frames, size, objects, camera)
+
+    bodies = _visible_bodies(draw, size, objects, occluder)
     if resting:
         bodies = [camera.laid_down(body) for body in bodies]
     light = 1 + _smooth(rng, frames, 0.10)[:, None] + _smooth(rng, frames, 0.03, 3)
@@ -131,8 +146,10 @@ def synthetic_video(
     return frames_thwc[::pace], masks_thw[::pace]
 
 
-def load_textures(folder: Path | None = None) -> list[np.ndarray]:
+def load_textures(folder: Path | None = None) -> Sequence[np.ndarray]:
     """Photos for textures, HWC uint8 RGB: those of a folder (or three frames of each video), or scikit-learn's two.
+
+    Photos of a folder are decoded when they are used: it may hold thousands.
 
     Raises:
         InputError: the folder is missing or contains no picture.
@@ -144,8 +161,25 @@ def load_textures(folder: Path | None = None) -> list[np.ndarray]:
     if not folder.is_dir():
         raise InputError(f"{folder}: no such folder; --textures takes a folder of images or videos")
     pictures = frame_files(folder)
-    photos = [read_frame(path) for path in pictures] if pictures else list(_frames_of_videos(folder))
-    return [_shrink(photo) for photo in photos]
+    if pictures:
+        return _Photos(pictures)
+    return [_shrink(photo) for photo in _frames_of_videos(folder)]
+
+
+class _Photos(Sequence[np.ndarray]):
+    """Photos in files; raises an `InputError` if one is no picture."""
+
+    def __init__(self, files: Sequence[Path]) -> None:
+        for path in files:
+            picture_size(path)
+        self._files = files
+        self._read = lru_cache(maxsize=16)(lambda path: _shrink(read_frame(path)))
+
+    def __len__(self) -> int:
+        return len(self._files)
+
+    def __getitem__(self, index: Any) -> Any:
+        return self._read(self._files[index])
 
 
 def _frames_of_videos(folder: Path) -> Iterator[np.ndarray]:
@@ -205,21 +239,13 @@ class _Camera:
         )
 
 
-def _visible_bodies(
-    rng: np.random.Generator,
-    textures: Sequence[np.ndarray],
-    frames: int,
-    size: tuple[int, int],
-    objects: int,
-    camera: _Camera,
-    occluder: Body | None,
-) -> list[Body]:
+def _visible_bodies(draw: Callable[[], Body], size: tuple[int, int], objects: int, occluder: Body | None) -> list[Body]:
     """Objects that are all visible enough in the first frame; one that covers another too much is redrawn."""
     post = np.zeros(size, bool) if occluder is None else occluder.render(0, size)[1] > 0.5
     bodies: list[Body] = []
     first_mask = np.zeros(size, np.int64)
     for _ in range(ATTEMPTS):
-        body = _body(rng, textures, frames, size, objects, camera)
+        body = draw()
         label = len(bodies) + 1
         mask = np.where(body.render(0, size)[1] > 0.5, label, first_mask)
         seen = np.bincount(mask[~post], minlength=label + 1)[1:]
@@ -257,6 +283,25 @@ def _body(
         _smooth(rng, frames, 0.12),
         rng.uniform(-np.pi, np.pi) + _smooth(rng, frames, 0.35),
         _smooth(rng, frames, 0.16, 2),
+    )
+
+
+def _sprite(
+    rng: np.random.Generator, cutouts: Sequence[Cutout], frames: int, size: tuple[int, int], objects: int
+) -> Sprite:
+    height, width = size
+    radius = min(size) * rng.uniform(0.17, 0.27) / objects**0.25
+    cut, shape = cut_out(rng, cutouts, radius, 0.3)
+    home = rng.uniform(-0.25, 0.25, 2) * (width, height)
+    return Sprite(
+        cut,
+        np.full(360, radius),
+        1.0,
+        home + _smooth(rng, frames, 0.11 * width, 2) * (1, height / width),
+        _smooth(rng, frames, 0.12),
+        _smooth(rng, frames, 0.35),
+        _smooth(rng, frames, 0.16, 2),
+        shape,
     )
 
 

@@ -61,7 +61,7 @@ def option_names(command: cli.Command, system: str) -> set[str]:
 @pytest.fixture(scope="module")
 def every_option() -> set[str]:
     """The options of all commands with all systems."""
-    found = {"config", "help", "version"}
+    found = {"config", "help", "version", "quiet", "verbose"}
     for command in cli.COMMANDS:
         for system in SYSTEMS:
             with suppress(InputError):  # a system that does something else

@@ -17,7 +17,7 @@ from agnn_head.calibration import raised_odds
 from agnn_head.checkpoint import load_weights
 from agnn_head.model import AGNN
 from downstream import finetune as command
-from downstream.systems.base import part_of
+from downstream.systems.choice import finetune_options
 from downstream.training.annotated import foreground_shares, hold_out, open_annotated
 from mug.checkpoint import load_weights as load_mug
 from mug.checkpoint import save_weights as save_mug
@@ -202,8 +202,7 @@ def test_what_cannot_be_trained_is_refused(
 
 @pytest.mark.parametrize("config", CONFIGS, ids=lambda path: path.stem)
 def test_every_configuration_parses_and_the_papers_stay_in_float32(config: Path) -> None:
-    name = yaml.safe_load(config.read_text())["system"]
-    words = [name, "--config", str(config), "--data", "DAVIS", "--out", "run"]
-    options = parse("mug finetune", part_of(name, "training").options, ("system",), words)
+    words = [yaml.safe_load(config.read_text())["system"], "--config", str(config), "--data", "DAVIS", "--out", "run"]
+    options = parse("mug finetune", finetune_options(words), ("system",), words)
     command.check(options)
     assert options.engine.precision == ("auto" if config.stem.endswith("_cpu") else "32-true")

@@ -14,6 +14,7 @@ from PIL import Image, ImageFilter
 from downstream.scoring.compare import names_of
 from mug.checkpoint import save_weights
 from mug.cli import main
+from mug.media.listing import visible
 from mug.media.masks import read_mask
 from mug.model import MuG
 from mug.options import BackboneConfig, ModelConfig
@@ -38,7 +39,7 @@ def call(command: str, *arguments: object) -> int:
 
 
 def written(folder: Path) -> list[str]:
-    return sorted(path.name for path in folder.iterdir())
+    return sorted(path.name for path in visible(folder))
 
 
 # --- masks -----------------------------------------------------------------------------------------------------------

@@ -31,7 +31,7 @@ def open_zero_shot(options: COSNetSegmentOptions, device: torch.device) -> ZeroS
     network, metadata = FORMAT.load(options.weights)
     network = network.to(device)
     config = as_trained(options.reference, metadata)
-    return ZeroShot(lambda video: segment_by_references(video, network, config))
+    return ZeroShot(lambda video: segment_by_references(video, network, config), crf="cosnet")
 
 
 def as_trained(config: ReferenceConfig, metadata: Mapping[str, str]) -> ReferenceConfig:

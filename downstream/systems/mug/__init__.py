@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from downstream.backbones.names import OURS
-from downstream.one_shot.protocols import Preset, Witnesses, check_temperature
+from downstream.one_shot.protocols import PRESETS, Looks, Preset, Witnesses, check_temperature, heard_looks
 from downstream.options import PropagateOptions, SegmentOptions
 from downstream.systems.base import Part, System
 from downstream.zero_shot.options import ZeroShotConfig
@@ -48,6 +48,9 @@ class MuGOneShot:
     evidence: Witnesses | None = None
     """Cues combined with matching in every frame: `motion`, `appearance`, `both` or `none`. By default the preset's:
     both for `mug`, none for the others."""
+    appearance: Looks = "ridge"
+    """Model of appearance among these cues: `ridge`, a linear readout, or `gaussian`, the generative model of A-GAME
+    (CVPR 2019)."""
     causal: bool = False
     """Segment each frame from past frames only, as in a live stream."""
 
@@ -77,6 +80,13 @@ class MuGSegmentOptions(MuGZeroShot, SegmentOptions):
 @dataclass(kw_only=True)
 class MuGPropagateOptions(MuGOneShot, PropagateOptions):
     """`mug propagate --system mug`."""
+
+    def unused(self) -> Mapping[str, str]:
+        """See `mug.command.options.parse`."""
+        heard = self.evidence or PRESETS[self.preset].evidence
+        if heard_looks(heard):
+            return {}
+        return {"appearance": f"--evidence {heard} leaves appearance out; give --evidence appearance or both"}
 
 
 SYSTEM = System(

@@ -37,6 +37,7 @@ def carrier(options: MuGOneShot, weights: Path | None, device: torch.device) -> 
         size=options.size or config.size,
         temperature=options.temperature or preset_temperature(options.preset, backbone),
         evidence=options.evidence or config.evidence,
+        appearance=options.appearance,
     )
 
     def carry(video: Video, given: Masks) -> Iterator[np.ndarray]:

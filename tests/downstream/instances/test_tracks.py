@@ -95,6 +95,23 @@ def test_the_objects_of_the_first_frame_can_be_carried(scene: Path) -> None:
     assert drawn == list(range(len(video)))  # all maps were made, for those who keep them
 
 
+@pytest.mark.parametrize("merge", [True, False])
+def test_carried_objects_take_the_outline_of_each_frames_mask(scene: Path, merge: bool) -> None:
+    (video,) = find_videos(scene)
+    outlines = [np.zeros(video.size, np.float32) for _ in video]
+    for t, map_hw in enumerate(outlines):
+        map_hw[:, : 80 + 4 * t] = 0.9
+
+    def carrier(seen: Video, first: np.ndarray) -> Iterator[np.ndarray]:
+        yield from (np.full_like(first, 3) for _ in seen)
+
+    config = InstanceConfig(size=96, propagate=True, merge=merge)
+    carried = list(Instances(config, CPU, carrier)(video, iter(outlines)))
+    assert len(carried) == len(video)
+    for mask, map_hw in zip(carried, outlines, strict=True):
+        assert np.array_equal(mask == 3, (map_hw > 0.5) | (not merge))
+
+
 @pytest.mark.parametrize("frames", [1, 3])
 def test_short_videos_without_motion_are_background(moving_squares: Callable[..., Path], frames: int) -> None:
     (video,) = find_videos(moving_squares(videos=1, frames=frames) / "JPEGImages" / "480p" / "square0")

@@ -52,7 +52,7 @@ def test_votes_and_log_odds_add_up() -> None:
     rng = np.random.default_rng(0)
     maps = rng.integers(0, 256, (2, *SIZE), dtype=np.uint8)
     queue = iter(maps)
-    joined = Evidence(lambda frame: next(queue), appearance=False)
+    joined = Evidence(lambda frame: next(queue), appearance=None)
     frame = np.zeros((*SIZE, 3), np.uint8)
     ids = rng.integers(0, 3, SIZE)
     first = joined.see(frame, torch.zeros(1, 4, 6))
@@ -79,7 +79,7 @@ def test_a_prior_that_knows_nothing_of_an_object_is_not_heard() -> None:
     """Two objects: one that the prior explains, one at rest."""
     prior = np.zeros(SIZE, np.uint8)
     prior[4:12, 4:20] = 255
-    joined = Evidence(lambda frame: prior, appearance=False)
+    joined = Evidence(lambda frame: prior, appearance=None)
     ids = np.zeros(SIZE, int)
     ids[4:12, 4:20], ids[20:28, 24:40] = 1, 2
     seen = joined.see(np.zeros((*SIZE, 3), np.uint8), torch.zeros(1, 4, 6))
@@ -93,7 +93,7 @@ def test_a_prior_that_knows_nothing_of_an_object_is_not_heard() -> None:
 
 def test_matching_that_is_sure_overrules_motion() -> None:
     moving = np.full(SIZE, 255, np.uint8)
-    joined = Evidence(lambda frame: moving, appearance=False)
+    joined = Evidence(lambda frame: moving, appearance=None)
     seen = joined.see(np.zeros((*SIZE, 3), np.uint8), torch.zeros(1, 4, 6))
     joined.given(seen, one_hot(np.ones(SIZE, int), 2), [1])
     votes = torch.tensor([1.0, 0.0])[:, None, None].expand(2, 4, 6)
@@ -122,7 +122,7 @@ def test_appearance_is_a_ridge_regression() -> None:
     labels = rng.dirichlet((0.3, 0.3, 0.3), (3, *SIZE)).transpose(0, 3, 1, 2).astype(np.float32)
     model = Appearance()
     for t in range(3):
-        model.learn(looks[t], labels[t], given=t == 0)
+        model.learn(looks[t], labels[t], given=[1, 2] if t == 0 else [])
     gram, answer = np.zeros((7, 7)), np.zeros((7, 3))
     for t, share in enumerate((1, (1 - appearance.FORGET) * appearance.FORGET, 1 - appearance.FORGET)):
         p = labels[t][:, 1::2, 1::2][:, 1::2, 1::2].reshape(3, -1).astype(np.float64)
@@ -148,10 +148,10 @@ def test_an_object_that_comes_later_gets_a_look_of_its_own() -> None:
     ids[4:28, 4:20] = 1
     model, features = Appearance(), torch.zeros(2, 4, 6)
     looks = model.look(frame, features)
-    model.learn(looks, one_hot(ids, 2).numpy(), given=True)
+    model.learn(looks, one_hot(ids, 2).numpy(), given=[1])
     assert model.read(looks, SIZE)[1, 16, 12] > 0.8
     ids[4:28, 28:44] = 2
-    model.learn(looks, one_hot(ids, 3).numpy(), given=True)
+    model.learn(looks, one_hot(ids, 3).numpy(), given=[1])
     read = model.read(looks, SIZE)
     assert read.shape == (3, *SIZE)
     assert [int(read[:, 16, x].argmax()) for x in (12, 24, 36)] == [1, 0, 2]
@@ -243,5 +243,5 @@ def test_void_of_the_given_mask_teaches_nothing() -> None:
     labels = labels_to_grid(np.full(SIZE, 255, np.uint8), [0, 1], SIZE)
     model = Appearance()
     looks = model.look(np.zeros((*SIZE, 3), np.uint8), torch.zeros(2, 4, 6))
-    model.learn(looks, labels.numpy(), given=True)
+    model.learn(looks, labels.numpy(), given=[1])
     assert np.allclose(model.read(looks, SIZE), 0)

@@ -19,6 +19,26 @@ TRAINING: Mapping[str, Sequence[str]] = {
         "--model.trunk.rates=[1,2,3]",
         "--model.channels=8",
     ),
+    "rvos, zero-shot": (
+        *(f"--model.trunk.{word}" for word in TRUNK),
+        "--model.task=zero-shot",
+        "--model.hidden=8",
+        "--objects=3",
+    ),
+    "rvos, one-shot": (*(f"--model.trunk.{word}" for word in TRUNK), "--model.hidden=8", "--objects=3"),
+    "agame": (
+        *(f"--model.trunk.{word}" for word in TRUNK),
+        "--model.channels=6",
+        "--model.width=8",
+        "--model.fine=8",
+        "--sample.nodes=3",
+    ),
+    "hcpn": (
+        *(f"--model.trunk.{word}" for word in TRUNK),
+        "--model.rates=[1,2,3]",
+        "--model.channels=8",
+        "--model.stacks=2",
+    ),
 }
 """By system, beside `BRIEFLY`."""
 

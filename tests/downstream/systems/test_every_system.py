@@ -28,6 +28,7 @@ from mug.cli import main
 from mug.command.options import parse
 from mug.lazy import resolve
 from mug.media.masks import write_mask
+from mug.media.refine import CRF_PRESETS
 from mug.media.video import Video
 from mug.model import MuG
 from mug.options import BackboneConfig, ModelConfig
@@ -159,6 +160,24 @@ def test_every_frame_gets_a_mask_of_its_size(
     if task == "one_shot":
         given = np.asarray(Image.open(root / "Annotations/480p/square0/00000.png"))
         assert (masks[0] == given).mean() > 0.95
+
+
+@pytest.mark.parametrize("label", [label for label, task in RUNS if task == "zero_shot"])
+def test_maps_are_refined_by_the_crf_of_the_paper(
+    moving_squares: Squares, weights: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, label: str
+) -> None:
+    used = []
+
+    def watched(frame: np.ndarray, map_hw: np.ndarray, kind: str, crf: str) -> np.ndarray:
+        used.append(crf)
+        return map_hw
+
+    monkeypatch.setattr("downstream.segment.refine", watched)
+    video = moving_squares(videos=1, frames=1) / "JPEGImages/480p/square0"
+    words = ["segment", video, "--system", system_of(label), "--weights", weights(label), "--out", tmp_path / "out"]
+    assert main([str(word) for word in words]) == 0
+    own = system_of(label)
+    assert used == [own if own in CRF_PRESETS else "agnn"]
 
 
 @pytest.mark.parametrize("label", [label for label, task in RUNS if task == "one_shot"])

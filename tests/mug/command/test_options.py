@@ -102,3 +102,12 @@ def test_what_others_leave_without_effect_is_refused_where_it_was_meant(tmp_path
     file.write_text("strength: 4\n")
     with pytest.raises(InputError, match="--strength: has no effect"):
         parse("mug try", Choices, (), ["--config", str(file)])
+
+
+def test_a_typed_option_may_switch_off_a_part_of_a_file(tmp_path: Path) -> None:
+    file = tmp_path / "how.yaml"
+    file.write_text("mode: strong\nstrength: 4\n")
+    options = parse("mug try", Choices, (), ["--config", str(file), "--mode", "plain"])
+    assert (options.mode, options.strength) == ("plain", 4)
+    with pytest.raises(InputError, match="--strength: has no effect"):
+        parse("mug try", Choices, (), ["--config", str(file), "--mode", "plain", "--strength", "4"])

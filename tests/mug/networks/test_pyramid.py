@@ -111,7 +111,7 @@ def test_a_classifier_gives_the_trunk_alone(tmp_path: Path) -> None:
     embedding = Embedding(EmbeddingConfig("resnet", depth=50, rates=(12, 24, 36)), 8)
     before = embedding.aspp.convs[1][0].weight.clone()
     embedding.load(tmp_path / "resnet50.pth")
-    assert torch.equal(embedding.trunk.phi.resnet.layer4[2].conv3.weight, net.layer4[2].conv3.weight)
+    assert torch.equal(embedding.trunk.resnet.layer4[2].conv3.weight, net.layer4[2].conv3.weight)
     assert torch.equal(embedding.aspp.convs[1][0].weight, before)
 
 

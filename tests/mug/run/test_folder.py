@@ -12,36 +12,8 @@ import yaml
 
 from mug.errors import InputError
 from mug.run import bfloat16
-from mug.run.folder import RunFolder, claim, commit_of, first_difference, to_plain
+from mug.run.folder import RunFolder, claim, commit_of
 from mug.run.options import Engine
-
-
-@dataclass
-class Inner:
-    """Options within options."""
-
-    rate: float = 0.1
-    where: Path = Path("a/b")
-
-
-@dataclass
-class Outer:
-    """Options of a made-up command."""
-
-    inner: Inner = field(default_factory=Inner)
-    steps: tuple[int, ...] = (1, 2)
-
-
-def test_options_become_plain_data() -> None:
-    assert to_plain(Outer()) == {"inner": {"rate": 0.1, "where": "a/b"}, "steps": [1, 2]}
-
-
-def test_first_difference_names_the_dotted_key_and_skips_free_ones() -> None:
-    old = {"a": 1, "b": {"c": 2, "d": 3}, "e": 0}
-    assert first_difference(old, old) is None
-    assert first_difference(old, {"a": 1, "b": {"c": 2, "d": 4}, "e": 9}) == ("b.d", 3, 4)
-    assert first_difference(old, {"a": 1, "b": {"c": 2, "d": 4}, "e": 0}, free=("b.d",)) is None
-    assert first_difference({"a": 1}, {"a": 1, "new": 5}) == ("new", None, 5)
 
 
 def test_a_run_folder_is_claimed_once_and_refuses_another_config(tmp_path: Path) -> None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 
 import pytest
 import torch
 
+from mug.errors import logger
 from mug.run.log import MetricsLog, ProgressLine
 
 
@@ -45,12 +47,36 @@ def test_a_term_that_is_off_leaves_its_place_empty_and_float32_survives_exactly(
     assert torch.tensor(float(written)) == loss
 
 
-def test_the_progress_line_is_quiet_between_minutes(capsys: pytest.CaptureFixture[str]) -> None:
-    clock = iter([0.0, 1.0, 30.0, 61.0, 62.0, 70.0])
-    line = ProgressLine(total=10, now=lambda: next(clock))
-    for step in (1, 2, 3, 4, 10):
+class Clock:
+    """A clock that is set by hand."""
+
+    def __init__(self) -> None:
+        self.seconds = 0.0
+
+    def __call__(self) -> float:
+        return self.seconds
+
+
+def test_the_progress_line_comes_every_30_s_and_leaves_out_the_first_step(capsys: pytest.CaptureFixture[str]) -> None:
+    clock = Clock()
+    line = ProgressLine(total=20, now=clock)
+    for seconds, step in ((40, 5), (42, 6), (71, 7), (72, 8), (73, 20)):  # resumed after step 4
+        clock.seconds = seconds
         line.update(step, "loss 1")
     line.close()
-    printed = capsys.readouterr().err.splitlines()
-    assert [text.split()[1] for text in printed] == ["3/10", "10/10"]
-    assert "left" in printed[0]
+    assert capsys.readouterr().err.splitlines() == [
+        "step 5/20  loss 1",
+        "step 7/20  loss 1  0.06 steps/s  0:03:22 left",
+        "step 20/20  loss 1  0.45 steps/s  0:00:00 left",
+    ]
+
+
+def test_the_progress_line_is_off_where_information_is(capsys: pytest.CaptureFixture[str]) -> None:
+    clock = Clock()
+    logger.setLevel(logging.ERROR)
+    line = ProgressLine(total=2, now=clock)
+    for step in (1, 2):
+        clock.seconds += 60
+        line.update(step, "loss 1")
+    line.close()
+    assert capsys.readouterr().err == ""

@@ -39,6 +39,8 @@ def test_parts_of_a_model_learn_at_rates_of_their_own() -> None:
         ("cosine", 60, 0.1 + 0.9 * 0.5),
         ("cosine", 110, 0.1),
         ("poly", 60, 0.1 + 0.9 * 0.5**2),
+        ("exponential", 60, 0.1**0.5),
+        ("exponential", 110, 0.1),
         ("constant", 109, 1.0),
         ("cosine", 0, 1 / 11),
         ("poly", 9, 10 / 11),

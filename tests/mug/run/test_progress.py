@@ -1,11 +1,14 @@
-"""Progress is for terminals only and never changes what is iterated."""
+"""Progress is a bar on a terminal, lines elsewhere, and never changes what is iterated."""
 
 from __future__ import annotations
 
 import io
+import logging
+from collections.abc import Iterator
 
 import pytest
 
+from mug.errors import logger
 from mug.run.progress import track
 
 
@@ -16,7 +19,7 @@ class Terminal(io.StringIO):
         return True
 
 
-def test_quiet_without_a_terminal(capfd: pytest.CaptureFixture[str]) -> None:
+def test_short_work_is_silent_without_a_terminal(capfd: pytest.CaptureFixture[str]) -> None:
     assert list(track(range(3), "counting")) == [0, 1, 2]
     out, err = capfd.readouterr()
     assert out == err == ""
@@ -29,3 +32,41 @@ def test_terminal_sees_the_count(monkeypatch: pytest.MonkeyPatch, capsys: pytest
     assert "spelling" in terminal.getvalue()
     assert "3/3" in terminal.getvalue()
     assert capsys.readouterr().out == ""
+
+
+class Work:
+    """Items that take a time each, on a clock of their own; the first takes 100 s."""
+
+    def __init__(self, count: int, seconds: float) -> None:
+        self.count, self.seconds, self.now = count, seconds, 0.0
+
+    def __iter__(self) -> Iterator[int]:
+        for number in range(self.count):
+            self.now += self.seconds if number else 100
+            yield number
+
+
+@pytest.mark.parametrize(
+    ("total", "said"),
+    [
+        (10, ["counting: 1/10", "counting: 3/10  0:01:45 left", "counting: 5/10  0:01:15 left"]),
+        (None, ["counting: 1", "counting: 3", "counting: 5"]),
+    ],
+)
+def test_long_work_says_every_30_s_what_it_does_and_the_time_left(
+    total: int | None, said: list[str], capfd: pytest.CaptureFixture[str]
+) -> None:
+    work = Work(7, 15)
+    assert list(track(work, "counting", total, now=lambda: work.now)) == list(range(7))
+    out, err = capfd.readouterr()
+    assert out == "" and err.splitlines() == said
+
+
+@pytest.mark.parametrize("terminal", [True, False])
+def test_no_progress_where_information_is_off(terminal: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    stream = Terminal() if terminal else io.StringIO()
+    monkeypatch.setattr("sys.stderr", stream)
+    logger.setLevel(logging.ERROR)
+    work = Work(7, 15)
+    assert list(track(work, "counting", 7, now=lambda: work.now)) == list(range(7))
+    assert stream.getvalue() == ""
