@@ -93,6 +93,18 @@ def test_with_other_rates_it_takes_the_trunk_alone(deeplab: nn.Module, tmp_path:
     assert torch.equal(embedding.aspp.convs[1][0].weight, before)
 
 
+def test_the_wide_pyramid_is_not_torchvisions(deeplab: nn.Module, tmp_path: Path) -> None:
+    path = tmp_path / "deeplab.pth"
+    torch.save(deeplab.state_dict(), path)
+    embedding = Embedding(EmbeddingConfig("resnet", depth=50, rates=(12, 24, 36), wide=True), 8).eval()
+    before = embedding.aspp.convs[1][0].weight.clone()
+    embedding.load(path)
+    assert torch.equal(embedding.aspp.convs[1][0].weight, before)
+    assert before.shape == (512, 2048, 3, 3) and embedding.aspp.project[0].weight.shape == (8, 2560, 3, 3)
+    v = embedding(torch.rand(2, 3, 24, 32))
+    assert v.shape == (2, 8, 3, 4) and v.min() < 0  # a PReLU
+
+
 def test_a_classifier_gives_the_trunk_alone(tmp_path: Path) -> None:
     net = torchvision.models.resnet50(weights=None)
     torch.save(net.state_dict(), tmp_path / "resnet50.pth")

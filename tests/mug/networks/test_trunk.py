@@ -111,6 +111,7 @@ def test_imagenet_brings_its_own_weights() -> None:
         (TrunkConfig("resnet", depth=51), r"trunk\.depth: 51"),
         (TrunkConfig("resnet", depth=50, stride=4), r"trunk\.stride: 4"),
         (TrunkConfig("resnet", depth=18, stride=8), r"trunk\.stride: 8 needs a ResNet of 50"),
+        (TrunkConfig("resnet", depth=34, stride=32, caffe=True), r"trunk\.caffe: the ResNet of 34 layers"),
     ],
 )
 def test_what_there_is_not_is_named(config: TrunkConfig, message: str) -> None:
@@ -121,3 +122,16 @@ def test_what_there_is_not_is_named(config: TrunkConfig, message: str) -> None:
 def test_a_resnet_needs_a_file() -> None:
     with pytest.raises(InputError, match="give torchvision's ResNet or DeepLabV3"):
         build_trunk(TrunkConfig("resnet", depth=50)).load(None)
+
+
+@pytest.mark.parametrize("stride", [8, 16, 32])
+def test_in_caffes_layout_a_group_strides_in_its_first_kernel_and_dilates_from_its_first_block(stride: int) -> None:
+    ours = build_trunk(TrunkConfig("resnet", depth=50, stride=stride))
+    caffe = build_trunk(TrunkConfig("resnet", depth=50, stride=stride, caffe=True))
+    assert caffe.strides == ours.strides and caffe.strides[-1] == stride
+    assert [name for name, _ in caffe.named_parameters()] == [name for name, _ in ours.named_parameters()]
+    for number, dilation in ((2, 1), (3, 2 if stride < 16 else 1), (4, {8: 4, 16: 2, 32: 1}[stride])):
+        for k, block in enumerate(caffe.resnet.get_submodule(f"layer{number}")):
+            assert block.conv1.stride == ((2, 2) if k == 0 and dilation == 1 else (1, 1))
+            assert block.conv2.stride == (1, 1)
+            assert block.conv2.dilation == block.conv2.padding == (dilation, dilation)

@@ -46,6 +46,8 @@ def test_p_is_orthogonal_however_large_its_generator(size: float) -> None:
     symmetric = Symmetric(256)
     torch.nn.init.normal_(symmetric.generator, std=size)
     assert deviation(symmetric.projection) < 1e-5
+    symmetric.generator.data = 0.1 * torch.randn(256, 256) + size * torch.outer(torch.randn(256), torch.randn(256))
+    assert deviation(symmetric.projection) < 1e-5  # however far apart the scales of its parts
     assert torch.linalg.det(symmetric.projection.detach()) == pytest.approx(1, abs=1e-4)
 
 
