@@ -100,8 +100,10 @@ def _timm(name: str, options: dict[str, Any]) -> Network:
 
 
 def _require_timm(name: str) -> None:
-    if importlib.util.find_spec("timm") is None:
-        raise InputError(f"{name}: timm is not installed; pip install 'mug-vos[timm]'")
+    try:
+        import timm  # noqa: F401
+    except ImportError as error:
+        raise InputError(f"{name}: timm is not installed; pip install 'mug-vos[timm]'") from error
 
 
 def _imagenet_weights(network: nn.Module) -> dict[str, Tensor]:

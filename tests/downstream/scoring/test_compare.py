@@ -109,7 +109,7 @@ def test_results_are_compared_on_the_frames_that_all_have(truth: Path, results: 
     preds = dict(zip("ab", results, strict=True))
     scores = score_results(truth, preds, "zero-shot", stability=False, only_existing=True)
     for entry in scores.values():
-        assert entry["missing"] == {"sequences": ["square0"], "frames": {"square1": ["00003"]}}
+        assert entry["missing"] == {"sequences": ["square0"], "frames": {"square1": ["00003"]}, "too_short": []}
         assert list(entry["sequences"]) == ["square1", "square2"]
         assert entry["sequences"]["square1"]["frame_names"] == ["00001", "00002", "00004"]
     assert compare(scores)["comparison"]["others"]["b"]["frames"][0]["frame"] == "00002"
