@@ -44,5 +44,6 @@ def _send_in_step(module: str, step: int, signals: list[str]) -> None:
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # the tests may run in the background, where it is ignored
     _send_in_step(sys.argv[1], int(sys.argv[2]), sys.argv[3].split(","))
     sys.exit(main(sys.argv[4:]))

@@ -13,9 +13,11 @@ from mug.run.stop import StopSignals
 
 @pytest.fixture(autouse=True)
 def handlers_as_they_were() -> Iterator[None]:
+    first = signal.signal(signal.SIGINT, signal.default_int_handler)  # the tests may run in the background
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     yield
     assert {number: signal.getsignal(number) for number in before} == before
+    signal.signal(signal.SIGINT, first)
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -75,3 +77,11 @@ def test_another_thread_leaves_the_signals_alone() -> None:
     thread.start()
     thread.join()
     assert seen == [signal.getsignal(signal.SIGINT)]
+
+
+def test_what_a_background_job_ignores_stays_ignored() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    with StopSignals() as signals:
+        signal.raise_signal(signal.SIGINT)
+        assert signals.asked is None
+    assert signal.signal(signal.SIGINT, signal.default_int_handler) is signal.SIG_IGN
