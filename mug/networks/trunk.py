@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -27,7 +28,7 @@ _TRIAL = 64
 """Side in pixels of the blank frame that shows what maps a trunk gives."""
 
 
-class Trunk(nn.Module):
+class Trunk(nn.Module, ABC):
     """Maps frames to a pyramid of feature maps.
 
     Attributes:
@@ -47,15 +48,16 @@ class Trunk(nn.Module):
             maps.append(self.next_map(frames_bchw, maps))
         return maps
 
+    @abstractmethod
     def next_map(self, frames_bchw: Tensor, maps: Sequence[Tensor]) -> Tensor:
         """The map after `maps`, the shallower ones, which a method may have changed in between."""
-        raise NotImplementedError
 
     @property
+    @abstractmethod
     def last_group(self) -> nn.Module:
         """The layers between the last two maps."""
-        raise NotImplementedError
 
+    @abstractmethod
     def load(self, path: Path | None) -> None:
         """Loads initial weights.
 
@@ -65,7 +67,6 @@ class Trunk(nn.Module):
         Raises:
             InputError: the file cannot be used, or there has to be one.
         """
-        raise NotImplementedError
 
     def _look(self) -> None:
         """Finds `channels` and `strides` by a trial."""
@@ -83,13 +84,16 @@ def build_trunk(config: TrunkConfig) -> Trunk:
     Raises:
         InputError: an unknown kind, depth or stride, or a library that is not installed.
     """
-    kinds = {"phi": PhiTrunk, "resnet": ResNetTrunk, "imagenet": ImageNetTrunk}
+    kinds: Mapping[str, Callable[[TrunkConfig], Trunk]] = {
+        "phi": PhiTrunk,
+        "resnet": ResNetTrunk,
+        "imagenet": ImageNetTrunk,
+    }
     if config.kind not in kinds:
         raise InputError(f"trunk.kind: {config.kind!r} is unknown; use {', '.join(kinds)}")
     if config.stride not in STRIDES:
         raise InputError(f"trunk.stride: {config.stride} cannot be had; use 8, 16 or 32")
-    trunk: Trunk = kinds[config.kind](config)
-    return trunk
+    return kinds[config.kind](config)
 
 
 class PhiTrunk(Trunk):
