@@ -63,8 +63,12 @@ ROWS: Mapping[str, Row] = {
     "HCPN": Row("hcpn", "zero-shot", beats="HCPN without flow"),
     "HCPN without flow": Row("hcpn", "zero-shot", ("--model.input", "frames")),
     "MuG, instances": Row("mug", "instances", use=("--instances",)),
-    "RVOS, instances": Row("rvos", "instances", use=("--instances",), beats="RVOS, instances, without time"),
-    "RVOS, instances, without time": Row("rvos", "instances", ("--model.recurrence", "spatial"), ("--instances",)),
+    "RVOS, instances": Row(
+        "rvos", "instances", ("--model.task", "zero-shot"), ("--instances",), beats="RVOS, instances, without time"
+    ),
+    "RVOS, instances, without time": Row(
+        "rvos", "instances", ("--model.task", "zero-shot", "--model.recurrence", "spatial"), ("--instances",)
+    ),
     "MuG, mask given": Row("mug", "one-shot"),
     "RVOS, mask given": Row("rvos", "one-shot", ("--model.task", "one-shot"), beats="RVOS, mask given, without time"),
     "RVOS, mask given, without time": Row(

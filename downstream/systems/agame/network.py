@@ -131,7 +131,7 @@ class AGAME(nn.Module):
 
     def see(self, frames_bchw: Tensor) -> Seen:
         """All that does not depend on the object, of RGB frames (B, 3, H, W) in [0, 1]."""
-        maps = self.trunk(frames_bchw)
+        maps = [x / scale for x, scale in zip(self.trunk(frames_bchw), self.trunk.scales, strict=True)]
         looks = self.appearance.look(maps[-1]) if self.config.appearance else None
         frame = self.propagation.frame(maps[-1]) if self.config.propagation else None
         return Seen(maps[-1], looks, frame, self.upsampling.skips([maps[k] for k in self._skips]))

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
+from sklearn.datasets import load_sample_images
 from torch import Tensor
 
 import mug.checkpoint
@@ -58,6 +61,18 @@ def test_the_last_group_is_what_the_last_map_alone_depends_on(config: TrunkConfi
         parameter.data.add_(0.1)
     same = [torch.equal(x, y) for x, y in zip(before, maps(), strict=True)]
     assert same == [True] * (len(before) - 1) + [False]
+
+
+@pytest.mark.parametrize("stride", [8, 32])
+def test_maps_of_photos_have_the_announced_scale(stride: int) -> None:
+    pytest.importorskip("timm")
+    trunk = build_trunk(TrunkConfig("imagenet", stride=stride)).eval()
+    trunk.load(None)
+    photos = torch.tensor(np.stack(load_sample_images().images)).permute(0, 3, 1, 2) / 255
+    with torch.no_grad():
+        maps = trunk(F.interpolate(photos, (128, 192), mode="area"))
+    for x, scale in zip(maps, trunk.scales, strict=True):
+        assert 0.7 < float(x.square().mean().sqrt()) / scale < 1.4
 
 
 def test_frames_are_normalised_with_the_statistics_of_imagenet() -> None:
