@@ -172,7 +172,7 @@ def timed(words: Sequence[str]) -> tuple[float, float]:
     """Seconds and peak memory (MiB) of a command in this process, its start left out."""
     start = time.perf_counter()
     if mug(words):
-        raise SystemExit(2)
+        raise RuntimeError(" ".join(words))  # SystemExit would end the pool's process without a word to who waits
     return time.perf_counter() - start, peak_memory("cpu")
 
 
