@@ -15,7 +15,7 @@ from torch import Tensor
 from downstream.backbones.device import choose_device
 from downstream.data.groups import Group, find_groups
 from downstream.options import CosegmentOptions
-from downstream.systems.metadata import is_calibrated, trained_side
+from downstream.systems.trained import is_calibrated, trained_side
 from downstream.zero_shot.cut import expected_cut
 from mug.errors import InputError
 from mug.frames import to_tensor

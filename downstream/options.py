@@ -7,13 +7,14 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import ClassVar, Literal
 
 from downstream.backbones.names import OURS
 from downstream.data.dataset import Kind
 from downstream.instances.options import InstanceConfig
 from downstream.one_shot.protocols import Preset
 from downstream.training.options import SampleOptions
+from mug.errors import InputError
 from mug.media.refine import Refinement
 from mug.options import TrunkConfig
 from mug.run.options import Engine, OptimiserOptions, ScheduleOptions
@@ -47,6 +48,30 @@ class CosegmentOptions:
     """Replace existing results."""
     device: str = "auto"
     """`cpu`, `cuda` or `auto`: a GPU if there is one."""
+
+
+@dataclass
+class SquareConfig:
+    """Inference options of systems that resize frames to squares."""
+
+    option: ClassVar[str]
+    """Name of these options on the command line."""
+    side: int | None = None
+    """Side in pixels of the square that frames are resized to; by default the training size."""
+
+    def check(self) -> None:
+        """Raises `InputError` if a setting is out of range."""
+        if self.side is not None and self.side < 32:
+            raise InputError(f"--{self.option}.side {self.side}: must be at least 32 pixels")
+
+
+@dataclass
+class CutConfig(SquareConfig):
+    """Inference options of systems whose maps are cut by a threshold for each video."""
+
+    cut: Literal["expected", "half"] | None = None
+    """Threshold on the maps of a video: `expected`, with the highest expected J if the maps are probabilities, or
+    `half` (0.5). By default `expected` for weights with bias correction, else `half`."""
 
 
 @dataclass

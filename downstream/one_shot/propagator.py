@@ -25,7 +25,7 @@ from downstream.one_shot.protocols import PRESETS, PropagationConfig
 from mug.affinity.windowed import topk_attend
 from mug.errors import InputError
 from mug.frames import to_tensor
-from mug.media.masks import VOID, as_ids
+from mug.media.masks import VOID, as_ids, ids_of, with_given
 from mug.media.refine import refine
 
 
@@ -143,13 +143,12 @@ class Propagator:
         seen: Seen | None,
     ) -> np.ndarray:
         """Stores a frame with its given mask in the memory, and returns the frame's complete mask."""
-        given = [int(i) for i in np.unique(mask) if i not in (0, VOID)]
+        given = ids_of(mask)
         if not given and propagated is None:
             raise InputError("the first mask shows no object: it needs ids from 1")
         merged = mask
         if propagated is not None:
-            others = np.where(np.isin(propagated, given) & (mask != VOID), 0, propagated)
-            merged = np.where(np.isin(mask, given), mask, others).astype(np.uint8)
+            merged = with_given(propagated, mask)
         self._ids += [i for i in given if i not in self._ids]
         memory = _Memory(features, self._to_grid(merged, features))
         if self._evidence is not None and seen is not None:

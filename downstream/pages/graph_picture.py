@@ -12,7 +12,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from agnn_head.model import AGNN
 from downstream.systems.agnn import GraphConfig
-from downstream.systems.metadata import PAPER_SIDE
+from downstream.systems.trained import PAPER_SIDE
 from downstream.zero_shot.cut import expected_cut
 from downstream.zero_shot.in_order import square
 from mug.errors import InputError

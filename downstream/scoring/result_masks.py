@@ -12,7 +12,7 @@ import numpy as np
 from downstream.data.dataset import Annotation, Dataset
 from mug.errors import InputError
 from mug.media.listing import mask_files, sequence_folders
-from mug.media.masks import MAX_LEVELS, VOID, SoftMapError, read_mask, read_soft, values_of
+from mug.media.masks import MAX_LEVELS, VOID, SoftMapError, ids_of, read_mask, read_soft
 
 
 class Pair(NamedTuple):
@@ -160,7 +160,7 @@ def _prediction(path: Path, objects: int) -> tuple[np.ndarray, Literal["binary",
         mask = read_mask(path, lone_void=True)
     except SoftMapError as error:
         raise _soft(path, error.brightest) from error
-    ids = [int(value) for value in values_of(mask) if value not in (0, VOID)]
+    ids = ids_of(mask)
     if ids:
         if ids[-1] > MAX_LEVELS:
             raise _soft(path, ids[-1])

@@ -123,6 +123,21 @@ def values_of(mask: np.ndarray) -> np.ndarray:
     return np.flatnonzero(Image.fromarray(mask).histogram())
 
 
+def ids_of(mask: np.ndarray) -> list[int]:
+    """The ids of the objects in a mask (HW uint8), sorted: neither 0 nor void."""
+    return [int(value) for value in values_of(mask) if value not in (0, VOID)]
+
+
+def with_given(carried: np.ndarray, given: np.ndarray) -> np.ndarray:
+    """A mask (HW uint8) with the objects of `given`, and elsewhere the other objects as they were carried.
+
+    Where `given` is void, what was carried is kept.
+    """
+    ids = ids_of(given)
+    others = np.where(np.isin(carried, ids) & (given != VOID), 0, carried)
+    return np.where(np.isin(given, ids), given, others).astype(np.uint8)
+
+
 def read_soft(path: Path) -> np.ndarray:
     """Reads a soft map as HW uint8, from 0 for certain background to 255 for certain foreground.
 

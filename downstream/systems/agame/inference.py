@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -19,8 +18,8 @@ from downstream.one_shot.protocols import PropagationConfig
 from downstream.systems.agame import AGAMEOneShot, AGAMEPropagateOptions
 from downstream.systems.agame.network import AGAME, FORMAT, Seen, State, joined, parted
 from downstream.systems.base import Masks, OneShot
-from mug.errors import InputError
-from mug.media.masks import VOID
+from downstream.systems.trained import opened, trained_side
+from mug.media.masks import ids_of, with_given
 from mug.media.video import Video
 
 
@@ -31,11 +30,8 @@ def open_one_shot(options: AGAMEPropagateOptions, device: torch.device) -> OneSh
         InputError: the weights or settings cannot be used.
     """
     options.check()
-    if options.weights is None:
-        raise InputError("--system agame: no weights come with the package; give --weights of `mug finetune agame`")
-    network, metadata = FORMAT.load(options.weights)
-    network = network.to(device)
-    config = AGAMEOneShot(options.size or trained_size(metadata), options.feedback, options.batch)
+    network, metadata = opened(FORMAT, options.weights, device)
+    config = AGAMEOneShot(options.size or trained_side(metadata, 0) or None, options.feedback, options.batch)
 
     def carry(video: Video, given: Masks) -> Iterator[np.ndarray]:
         tracker = Tracker(network, config)
@@ -43,12 +39,6 @@ def open_one_shot(options: AGAMEPropagateOptions, device: torch.device) -> OneSh
             yield tracker.step(frame, given.get(name))
 
     return carry
-
-
-def trained_size(metadata: Mapping[str, str]) -> int | None:
-    """Height of the training frames in the metadata of A-GAME's weights; None if unknown."""
-    size: int | None = json.loads(metadata.get("options", "{}")).get("sample", {}).get("size")
-    return size
 
 
 class Tracker:
@@ -82,7 +72,7 @@ class Tracker:
         Returns:
             HW uint8 mask with the ids of the given masks; 0 everywhere before the first of them.
         """
-        given = [] if mask is None else [int(i) for i in np.unique(mask) if i not in (0, VOID)]
+        given = [] if mask is None else ids_of(mask)
         if not given and not self._states:
             return np.zeros(frame.shape[:2], np.uint8)
         shown = fit_frame(frame, PropagationConfig(size=self._config.size))
@@ -101,9 +91,7 @@ class Tracker:
             return found
         for i, share in zip(given, claimed, strict=True):
             self._states[i] = self._network.begin(seen, share[None])
-        others = np.where(np.isin(found, given) & (mask != VOID), 0, found)
-        merged: np.ndarray = np.where(np.isin(mask, given), mask, others).astype(np.uint8)
-        return merged
+        return with_given(found, mask)
 
     def _carry(self, seen: Seen, canvas: _Canvas, claimed_m1hw: Tensor | None) -> Tensor:
         """Carries all known objects to a frame: probabilities (1 + M, H, W) on the canvas, background first.

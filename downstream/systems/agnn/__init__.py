@@ -3,39 +3,33 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Literal
 
 from agnn_head.options import AGNNConfig
-from downstream.options import BalancedOptions, SegmentOptions
+from downstream.options import BalancedOptions, CutConfig, SegmentOptions
 from downstream.systems.base import Part, System
 from mug.errors import InputError
 from mug.options import TrunkConfig
 
 
 @dataclass
-class GraphConfig:
+class GraphConfig(CutConfig):
     """Inference options of AGNN."""
 
+    option = "graph"
     nodes: int = 5
     """N', frames per graph."""
-    side: int | None = None
-    """Side in pixels of the square that frames are resized to; by default the training size."""
     iterations: int | None = None
     """K, rounds of message passing; by default as in training."""
     scales: list[float] = field(default_factory=lambda: [1.0])
     """Scales, as multiples of `side`, over which the maps are averaged."""
     flip: bool = False
     """Also average over mirrored frames."""
-    cut: Literal["expected", "half"] | None = None
-    """Threshold on the maps of a video: `expected`, with the highest expected J if the maps are probabilities, or
-    `half` (0.5). By default `expected` for weights with bias correction, else `half`."""
 
     def check(self) -> None:
         """Raises `InputError` if a setting is out of range."""
+        super().check()
         if self.nodes < 1:
             raise InputError(f"--graph.nodes {self.nodes}: must be at least 1")
-        if self.side is not None and self.side < 32:
-            raise InputError(f"--graph.side {self.side}: must be at least 32 pixels")
         if self.iterations is not None and self.iterations < 0:
             raise InputError(f"--graph.iterations {self.iterations}: must be at least 0")
         if not self.scales or min(self.scales) <= 0:

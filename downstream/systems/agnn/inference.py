@@ -4,21 +4,19 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Iterator, Mapping
-from dataclasses import replace
+from collections.abc import Iterator
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from agnn_head.checkpoint import load_weights
+from agnn_head.checkpoint import FORMAT
 from agnn_head.model import AGNN
 from downstream.systems.agnn import AGNNSegmentOptions, GraphConfig
 from downstream.systems.base import ZeroShot
-from downstream.systems.metadata import PAPER_SIDE, cut_of, trained_side
+from downstream.systems.trained import PAPER_SIDE, as_trained, opened
 from downstream.zero_shot.in_order import in_order, square
-from mug.errors import InputError
 from mug.media.video import Video
 
 
@@ -29,17 +27,9 @@ def open_zero_shot(options: AGNNSegmentOptions, device: torch.device) -> ZeroSho
         InputError: the weights or settings cannot be used.
     """
     options.graph.check()
-    if options.weights is None:
-        raise InputError("--system agnn: no weights come with the package; give --weights of `mug finetune agnn`")
-    model, metadata = load_weights(options.weights)
-    model = model.to(device).eval()
+    model, metadata = opened(FORMAT, options.weights, device)
     graph = as_trained(options.graph, metadata)
     return ZeroShot(lambda video: segment_by_graph(video, model, graph))
-
-
-def as_trained(config: GraphConfig, metadata: Mapping[str, str]) -> GraphConfig:
-    """Fills in missing settings from the metadata of AGNN's weights."""
-    return replace(config, side=config.side or trained_side(metadata), cut=config.cut or cut_of(metadata))
 
 
 def subsets(frames: int, nodes: int) -> list[list[int]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
-from downstream.options import BalancedOptions, SegmentOptions
+from downstream.options import BalancedOptions, CutConfig, SegmentOptions
 from downstream.systems.base import Part, System
 from downstream.training.options import SampleOptions
 from mug.errors import InputError
@@ -28,9 +28,10 @@ class COSNetConfig:
 
 
 @dataclass
-class ReferenceConfig:
+class ReferenceConfig(CutConfig):
     """Inference options of COSNet."""
 
+    option = "reference"
     count: int = 5
     """N, reference frames of each frame."""
     sampling: Literal["uniform", "random", "consecutive"] = "uniform"
@@ -38,23 +39,17 @@ class ReferenceConfig:
     nearest neighbours of each frame."""
     fusion: Literal["summary", "prediction"] = "summary"
     """What is averaged over the references: their attention summaries (Eq. 13), or the maps that each alone gives."""
-    side: int | None = None
-    """Side in pixels of the square that frames are resized to; by default the training size."""
-    cut: Literal["expected", "half"] | None = None
-    """Threshold on the maps of a video: `expected`, with the highest expected J if the maps are probabilities, or
-    `half` (0.5). By default `expected` for weights with bias correction, else `half`."""
     seed: int = 0
     """Seed of `random` sampling."""
 
     def check(self) -> None:
         """Raises `InputError` if a setting is out of range."""
+        super().check()
         if self.count < 1:
             raise InputError(
                 f"--reference.count {self.count}: must be at least 1; without references, train with --model.attention "
                 "none, as the paper's N = 0"
             )
-        if self.side is not None and self.side < 32:
-            raise InputError(f"--reference.side {self.side}: must be at least 32 pixels")
         if self.seed < 0:
             raise InputError(f"--reference.seed {self.seed}: must be at least 0")
 

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import replace
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import torch
@@ -13,9 +12,8 @@ from torch import Tensor
 from downstream.systems.base import ZeroShot
 from downstream.systems.cosnet import COSNetSegmentOptions, ReferenceConfig
 from downstream.systems.cosnet.network import FORMAT, COSNet
-from downstream.systems.metadata import PAPER_SIDE, cut_of, trained_side
+from downstream.systems.trained import PAPER_SIDE, as_trained, opened
 from downstream.zero_shot.in_order import in_order, square
-from mug.errors import InputError
 from mug.media.video import Video
 
 
@@ -26,17 +24,9 @@ def open_zero_shot(options: COSNetSegmentOptions, device: torch.device) -> ZeroS
         InputError: the weights or settings cannot be used.
     """
     options.reference.check()
-    if options.weights is None:
-        raise InputError("--system cosnet: no weights come with the package; give --weights of `mug finetune cosnet`")
-    network, metadata = FORMAT.load(options.weights)
-    network = network.to(device)
+    network, metadata = opened(FORMAT, options.weights, device)
     config = as_trained(options.reference, metadata)
     return ZeroShot(lambda video: segment_by_references(video, network, config), crf="cosnet")
-
-
-def as_trained(config: ReferenceConfig, metadata: Mapping[str, str]) -> ReferenceConfig:
-    """Fills in missing settings from the metadata of COSNet's weights."""
-    return replace(config, side=config.side or trained_side(metadata), cut=config.cut or cut_of(metadata))
 
 
 def segment_by_references(video: Video, network: COSNet, config: ReferenceConfig | None = None) -> Iterator[np.ndarray]:
@@ -46,12 +36,9 @@ def segment_by_references(video: Video, network: COSNet, config: ReferenceConfig
     does not grow with the video.
 
     Args:
-        video: A video of at least one frame.
+        video: As for `downstream.systems.base.ZeroShot`, which also says what is yielded.
         network: The network in evaluation mode, on its device.
         config: Inference options; None: the defaults.
-
-    Yields:
-        (H, W) float32 in [0, 1] at the original size of the video.
 
     Raises:
         InputError: a frame cannot be read, or a setting is out of range.

@@ -5,29 +5,22 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from downstream.options import FinetuneOptions, SegmentOptions
+from downstream.options import FinetuneOptions, SegmentOptions, SquareConfig
 from downstream.systems.base import Part, System
 from downstream.systems.hcpn.options import HCPNConfig
 from downstream.training.options import SampleOptions
-from mug.errors import InputError
 from mug.options import TrunkConfig
 
 
 @dataclass
-class PairConfig:
+class PairConfig(SquareConfig):
     """Inference options of HCPN."""
 
-    side: int | None = None
-    """Side in pixels of the square that frames and flow are resized to; by default the training size."""
+    option = "pair"
     raft: Path | None = None
     """Weights of torchvision's RAFT for the optical flow; DIS by default."""
     flip: bool = False
     """Also average over mirrored frames."""
-
-    def check(self) -> None:
-        """Raises `InputError` if a setting is out of range."""
-        if self.side is not None and self.side < 32:
-            raise InputError(f"--pair.side {self.side}: must be at least 32 pixels")
 
 
 @dataclass(kw_only=True)

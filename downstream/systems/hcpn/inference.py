@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import cv2
@@ -15,8 +14,8 @@ from downstream.instances.flow import FlowMethod, flow_method
 from downstream.systems.base import ZeroShot
 from downstream.systems.hcpn import HCPNSegmentOptions
 from downstream.systems.hcpn.network import FORMAT, HCPN
+from downstream.systems.trained import opened, trained_side
 from downstream.training.flows import in_colours, mirrored
-from mug.errors import InputError
 from mug.media.pictures import fit_size
 from mug.media.video import Video
 
@@ -31,19 +30,10 @@ def open_zero_shot(options: HCPNSegmentOptions, device: torch.device) -> ZeroSho
         InputError: the weights or settings cannot be used.
     """
     options.pair.check()
-    if options.weights is None:
-        raise InputError("--system hcpn: no weights come with the package; give --weights of `mug finetune hcpn`")
-    model, metadata = FORMAT.load(options.weights)
-    model = model.to(device).eval()
+    model, metadata = opened(FORMAT, options.weights, device)
     flow = flow_method(options.pair.raft, device)
-    side = options.pair.side or trained_side(metadata)
+    side = options.pair.side or trained_side(metadata, PAPER_SIDE)
     return ZeroShot(lambda video: segment_by_pairs(video, model, flow, side, options.pair.flip), crf="hcpn")
-
-
-def trained_side(metadata: Mapping[str, str]) -> int:
-    """Training size (px) in the metadata of the weights; by default the paper's."""
-    options = json.loads(metadata.get("options", "{}"))
-    return int(options.get("sample", {}).get("size", PAPER_SIDE))
 
 
 class _Frame(NamedTuple):
@@ -79,7 +69,8 @@ def segment_by_pairs(
     """
 
     def found(first: _Frame, second: _Frame) -> np.ndarray:
-        return pair_probabilities(model, first.square, second.square, _between(first, second, flow, side), flip)
+        vectors = None if model.config.input == "frames" else _between(first, second, flow, side)
+        return pair_probabilities(model, first.square, second.square, vectors, flip)
 
     def full(map_hw: np.ndarray) -> np.ndarray:
         resized = cv2.resize(map_hw, video.size[::-1], interpolation=cv2.INTER_LINEAR)
@@ -100,26 +91,30 @@ def segment_by_pairs(
 
 
 @torch.inference_mode()
-def pair_probabilities(model: HCPN, first: Tensor, second: Tensor, flow: Tensor, flip: bool = False) -> np.ndarray:
+def pair_probabilities(
+    model: HCPN, first: Tensor, second: Tensor, flow: Tensor | None, flip: bool = False
+) -> np.ndarray:
     """Foreground probability of the frames of a pair, both or the first alone.
 
     Args:
         model: The model in evaluation mode.
         first: Frame k, uint8 (3, S, S).
         second: Frame k + 1, uint8 (3, S, S).
-        flow: The flow from k to k + 1, float (2, S, S) in any unit.
+        flow: The flow from k to k + 1, float (2, S, S) in any unit; None for a model that sees none.
         flip: Whether to average over the mirrored pair, whose flow is mirrored before it is coloured.
 
     Returns:
         (n, h, w) float32.
     """
     device = next(model.parameters()).device
-    frames, vectors = torch.stack([first, second])[None], flow[None]
+    frames = torch.stack([first, second])[None]
     maps = []
     for mirror in (False, True) if flip else (False,):
-        seen = frames.flip(-1) if mirror else frames
-        colours = in_colours(mirrored(vectors) if mirror else vectors)
-        logits = model(seen.to(device).float() / 255, colours.to(device).float() / 255).masks[0, :, 0]
+        seen, colours = frames.flip(-1) if mirror else frames, None
+        if flow is not None:
+            vectors = flow[None]
+            colours = in_colours(mirrored(vectors) if mirror else vectors).to(device).float() / 255
+        logits = model(seen.to(device).float() / 255, colours).masks[0, :, 0]
         map_nhw = logits.float().sigmoid()
         maps.append(map_nhw.flip(-1) if mirror else map_nhw)
     mean: np.ndarray = torch.stack(maps).mean(0).cpu().numpy()

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -16,9 +15,10 @@ from torch import Tensor
 from downstream.systems.base import Masks, OneShot, ZeroShot
 from downstream.systems.rvos import InputConfig, RVOSPropagateOptions, RVOSSegmentOptions
 from downstream.systems.rvos.network import FORMAT, RVOS, Decoded, enlarge
+from downstream.systems.trained import opened, trained_shape
 from mug.errors import InputError
 from mug.frames import to_tensor
-from mug.media.masks import VOID, values_of
+from mug.media.masks import ids_of, with_given
 from mug.media.video import Video
 
 PAPER_SHAPE = (256, 448)
@@ -57,23 +57,13 @@ def open_one_shot(options: RVOSPropagateOptions, device: torch.device) -> OneSho
 
 def _opened(path: Path | None, config: InputConfig, task: str, device: torch.device) -> tuple[RVOS, tuple[int, int]]:
     """The network in evaluation mode, and the height and width of its input."""
-    if path is None:
-        raise InputError("--system rvos: no weights come with the package; give --weights of `mug finetune rvos`")
-    network, metadata = FORMAT.load(path)
+    network, metadata = opened(FORMAT, path, device)
     if network.config.task != task:
         raise InputError(
             f"{path}: is for the task {network.config.task}; give weights of `mug finetune rvos --model.task {task}`"
         )
-    height, width = trained_shape(metadata)
-    return network.to(device).eval(), (config.size or height, config.width or width)
-
-
-def trained_shape(metadata: Mapping[str, str]) -> tuple[int, int]:
-    """Height and width (px) of training frames in the metadata of weights; by default the paper's."""
-    sample = json.loads(metadata.get("options", "{}")).get("sample", {})
-    if "size" not in sample:
-        return PAPER_SHAPE
-    return int(sample["size"]), int(sample.get("width") or sample["size"])
+    height, width = trained_shape(metadata, PAPER_SHAPE)
+    return network, (config.size or height, config.width or width)
 
 
 @torch.inference_mode()
@@ -110,7 +100,7 @@ def carry(video: Video, given: Masks, network: RVOS, shape: tuple[int, int]) -> 
     masks_1nhw = next(network.parameters()).new_zeros(1, 0, *shape)
     for name, frame in zip(video.frame_names, video, strict=True):
         mask = given.get(name)
-        told = [] if mask is None else [int(i) for i in values_of(mask) if i not in (0, VOID)]
+        told = [] if mask is None else ids_of(mask)
         new = [i for i in told if i not in ids]
         ids += new
         if not ids:  # there is nothing to find before the first mask
@@ -126,14 +116,7 @@ def carry(video: Video, given: Masks, network: RVOS, shape: tuple[int, int]) -> 
         masks_1nhw[0, places] = previous_1nhw[0, places]
         best, which = strongest(found.logits[0], video.size)
         carried = np.array([0, *ids], np.uint8)[torch.where(best > 0, which + 1, 0).cpu().numpy()]
-        yield carried if mask is None else joined(carried, mask)
-
-
-def joined(carried: np.ndarray, mask: np.ndarray) -> np.ndarray:
-    """A mask (H, W) uint8 with the given objects of `mask`, and elsewhere the other objects as they were carried."""
-    told = [i for i in values_of(mask) if i not in (0, VOID)]
-    others = np.where(np.isin(carried, told) | (mask == VOID), 0, carried)
-    return np.where(np.isin(mask, told), mask, others).astype(np.uint8)
+        yield carried if mask is None else with_given(carried, mask)
 
 
 def strongest(logits_nhw: Tensor, size: tuple[int, int]) -> tuple[Tensor, Tensor]:

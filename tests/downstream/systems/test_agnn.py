@@ -17,8 +17,7 @@ from agnn_head.checkpoint import save_weights
 from agnn_head.model import AGNN
 from agnn_head.options import AGNNConfig
 from downstream.systems.agnn import GraphConfig, inference
-from downstream.systems.agnn.inference import as_trained, graph_probabilities, segment_by_graph, subsets
-from downstream.systems.metadata import trained_side
+from downstream.systems.agnn.inference import graph_probabilities, segment_by_graph, subsets
 from downstream.zero_shot.cut import expected_cut
 from mug.cli import main
 from mug.errors import InputError
@@ -94,14 +93,6 @@ def test_a_video_is_cut_where_its_maps_say() -> None:
     assert np.allclose(moved, [recut(map_hw, cut) for map_hw in plain], atol=1e-6)
 
 
-def test_what_is_not_given_is_as_in_training() -> None:
-    assert as_trained(GraphConfig(), {}) == GraphConfig(side=473, cut="half")
-    trained = {"options": json.dumps({"sample": {"size": 80}}), "calibrated": "true"}
-    assert as_trained(GraphConfig(), trained) == GraphConfig(side=80, cut="expected")
-    given = GraphConfig(side=64, cut="half")
-    assert as_trained(given, trained) == given
-
-
 def test_memory_does_not_grow_with_the_video() -> None:
     def peak(frames: int) -> int:
         tracemalloc.start()
@@ -172,7 +163,6 @@ def test_frames_get_the_size_that_the_weights_were_trained_at(
     for more in ([], ["--graph.side", "64"]):
         assert main([*words, "--out", str(tmp_path / "out"), *more]) == 0
     assert sides == [80, 64]
-    assert trained_side({}) == 473
 
 
 def test_a_video_file_is_read_at_several_places_at_once(tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ from mug.checkpoint import save_weights
 from mug.errors import InputError
 from mug.model import MuG
 from mug.options import BackboneConfig, EmbeddingConfig, ModelConfig
+from tests.downstream.systems.learning import check_learns
 
 BACKBONE = BackboneConfig(depth=18, stages=2, stride=8)
 
@@ -77,20 +78,7 @@ def test_what_is_carried_is_learned_from() -> None:
 
 
 def test_it_learns() -> None:
-    trainee = trainable().train()
-    masks = torch.zeros(1, 2, 64, 64, dtype=torch.uint8)
-    masks[..., 16:48, 16:48] = 1
-    frames = (60 + 150 * masks[:, :, None]).expand(1, 2, 3, 64, 64)
-    optimiser = torch.optim.AdamW(trainee.parameters(), 1e-2)
-    for still in (False, True):
-        losses = []
-        for step in range(12):
-            out = trainee({"frames": frames, "masks": masks}, still, step)
-            optimiser.zero_grad()
-            out["total"].backward()
-            optimiser.step()
-            losses.append(out["total"].item())
-        assert losses[-1] < 0.5 * losses[0], still
+    check_learns(trainable().train(), 12)
 
 
 def test_the_trunk_is_that_of_the_weights_unless_the_options_say_which(tmp_path: Path) -> None:

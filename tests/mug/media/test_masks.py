@@ -11,7 +11,18 @@ import pytest
 from PIL import Image, ImageFilter
 
 from mug.errors import InputError
-from mug.media.masks import PALETTE, as_ids, read_binary, read_mask, read_soft, write_mask, write_soft
+from mug.media.masks import (
+    PALETTE,
+    VOID,
+    as_ids,
+    ids_of,
+    read_binary,
+    read_mask,
+    read_soft,
+    with_given,
+    write_mask,
+    write_soft,
+)
 
 IDS = np.array([[0, 1, 2], [3, 2, 21]], dtype=np.uint8)
 BINARY = np.array([[0, 255, 0], [255, 255, 0]], dtype=np.uint8)
@@ -270,6 +281,13 @@ def test_a_mask_is_turned_as_its_frame_is(tmp_path: Path) -> None:
     exif[0x112] = 6
     turned.save(tmp_path / "m.png", exif=exif)
     np.testing.assert_array_equal(read_mask(tmp_path / "m.png"), shown)
+
+
+def test_given_objects_replace_what_was_carried_except_where_nothing_is_known() -> None:
+    carried, given = np.array([[[1, 1, 2, 3, 3]], [[255, 0, 0, 3, 0]]], np.uint8)
+    assert ids_of(given) == [3]
+    assert np.array_equal(with_given(carried, given), [[1, 1, 2, 3, 0]])
+    assert np.array_equal(with_given(carried, np.full_like(given, VOID)), carried)
 
 
 def test_arrays_are_taken_like_files(capsys: pytest.CaptureFixture[str]) -> None:

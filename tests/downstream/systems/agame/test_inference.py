@@ -15,7 +15,7 @@ from torch import Tensor
 
 from downstream.one_shot.aggregate import LIMIT
 from downstream.systems.agame import AGAMEOneShot
-from downstream.systems.agame.inference import Tracker, trained_size
+from downstream.systems.agame.inference import Tracker
 from downstream.systems.agame.network import AGAME, FORMAT
 from mug.cli import main
 from mug.errors import InputError
@@ -193,11 +193,6 @@ def test_the_command_writes_a_mask_of_every_frame(
     written = [read_mask(path) for path in sorted((tmp_path / "out/square0").glob("*.png"))]
     assert len(written) == count
     assert np.array_equal(written[0], read_mask(root / "Annotations/480p/square0/00000.png"))
-
-
-def test_the_size_is_that_of_training() -> None:
-    assert trained_size({"options": json.dumps({"sample": {"size": 128}})}) == 128
-    assert trained_size({}) is None
 
 
 def test_weights_have_to_be_given_and_to_be_agames(

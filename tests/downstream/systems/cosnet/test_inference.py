@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +10,7 @@ import torch
 from torch import Tensor
 
 from downstream.systems.cosnet import ReferenceConfig
-from downstream.systems.cosnet.inference import as_trained, references, segment_by_references
+from downstream.systems.cosnet.inference import references, segment_by_references
 from downstream.systems.cosnet.network import FORMAT
 from downstream.zero_shot.cut import expected_cut
 from downstream.zero_shot.in_order import square
@@ -132,14 +131,6 @@ def test_a_video_is_cut_where_its_maps_say() -> None:
     cut = expected_cut(map_hw[::8, ::8] for map_hw in plain)
     assert cut < 0.5
     assert np.allclose(moved, [recut(map_hw, cut) for map_hw in plain], atol=1e-6)
-
-
-def test_what_is_not_given_is_as_in_training() -> None:
-    assert as_trained(ReferenceConfig(), {}) == ReferenceConfig(side=473, cut="half")
-    trained = {"options": json.dumps({"sample": {"size": 80}}), "calibrated": "true"}
-    assert as_trained(ReferenceConfig(), trained) == ReferenceConfig(side=80, cut="expected")
-    given = ReferenceConfig(side=64, cut="half", count=2)
-    assert as_trained(given, trained) == given
 
 
 @pytest.mark.parametrize(("name", "value"), [("count", 0), ("side", 8), ("seed", -1)])

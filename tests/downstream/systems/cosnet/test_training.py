@@ -18,6 +18,7 @@ from downstream.training.options import SampleOptions
 from downstream.training.samples import grid_target
 from mug.errors import InputError
 from tests.downstream.systems.cosnet.made import TRUNK, small
+from tests.downstream.systems.learning import check_learns
 
 
 def trainable(attention: str = "symmetric", **more: object) -> COSNetTraining:
@@ -67,20 +68,7 @@ def test_stills_train_the_embedding_and_its_own_convolution_alone() -> None:
 
 @pytest.mark.parametrize("attention", ["symmetric", "none"])
 def test_it_learns(attention: str) -> None:
-    trainee = trainable(attention).train()
-    masks = torch.zeros(1, 2, 64, 64, dtype=torch.uint8)
-    masks[..., 16:48, 16:48] = 1
-    frames = (60 + 150 * masks[:, :, None]).expand(1, 2, 3, 64, 64)
-    optimiser = torch.optim.AdamW(trainee.parameters(), 1e-2)
-    for still in (False, True):
-        losses = []
-        for step in range(20):
-            out = trainee({"frames": frames, "masks": masks}, still, step)
-            optimiser.zero_grad()
-            out["total"].backward()
-            optimiser.step()
-            losses.append(out["total"].item())
-        assert losses[-1] < 0.5 * losses[0], still
+    check_learns(trainable(attention).train(), 20)
 
 
 def test_what_only_the_other_frame_tells_is_learned_through_co_attention() -> None:

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from downstream.systems.hcpn.inference import pair_probabilities, segment_by_pairs, trained_side
+from downstream.systems.hcpn.inference import pair_probabilities, segment_by_pairs
 from downstream.systems.hcpn.network import HCPN, Found
 from downstream.systems.hcpn.options import HCPNConfig
 from downstream.training.flows import in_colours
@@ -37,7 +37,7 @@ class Brightness(nn.Module):
 
     def __init__(self, streams: int) -> None:
         super().__init__()
-        self.scale, self.streams = nn.Parameter(torch.ones(1)), streams
+        self.scale, self.streams, self.config = nn.Parameter(torch.ones(1)), streams, HCPNConfig()
         self.seen: list[tuple[int, int]] = []
         self.flows: list[Tensor] = []
 
@@ -92,6 +92,12 @@ def test_a_video_of_one_frame_is_at_rest() -> None:
     assert (model.flows[0] == 1).all()  # white
 
 
+def test_flow_is_not_computed_for_a_model_that_sees_none() -> None:
+    model = HCPN(HCPNConfig(trunk=TRUNK, rates=(1, 2, 3), channels=8, stacks=1, input="frames")).eval()
+    flow = lambda *_: pytest.fail("no flow to compute")  # noqa: E731
+    assert len(list(segment_by_pairs(Levels(3), model, flow, 32, flip=True))) == 3
+
+
 def test_mirrored_frames_are_averaged() -> None:
     torch.manual_seed(0)
     model = HCPN(HCPNConfig(trunk=TRUNK, channels=8, rates=(1, 2, 3), stacks=1)).eval()
@@ -125,11 +131,6 @@ class Stateless(Brightness):
         found = super().forward(frames, flow)
         self.seen.clear(), self.flows.clear()
         return found
-
-
-def test_side_is_that_of_training_or_the_papers() -> None:
-    assert trained_side({}) == 512
-    assert trained_side({"options": '{"sample": {"size": 160}}'}) == 160
 
 
 def test_a_side_out_of_range_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

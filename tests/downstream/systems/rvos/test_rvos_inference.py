@@ -14,7 +14,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from downstream.systems.rvos.inference import carry, joined, segment, strongest, trained_shape
+from downstream.systems.rvos.inference import carry, segment, strongest
 from downstream.systems.rvos.network import FORMAT, RVOS, Decoded
 from mug.cli import main
 from mug.media.video import Video
@@ -168,12 +168,6 @@ def test_objects_may_come_later_and_be_given_again() -> None:
     assert np.array_equal(found[4][:20, :20], np.full((20, 20), 9)) and found[4].sum() == 9 * 400
 
 
-def test_void_is_no_object_and_hides_what_is_carried() -> None:
-    carried = np.array([[1, 1, 2, 2]], np.uint8)
-    mask = np.array([[255, 0, 0, 3]], np.uint8)
-    assert np.array_equal(joined(carried, mask), [[0, 1, 2, 3]])
-
-
 # --- as a user types it ----------------------------------------------------------------------------------------------
 
 
@@ -227,8 +221,6 @@ def test_frames_get_the_size_of_training_or_another(
     for more in ([], ["--size", "64"], ["--size", "40", "--width", "72"]):
         assert main([*words, "--out", str(tmp_path / "out"), *more]) == 0
     assert sizes == [(32, 48), (64, 48), (40, 72)]
-    assert trained_shape({}) == (256, 448)
-    assert trained_shape({"options": json.dumps({"sample": {"size": 80, "width": None}})}) == (80, 80)
 
 
 @pytest.mark.parametrize(
