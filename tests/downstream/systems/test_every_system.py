@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import csv
 import gc
+import json
 import os
 import socket
 import subprocess
 import sys
 import tracemalloc
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
 from functools import cache
 from pathlib import Path
 
@@ -48,6 +50,17 @@ def phi(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+@pytest.fixture(scope="module")
+def squares(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Four videos of two moving squares."""
+    from tests.conftest import _write_square_video
+
+    root = tmp_path_factory.mktemp("squares")
+    for number in range(4):
+        _write_square_video(root, f"square{number}", np.random.default_rng(number), (8, 48, 64), 2)
+    return root
+
+
 def system_of(label: str) -> str:
     """The system of an entry of `TRAINING`."""
     return label.partition(",")[0]
@@ -60,18 +73,13 @@ def training(label: str, phi: Path, *words: object) -> int:
 
 
 @pytest.fixture(scope="module")
-def weights(phi: Path, tmp_path_factory: pytest.TempPathFactory) -> Make:
+def weights(phi: Path, squares: Path, tmp_path_factory: pytest.TempPathFactory) -> Make:
     """Weights of a system after one step."""
-    from tests.conftest import _write_square_video
-
-    root = tmp_path_factory.mktemp("squares")
-    for number in range(2):
-        _write_square_video(root, f"square{number}", np.random.default_rng(number), (8, 48, 64), 2)
 
     @cache
     def make(label: str) -> Path:
         out = tmp_path_factory.mktemp("run") / "run"
-        assert training(label, phi, "--data", root, "--steps", 1, "--out", out) == 0
+        assert training(label, phi, "--data", squares, "--steps", 1, "--out", out) == 0
         return out / f"{system_of(label)}.safetensors"
 
     return make
@@ -122,30 +130,46 @@ def test_a_training_that_was_stopped_goes_on_to_the_digit(
     assert all(torch.equal(x, repeated[name]) for name, x in tensors.items())
 
 
+@pytest.fixture(scope="module")
+def together(phi: Path, squares: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the run of each system, trained by two processes, which start once for all of them."""
+    out = tmp_path_factory.mktemp("together")
+    places = {label: str(out / label) for label in TRAINING}
+    trainings = [[*exactly(label, phi, squares), "--engine.devices=2", "--out", places[label]] for label in TRAINING]
+    ports = free_ports(len(trainings))
+
+    def start(rank: int) -> subprocess.Popen[bytes]:
+        command = [sys.executable, "-m", "tests.downstream.systems.one_after_another", json.dumps([trainings, ports])]
+        return subprocess.Popen(command, env=os.environ | {"MASTER_ADDR": "127.0.0.1", "LOCAL_RANK": str(rank)})
+
+    assert [child.wait(400) for child in [start(0), start(1)]] == [0, 0]
+    return out
+
+
+def exactly(label: str, phi: Path, data: Path) -> list[str]:
+    """A short training in double precision, as on the command line."""
+    words = ("--data", data, "--weights", phi, "--steps", 2, "--engine.precision=64-true")
+    return ["finetune", system_of(label), *TRAINING[label], *BRIEFLY, *(str(word) for word in words)]
+
+
+def free_ports(count: int) -> list[int]:
+    """Ports of this machine that nothing listens on."""
+    with ExitStack() as stack:
+        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
+        for one in sockets:
+            one.bind(("127.0.0.1", 0))
+        return [one.getsockname()[1] for one in sockets]
+
+
 @pytest.mark.parametrize("label", TRAINING)
 def test_two_processes_train_to_the_losses_of_one(
-    moving_squares: Squares, phi: Path, tmp_path: Path, label: str
+    phi: Path, squares: Path, together: Path, tmp_path: Path, label: str
 ) -> None:
-    data = ("--data", moving_squares(videos=4, frames=6, objects=2), "--weights", phi, "--steps", 2)
-    words = [*TRAINING[label], *BRIEFLY, *(str(word) for word in data), "--engine.precision=64-true"]
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-
-    def start(out: str, devices: int, rank: int) -> subprocess.Popen[bytes]:
-        place = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "LOCAL_RANK": str(rank)}
-        command = [sys.executable, "-m", "mug", "finetune", system_of(label), *words, "--out", str(tmp_path / out)]
-        return subprocess.Popen([*command, "--engine.devices", str(devices)], env=os.environ | place)
-
-    children = [start("two", 2, 0), start("two", 2, 1)]
-    threads = torch.get_num_threads()  # a training sets them
-    assert main(["finetune", system_of(label), *words, "--out", str(tmp_path / "one")]) == 0
-    torch.set_num_threads(threads)
-    assert [child.wait(240) for child in children] == [0, 0]
-    one, two = (list(csv.DictReader((tmp_path / run / "metrics.csv").open())) for run in ("one", "two"))
-    for alone, together in zip(one, two, strict=True):
+    assert main([*exactly(label, phi, squares), "--out", str(tmp_path / "one")]) == 0
+    one, two = (list(csv.DictReader((run / "metrics.csv").open())) for run in (tmp_path / "one", together / label))
+    for alone, both in zip(one, two, strict=True):
         for name in ("video", "iou", "grad_norm"):
-            assert float(together[name]) == pytest.approx(float(alone[name]), rel=0, abs=1e-5), (alone["step"], name)
+            assert float(both[name]) == pytest.approx(float(alone[name]), rel=0, abs=1e-5), (alone["step"], name)
 
 
 @pytest.mark.parametrize(("label", "task"), RUNS)
