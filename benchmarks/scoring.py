@@ -28,7 +28,8 @@ from PIL import Image
 from scipy import ndimage
 
 from downstream.data.kinds import open_dataset
-from downstream.scoring.davis import cores, score_folder
+from downstream.scoring.davis import score_folder
+from downstream.scoring.workers import cores
 from mug.media.listing import mask_files
 
 Dilation = Callable[[np.ndarray, np.ndarray], np.ndarray]

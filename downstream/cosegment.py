@@ -22,6 +22,7 @@ from mug.frames import to_tensor
 from mug.media.results import FREE_KEYS, Results
 from mug.run.progress import track
 from mug.run.settings import settings_of
+from mug.run.shard import shard_of
 
 
 class GraphNetwork(Protocol):
@@ -41,7 +42,12 @@ def cosegment(options: CosegmentOptions) -> None:
     """Segments the object that the images of each group share."""
     _check(options)
     device = choose_device(options.device)
-    groups = find_groups(options.images, options.split)
+    # every image is compared with all others of its group
+    groups = shard_of(options.shard).share(
+        find_groups(options.images, options.split), lambda group: len(group) ** 2, "groups"
+    )
+    if not groups:
+        return
     from agnn_head.checkpoint import load_weights
 
     model, metadata = load_weights(options.weights)

@@ -11,13 +11,17 @@ from typing import Any, Literal
 
 from downstream.data.dataset import Kind
 from downstream.scoring.compare import compare, comparison_table, names_of
-from downstream.scoring.davis import cores, score_results
+from downstream.scoring.davis import score_results
 from downstream.scoring.groups import groups_table, score_groups
+from downstream.scoring.meeting import Meeting, Unfinished
 from downstream.scoring.report_protocol import report_table, score_by_report
 from downstream.scoring.tables import FORMATS, Table, davis_table, missing_in_words, show
 from downstream.scoring.unsupervised import score_unsupervised, unsupervised_table
-from mug.errors import InputError, warn
+from downstream.scoring.workers import cores
+from mug.errors import InputError, logger, warn
 from mug.media.files import atomic_path, prepare_file
+from mug.run.settings import settings_of
+from mug.run.shard import shard_of
 
 WEIGHTS_TASKS = ("retrieval", "probe")
 """Tasks that measure weights instead of results."""
@@ -60,13 +64,16 @@ class EvaluateOptions:
     """Measure T as well, which takes most of the time."""
     workers: int | None = None
     """Number of scoring processes; by default one per core."""
+    shard: str | None = None
+    """Part of the sequences to score, i/n (`2/8`); the n parts may run at once, and the last one writes `out`. Default:
+    the rank given by torchrun or SLURM, or all."""
     overwrite: bool = False
     """Replace `out` if it exists."""
 
     def unused(self) -> Mapping[str, str]:
         """See `mug.command.options.parse`."""
         if self.task in WEIGHTS_TASKS:
-            names = ("threshold", "protocol", "only_existing", "stability", "workers")
+            names = ("threshold", "protocol", "only_existing", "stability", "workers", "shard")
             return dict.fromkeys(names, f"scores results, and --task {self.task} measures weights")
         if self.task in ("zero-shot", "one-shot") and self.protocol == "davis":
             return {}
@@ -80,13 +87,18 @@ def evaluate(options: EvaluateOptions) -> None:
     Several results are compared with the first.
     """
     outs, preds = _paths(options.out), _paths(options.pred)
+    meeting = _meeting(options, [out for out in outs if out != STDOUT])
     for out in outs:
         if out != STDOUT:
-            _check_out(out, options.overwrite)
-    if options.task in WEIGHTS_TASKS:
-        scores, table = _measure_weights(options, preds)
-    else:
-        scores, table = _score_results(options, preds)
+            _check_out(out, options.overwrite or meeting is not None)
+    try:
+        if options.task in WEIGHTS_TASKS:
+            scores, table = _measure_weights(options, preds)
+        else:
+            scores, table = _score_results(options, preds, meeting)
+    except Unfinished as unfinished:
+        logger.info(str(unfinished))
+        return
     if STDOUT in outs:
         print(_written(scores, table, ".json"), end="")
     else:
@@ -96,9 +108,23 @@ def evaluate(options: EvaluateOptions) -> None:
             continue
         with atomic_path(out) as temporary:
             temporary.write_text(_written(scores, table, out.suffix))
+    if meeting is not None:
+        meeting.end()
 
 
-def _score_results(options: EvaluateOptions, preds: list[Path]) -> tuple[dict[str, Any], Table]:
+def _meeting(options: EvaluateOptions, outs: list[Path]) -> Meeting | None:
+    """Where this shard meets the others; None if this process scores everything."""
+    shard = shard_of(options.shard)
+    if shard.count == 1 or options.task in WEIGHTS_TASKS:
+        return None
+    if not outs:
+        raise InputError(f"--out: {shard.count} shards ({shard.source}) meet beside their output; name a file for it")
+    return Meeting(shard, outs, options.overwrite, settings_of(options, ("out", "overwrite", "workers", "shard")))
+
+
+def _score_results(
+    options: EvaluateOptions, preds: list[Path], meeting: Meeting | None
+) -> tuple[dict[str, Any], Table]:
     if not preds:
         raise InputError(f"--pred: --task {options.task} scores results; give their folder")
     if options.weights is not None:
@@ -108,18 +134,20 @@ def _score_results(options: EvaluateOptions, preds: list[Path]) -> tuple[dict[st
         name = "--only-existing" if options.only_existing else "--pred: several results"
         raise InputError(f"{name}: is for --task zero-shot and one-shot of --protocol davis; score each result whole")
     if options.protocol == "report":
-        scores = score_by_report(options.gt, preds[0], options.task, options.threshold, options.split, options.dataset)
+        scores = score_by_report(
+            options.gt, preds[0], options.task, options.threshold, options.split, options.dataset, meeting
+        )
         return scores, report_table(scores)
     if options.task == "unsupervised":
-        scores = score_unsupervised(options.gt, preds[0], options.split, options.threshold, options.dataset)
+        scores = score_unsupervised(options.gt, preds[0], options.split, options.threshold, options.dataset, meeting)
         return scores, unsupervised_table(scores)
     if options.task == "cosegmentation":
-        scores = score_groups(options.gt, preds[0], options.split, options.threshold)
+        scores = score_groups(options.gt, preds[0], options.split, options.threshold, meeting)
         return scores, groups_table(scores)
-    return _score_davis(options, preds)
+    return _score_davis(options, preds, meeting)
 
 
-def _score_davis(options: EvaluateOptions, preds: list[Path]) -> tuple[dict[str, Any], Table]:
+def _score_davis(options: EvaluateOptions, preds: list[Path], meeting: Meeting | None) -> tuple[dict[str, Any], Table]:
     results = score_results(
         options.gt,
         dict(zip(names_of(preds), preds, strict=True)),
@@ -130,6 +158,7 @@ def _score_davis(options: EvaluateOptions, preds: list[Path]) -> tuple[dict[str,
         workers=cores() if options.workers is None else options.workers,
         only_existing=options.only_existing,
         kind=options.dataset,
+        meeting=meeting,
     )
     for scores in results.values():
         _warn(scores)

@@ -41,6 +41,9 @@ class CosegmentOptions:
     """Graphs processed at a time; more are faster on a GPU and need more memory."""
     memory: float = 4.0
     """Maximum GiB for the embeddings of a group; an image of 473 pixels needs about 1.8 MB."""
+    shard: str | None = None
+    """Part of the groups to do, i/n (`2/8`); the n parts may run at once and meet in OUT. Default: the rank given by
+    torchrun or SLURM, or all."""
     resume: bool = False
     """Keep the groups that were finished with the same options and do the rest. With `--overwrite`, all others are
     replaced."""
@@ -134,6 +137,9 @@ class PropagateOptions:
     """Split of the dataset (`2017/val`, `test-dev`, `valid`)."""
     overlay: bool = False
     """Also write OUT/<sequence>.mp4 with the masks drawn over the frames."""
+    shard: str | None = None
+    """Part of the videos to do, i/n (`2/8`); the n parts may run at once and meet in OUT. Default: the rank given by
+    torchrun or SLURM, or all."""
     resume: bool = False
     """Keep the videos that were finished with the same options and do the rest. With `--overwrite`, all others are
     replaced."""
@@ -173,6 +179,9 @@ class SegmentOptions:
     """Also keep the refined 8-bit maps, as OUT/soft/<sequence>/<frame>.png."""
     overlay: bool = False
     """Also write OUT/<sequence>.mp4 with the masks drawn over the frames."""
+    shard: str | None = None
+    """Part of the videos to do, i/n (`2/8`); the n parts may run at once and meet in OUT. Default: the rank given by
+    torchrun or SLURM, or all."""
     resume: bool = False
     """Keep the videos that were finished with the same options and do the rest. With `--overwrite`, all others are
     replaced."""

@@ -22,6 +22,7 @@ from mug.media.video import Video
 from mug.run.progress import track
 from mug.run.settings import settings_of
 from mug.run.several import Several
+from mug.run.shard import shard_of
 
 
 class _Job(NamedTuple):
@@ -36,6 +37,7 @@ def propagate(options: PropagateOptions) -> None:
     jobs, several = _jobs(options)
     if not jobs:
         several.finish()
+        return
     carry: OneShot = open_part("one_shot", options.system, options, device)
     results = Results(
         options.out,
@@ -54,15 +56,17 @@ def propagate(options: PropagateOptions) -> None:
 
 
 def _jobs(options: PropagateOptions) -> tuple[list[_Job], Several]:
-    """The videos to segment, and the count of those that failed."""
+    """The videos of this shard, and the count of those that failed."""
+    shard = shard_of(options.shard)
     if options.mask is None and find_dataset(options.videos, options.dataset) is not None:
         dataset = open_dataset(options.videos, options.dataset)
-        names = dataset.sequences(options.split)
+        names = shard.share(dataset.sequences(options.split), lambda name: _length(dataset, name), "videos")
         make = [partial(_dataset_job, dataset, name) for name in names]
     else:
         videos = open_videos(options.videos, options.dataset, options.split)
         if options.mask is not None and len(videos) > 1:
             raise InputError(f"{options.videos}: holds {len(videos)} videos; --mask goes with a single one")
+        videos = shard.share(videos, lambda video: video.rough_length, "videos")
         names = [video.name for video in videos]
         make = [partial(_video_job, video, options.mask) for video in videos]
     several, jobs = Several(len(names)), []
@@ -70,6 +74,14 @@ def _jobs(options: PropagateOptions) -> tuple[list[_Job], Several]:
         with several.attempt(name):
             jobs.append(job())
     return jobs, several
+
+
+def _length(dataset: Dataset, name: str) -> int:
+    """Rough number of frames of a sequence; 0 if it cannot be opened, which is told later."""
+    try:
+        return dataset.video(name).rough_length
+    except InputError:
+        return 0
 
 
 def _video_job(video: Video, mask: Path | None) -> _Job:

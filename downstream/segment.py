@@ -21,11 +21,16 @@ from mug.media.video import Video
 from mug.run.progress import track
 from mug.run.settings import settings_of
 from mug.run.several import Several
+from mug.run.shard import shard_of
 
 
 def segment(options: SegmentOptions) -> None:
     """Segments the main object of each video, or each object with `--instances` (Z-VOS)."""
-    videos = open_videos(options.videos, options.dataset, options.split)
+    videos = shard_of(options.shard).share(
+        open_videos(options.videos, options.dataset, options.split), lambda video: video.rough_length, "videos"
+    )
+    if not videos:
+        return
     masks_of = open_segmenter(options)
     results = Results(
         options.out,

@@ -22,7 +22,7 @@ from mug.media.refine import Refinement, recut, refine
 from mug.model import MuG
 from mug.run.progress import track
 from pretrain.options import LabelOptions
-from pretrain.videos import TrainingVideo
+from pretrain.training_video import TrainingVideo
 
 CHUNK = 8
 """Frames per forward pass."""

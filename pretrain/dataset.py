@@ -20,7 +20,7 @@ from mug.model import Batch
 from mug.run.optimise import Key
 from pretrain.augment import CANVAS, Changes, boxes, draw_changes, render
 from pretrain.sampling import SampleOptions, draw_frames
-from pretrain.videos import TrainingVideo
+from pretrain.training_video import TrainingVideo
 
 
 @dataclass
@@ -186,7 +186,7 @@ class _Reader:
                 return other, Image.fromarray(read_frame(self.video.file(other), self._shorter[number]))
             except InputError as error:
                 self.bad.append(str(error))
-        raise InputError(f"{self.video.folder}: none of its frames can be read any more; restore it, or leave it out")
+        raise InputError(f"{self.video.place}: none of its frames can be read any more; restore it, or leave it out")
 
 
 def _tensors(changes: Changes) -> dict[str, Tensor]:

@@ -166,6 +166,9 @@ class PriorOptions:
     """Whether to threshold the maps at one half, after refinement: the paper's Q in {0, 1}."""
     index_cache: Path | None = None
     """Folder for the unpacked frames of video files, shared by several uses. Default: OUT/.videos."""
+    shard: str | None = None
+    """Part of the videos to do, i/n (`2/8`); the n parts may run at once and meet in OUT. Default: the rank given by
+    torchrun or SLURM, or all."""
     overwrite: bool = False
     """Whether to recompute existing maps."""
     workers: int | None = None

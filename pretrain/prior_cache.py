@@ -21,6 +21,7 @@ from mug.media.video import Video
 from mug.networks.names import IMAGENET
 from mug.priors import PRIORS, Prior
 from mug.run.progress import track
+from mug.run.shard import shard_of
 from pretrain.options import CLASSIFIED, Kind, PriorOptions
 from pretrain.videos import VideoIndex, in_words
 
@@ -44,7 +45,8 @@ def prior(options: PriorOptions) -> None:
         "workers": options.workers,
     }
     cache_priors([], options.out, **how)  # rejects invalid options before videos are unpacked
-    index = VideoIndex.build(options.videos, options.index_cache or options.out / ".videos", min_frames=1)
+    shard, cache = shard_of(options.shard), options.index_cache or options.out / ".videos"
+    index = VideoIndex.build(options.videos, cache, min_frames=1, shard=shard)
     logger.info("%s: %s", in_words(options.videos), index)
     videos = [video.open() for video in index]
     written = cache_priors(videos, options.out, **how)
@@ -197,6 +199,8 @@ def _claim(folder: Path, settings: dict[str, Any], overwrite: bool) -> None:
     if folder.exists() and not folder.is_dir():
         raise InputError(f"{folder}: is a file; name a folder for the maps")
     file = folder / SETTINGS
+    # listed first: another shard writes its settings before its maps
+    holds = folder.is_dir() and any(not found.name.startswith(".") for found in folder.iterdir())
     if file.is_file() and not overwrite:
         try:
             found = json.loads(file.read_text())
@@ -204,7 +208,7 @@ def _claim(folder: Path, settings: dict[str, Any], overwrite: bool) -> None:
             found = None
         if found != settings:
             raise InputError(f"{folder}: holds maps of another prior; choose another folder or add --overwrite")
-    elif folder.is_dir() and not overwrite and any(not found.name.startswith(".") for found in folder.iterdir()):
+    elif holds and not overwrite:
         raise InputError(f"{folder}: already holds something else; choose another folder or add --overwrite")
     try:
         folder.mkdir(parents=True, exist_ok=True)

@@ -23,6 +23,7 @@ from mug.run.folder import RunFolder, claim
 from mug.run.log import Log
 from mug.run.loop import Training, is_finished, provenance
 from mug.run.optimise import boundaries, build_optimiser, learning_rate
+from mug.run.shard import Shard
 from pretrain import pictures
 from pretrain.bootstrap import Relabelling, label_weights, relabel, require_labels
 from pretrain.dataset import RawBatch, TrainingSamples, collate
@@ -110,7 +111,7 @@ def setup(options: PretrainOptions, folder: RunFolder) -> Run:
     else:
         run.say(f"{in_words(options.videos)}: {index}")
         try_out(run)
-    if options.labels is None and fabric.is_global_zero:
+    if options.labels is None and fabric.local_rank == 0:
         make_priors(run)
     fabric.barrier()
     return run
@@ -138,9 +139,9 @@ def try_out(run: Run) -> None:
 
 
 def make_priors(run: Run) -> None:
-    """Computes the missing initial maps Q, on all threads of the engine."""
+    """Computes the missing initial maps Q: the first process of each node those of its share, on all its threads."""
     how = run.options.bootstrap
-    videos = [video.open() for video in run.index]
+    videos = [video.open() for video in Shard(run.fabric.node_rank, run.options.engine.nodes).of(run.index, len)]
     cache_priors(
         videos,
         run.prior,
@@ -260,7 +261,7 @@ def renew_labels(run: Run, number: int) -> None:
         refinement=options.bootstrap.refine,
         binary=options.bootstrap.binary,
     )
-    mine = run.index.videos[fabric.global_rank :: fabric.world_size]
+    mine = Shard(fabric.global_rank, fabric.world_size).of(run.index, len)
     with fabric.autocast():
         relabel(run.network, mine, run.prior, run.folder.labels / f"round{number}", how, fabric.device)
     fabric.barrier()

@@ -6,24 +6,27 @@ import json
 import os
 import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from hashlib import sha256
 from pathlib import Path
-from typing import Any, overload
-
-from PIL import Image
+from typing import Any, NamedTuple, TypeVar, overload
 
 from mug.errors import InputError
-from mug.media.files import atomic_path, is_hidden, natural_key, require_free_disk
-from mug.media.listing import FILE_SUFFIXES, FRAME_SUFFIXES, OTHER_PICTURES, files_of, frame_files
-from mug.media.pictures import is_whole, picture_size
-from mug.media.video import FrameFolder, VideoFile
+from mug.media.files import atomic_path, is_hidden, natural_key
+from mug.media.listing import FILE_SUFFIXES, FRAME_SUFFIXES, OTHER_PICTURES, files_below, files_of, frame_files
+from mug.media.pictures import PictureFile, is_whole, picture_size
 from mug.run.progress import track
+from mug.run.settings import digest
+from mug.run.shard import ALL, Shard
 from pretrain.sampling import CLIP_WINDOW
+from pretrain.tars import TAR, Contents, Member, Size, TarVideos, expand, list_tars
+from pretrain.training_video import FolderVideo, TrainingVideo
+from pretrain.unpack import unpack_all
 
-FORMAT = 4
+Picture = TypeVar("Picture", bound=PictureFile)
+
+FORMAT = 5
 
 GENERIC = {"images", "img", "imgs", "frames", "jpegimages", "480p", "1080p", "full-resolution", "train", "training",
            "train_all_frames", "val", "valid", "valid_all_frames", "test", "test_all_frames", "dev", "trainingset",
@@ -35,32 +38,8 @@ NO_FRAMES = re.compile(r"annotations?(_|$)|scribbles?(_|$)|(masks?|labels?|groun
 """Names of folders whose pictures are labels."""
 
 
-@dataclass(frozen=True)
-class TrainingVideo:
-    """A video as a folder of frames on disk, with random access."""
-
-    name: str
-    """Unique in its index; may contain a slash (`airplane/airplane-1`)."""
-    folder: Path
-    frames: tuple[str, ...]
-    """File names in `folder`."""
-    size: tuple[int, int]
-    """Height and width of the frames in pixels."""
-
-    def __len__(self) -> int:
-        return len(self.frames)
-
-    def file(self, index: int) -> Path:
-        """Path of frame `index`."""
-        return self.folder / self.frames[index]
-
-    def frame_name(self, index: int) -> str:
-        """Name of frame `index` without suffix, also that of its label map."""
-        return Path(self.frames[index]).stem
-
-    def open(self) -> FrameFolder:
-        """Opens the video for sequential reading."""
-        return FrameFolder(self.folder, self.name, [self.file(i) for i in range(len(self))])
+BYTES_A_FRAME = 10_000
+"""Rough size of a frame in a video file, by which shards are made about equal."""
 
 
 @dataclass
@@ -69,10 +48,13 @@ class VideoIndex(Sequence[TrainingVideo]):
 
     One rule covers the common layouts (plain folders, OxUvA, LaSOT, GOT-10k, YouTube-VOS, YouTube-Objects, FBMS-59,
     DAVIS): a folder that contains frames is a video, and its name is its path below the root without generic parts.
-    Video files are unpacked.
+    Video files are unpacked. In tar files, the same rule holds for the folders and video files within them.
     """
 
-    videos: list[TrainingVideo] = field(default_factory=list)
+    folders: list[FolderVideo] = field(default_factory=list)
+    """Videos that are folders of frames, also of unpacked video files."""
+    tarred: TarVideos | tuple[()] = ()
+    """Videos whose frames are in tar files; they follow the others."""
     bad: list[str] = field(default_factory=list)
     """Unusable files, each with the reason."""
     short: list[str] = field(default_factory=list)
@@ -83,15 +65,18 @@ class VideoIndex(Sequence[TrainingVideo]):
     @overload
     def __getitem__(self, index: slice) -> list[TrainingVideo]: ...
     def __getitem__(self, index: int | slice) -> TrainingVideo | list[TrainingVideo]:
-        return self.videos[index]
+        if isinstance(index, slice):
+            return [self[i] for i in range(len(self))[index]]
+        place = range(len(self))[index] - len(self.folders)
+        return self.folders[place] if place < 0 else self.tarred[place]
 
     def __len__(self) -> int:
-        return len(self.videos)
+        return len(self.folders) + len(self.tarred)
 
     @property
     def frames(self) -> int:
         """Number of frames of all videos."""
-        return sum(map(len, self.videos))
+        return sum(map(len, self))
 
     def __str__(self) -> str:
         parts = [f"{len(self)} videos, {self.frames} frames"]
@@ -103,36 +88,48 @@ class VideoIndex(Sequence[TrainingVideo]):
 
     @classmethod
     def build(
-        cls, paths: Path | Sequence[Path], cache: Path, shorter: int | None = 480, min_frames: int = CLIP_WINDOW
+        cls,
+        paths: Path | Sequence[Path],
+        cache: Path,
+        shorter: int | None = 480,
+        min_frames: int = CLIP_WINDOW,
+        shard: Shard = ALL,
     ) -> VideoIndex:
         """Finds the videos under `paths`, or loads them from the cache if nothing has changed.
 
         Args:
-            paths: A folder of any layout, a video file, or several of these.
+            paths: A folder of any layout, a video file, a tar file or a pattern of these, or several of all.
             cache: Folder for the index and the frames of video files, shared by runs.
             shorter: Shorter side in pixels to which frames of video files are scaled down; None to keep their size.
             min_frames: Videos with fewer frames are left out.
+            shard: The part of the videos to use; only its video files are unpacked.
 
         Raises:
             InputError: there are no videos to train on.
         """
-        roots, cache = list(dict.fromkeys(roots_of(paths))), Path(cache)
+        cache = Path(cache)
+        roots = list(dict.fromkeys(root for path in roots_of(paths) for root in expand(path)))
         for root in roots:
             if not root.exists():
                 raise InputError(f"{root}: no such file or folder; check the path")
-        found = [_survey(root, cache) for root in roots]
-        there = {folder.resolve() for folders, _ in found for folder in folders}
-        once = [[folder for folder in folders if not _denser(folder.resolve()) & there] for folders, _ in found]
-        places = _Places(roots, once, [files for _, files in found])
-        settings = [FORMAT, [str(root.resolve()) for root in roots], shorter, min_frames]
-        state = _digest([settings, [_stamp(root, path) for root, path in places.all()]])
-        store = cache / f"index-{_digest(settings)}.json"
+        tars = [root for root in roots if root.suffix.lower() == TAR and root.is_file()]
+        on_disk = _on_disk(roots, cache)
+        settings = [FORMAT, [str(root.resolve()) for root in roots], shorter, min_frames, shard.index, shard.count]
+        places = [(each.root, each.path) for each in on_disk] + [(tar, tar) for tar in tars]
+        state = digest([settings, [_stamp(root, path) for root, path in places]])
+        store = cache / f"index-{digest(settings)}.json"
         index = _load(store, state)
         if index is None:
-            index = _scan(places, cache, shorter, min_frames)
-            _save(store, state, index)
-        if not index.videos:
-            raise InputError(f"{in_words(roots)}: holds no video to train on ({index}); give a folder of videos")
+            inside = list_tars(tars)
+            index, tarred = _scan(on_disk + _in_tars(inside), inside.bad, cache, shorter, min_frames, shard)
+            if tarred:
+                index.tarred = TarVideos.write(_mapped_part(store, state), tars, tarred)
+            _save(store, state, index, tars if tarred else [])
+        if not index and shard.count == 1:
+            remedy = "give a folder of videos"
+            if any(files_below(root, {TAR}) for root in roots if root.is_dir()):
+                remedy += ", or name its tar files (*.tar)"
+            raise InputError(f"{in_words(paths)}: holds no video to train on ({index}); {remedy}")
         return index
 
 
@@ -146,18 +143,40 @@ def in_words(paths: Path | Sequence[Path]) -> str:
     return ", ".join(map(str, roots_of(paths)))
 
 
-@dataclass
-class _Places:
-    """Folders of frames and video files under each root."""
+class _Found(NamedTuple):
+    """A place that may be a video: a folder of frames or a video file, on disk or in tar files."""
 
-    roots: list[Path]
-    folders: list[list[Path]]
-    files: list[list[Path]]
+    root: Path
+    path: Path
+    """In tar files, as if the first of them were a folder."""
+    file: Path | Member | None = None
+    """The video file."""
+    members: Sequence[Member] | None = None
+    """The frames in tar files."""
 
-    def all(self) -> list[tuple[Path, Path]]:
-        """(root, folder or file) of all of them."""
-        each = zip(self.roots, self.folders, self.files, strict=True)
-        return [(root, path) for root, folders, files in each for path in (*folders, *files)]
+    @property
+    def rough_length(self) -> float:
+        """Number of frames, roughly, found without reading them."""
+        if self.file is not None:
+            return (self.file.size if isinstance(self.file, Member) else self.file.stat().st_size) / BYTES_A_FRAME
+        return len(os.listdir(self.path) if self.members is None else self.members)
+
+
+def _on_disk(roots: Sequence[Path], cache: Path) -> list[_Found]:
+    """The folders of frames and the video files under each root."""
+    surveys = [_survey(root, cache) for root in roots]
+    there = {folder.resolve() for folders, _ in surveys for folder in folders}
+    found = []
+    for root, (folders, files) in zip(roots, surveys, strict=True):
+        found += [_Found(root, folder) for folder in folders if not _denser(folder.resolve()) & there]
+        found += [_Found(root, file, file) for file in files]
+    return found
+
+
+def _in_tars(contents: Contents) -> list[_Found]:
+    """The folders of frames and the video files in tar files."""
+    found = [_Found(tar, tar / at, members=members) for (tar, at), members in contents.folders.items()]
+    return found + [_Found(file.tar, file.tar / file.name, file) for file in contents.files]
 
 
 def _survey(root: Path, cache: Path) -> tuple[list[Path], list[Path]]:
@@ -188,22 +207,33 @@ def _may_hold_frames(name: str, siblings: list[str]) -> bool:
     return not (is_hidden(name) or NO_FRAMES.match(name) or doubled)
 
 
-def _scan(places: _Places, cache: Path, shorter: int | None, min_frames: int) -> VideoIndex:
-    index = VideoIndex()
-    names = _names(places.all())
-    files = [file for of_root in places.files for file in of_root]
-    unpacked = dict(zip(files, _unpack_all(files, cache, shorter, index.bad), strict=True))
-    found = sorted(((names[path], unpacked.get(path, path)) for path in names), key=lambda at: natural_key(at[0]))
-    for name, folder in track(found, "checking frames"):
-        if folder is None:
+def _scan(
+    found: Sequence[_Found], bad: list[str], cache: Path, shorter: int | None, min_frames: int, shard: Shard
+) -> tuple[VideoIndex, list[tuple[str, Size, list[Member]]]]:
+    """The index of the folders, and the name, size and frames of each video in tar files."""
+    index, tarred = VideoIndex(bad=bad), []
+    names = _names([(each.root, each.path) for each in found])
+    by_name = sorted(found, key=lambda each: natural_key(names[each.path]))
+    mine = shard.share(by_name, lambda each: each.rough_length, "videos")
+    files = [each.file for each in mine if each.file is not None]
+    unpacked = dict(zip(files, unpack_all(files, cache, shorter, index.bad), strict=True))
+    for each in track(mine, "checking frames"):
+        name = names[each.path]
+        if each.members is not None:
+            members, size = _usable_frames(each.members, index.bad)
+            if len(members) >= min_frames:
+                tarred.append((name, size, members))
+                continue
+        elif (folder := each.path if each.file is None else unpacked[each.file]) is None:
             continue
-        frames, size, bad = _usable_frames(folder)
-        index.bad += bad
-        if len(frames) < min_frames:
-            index.short.append(name)
         else:
-            index.videos.append(TrainingVideo(name, folder, tuple(frames), size))
-    return index
+            index.bad += [f"{path}: a kind of picture that is not read" for path in files_of(folder, OTHER_PICTURES)]
+            frames, size = _usable_frames(frame_files(folder), index.bad)
+            if len(frames) >= min_frames:
+                index.folders.append(FolderVideo(name, folder, tuple(path.name for path in frames), size))
+                continue
+        index.short.append(name)
+    return index, tarred
 
 
 def _names(places: Sequence[tuple[Path, Path]]) -> dict[Path, str]:
@@ -215,7 +245,7 @@ def _names(places: Sequence[tuple[Path, Path]]) -> dict[Path, str]:
         if not telling:  # the root is the video
             own = [part for part in base.parts[1:] if part.lower() not in GENERIC]
             telling = own[-1:] or ["video"]
-        if path.is_file():
+        if path.is_file() or (root.is_file() and path.suffix.lower() in FILE_SUFFIXES):
             telling[-1] = Path(telling[-1]).stem
         short = "/".join(telling)
         whole = [base.parts[-k:] + parts for k in range(1, len(base.parts))]
@@ -229,85 +259,34 @@ def _names(places: Sequence[tuple[Path, Path]]) -> dict[Path, str]:
     return names
 
 
-def _usable_frames(folder: Path) -> tuple[list[str], tuple[int, int], list[str]]:
-    """Names of the complete frames of the most common size, that size, and complaints about the others."""
-    names = [path.name for path in frame_files(folder)]
+def _usable_frames(pictures: Sequence[Picture], bad: list[str]) -> tuple[list[Picture], Size]:
+    """The complete frames of the most common size, and that size; `bad` receives complaints about the others."""
     with ThreadPoolExecutor(8) as pool:  # mostly waits for the disk
-        sizes = list(pool.map(lambda name: _whole_size(folder / name), names))
+        sizes = list(pool.map(_whole_size, pictures))
     counts = Counter(size for size in sizes if size is not None)
     usual = counts.most_common(1)[0][0] if counts else (0, 0)
-    bad = [f"{path}: a kind of picture that is not read" for path in files_of(folder, OTHER_PICTURES)]
-    good, seen = [], set()
-    for name, size in zip(names, sizes, strict=True):
+    good: list[Picture] = []
+    seen: set[str] = set()
+    for picture, size in zip(pictures, sizes, strict=True):
         if size is None:
-            bad.append(f"{folder / name}: truncated or no image")
+            bad.append(f"{picture}: truncated or no image")
         elif size != usual:
-            bad.append(f"{folder / name}: of another size than its video")
-        elif Path(name).stem in seen:
-            bad.append(f"{folder / name}: two frames of one name")
+            bad.append(f"{picture}: of another size than its video")
+        elif picture.stem in seen:
+            bad.append(f"{picture}: two frames of one name")
         else:
-            seen.add(Path(name).stem)
-            good.append(name)
-    return good, usual, bad
+            seen.add(picture.stem)
+            good.append(picture)
+    return good, usual
 
 
-def _whole_size(path: Path) -> tuple[int, int] | None:
+def _whole_size(picture: PictureFile) -> Size | None:
     """Height and width of a picture with a header and an end, else None; nothing is decoded."""
     try:
-        size = picture_size(path)
-        return size if is_whole(path) else None
+        size = picture_size(picture)
+        return size if is_whole(picture) else None
     except (InputError, OSError):
         return None
-
-
-def _unpack_all(files: list[Path], cache: Path, shorter: int | None, bad: list[str]) -> Iterator[Path | None]:
-    """Yields the folder of frames of each video file, None if it is unreadable; existing folders are reused."""
-    if not files:
-        return
-    with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
-        work = pool.map(lambda file: _unpack(file, cache, shorter), files)
-        for folder, complaint in track(work, "unpacking videos", len(files)):
-            if complaint:
-                bad.append(complaint)
-            yield folder
-
-
-def _unpack(file: Path, cache: Path, shorter: int | None) -> tuple[Path | None, str]:
-    """Writes the frames of a video file as JPEGs; the folder appears only when it is complete."""
-    status = file.stat()
-    key = _digest([str(file.resolve()), status.st_size, status.st_mtime_ns, shorter])
-    folder = cache / "frames" / f"{file.stem}-{key}"
-    complaint = folder / "complaint.txt"
-    if not folder.is_dir():
-        try:
-            video = VideoFile(file)
-        except InputError as error:
-            return None, str(error)
-        scale = min(1.0, shorter / min(video.size)) if shorter else 1.0
-        size = round(video.size[1] * scale), round(video.size[0] * scale)
-        cache.mkdir(parents=True, exist_ok=True)
-        require_free_disk(cache, int(len(video) * size[0] * size[1] * 0.3) + 2**20)
-        try:
-            with atomic_path(folder) as temporary:
-                temporary.mkdir()
-                _write_frames(video, temporary, size)
-        except OSError:
-            if not folder.is_dir():  # else another process was faster
-                raise
-    return folder, complaint.read_text() if complaint.exists() else ""
-
-
-def _write_frames(video: VideoFile, folder: Path, size: tuple[int, int]) -> None:
-    frames = iter(video)
-    for name in video.frame_names:
-        try:
-            image = Image.fromarray(next(frames))
-        except InputError as error:  # the frames decoded so far are used
-            (folder / "complaint.txt").write_text(str(error))
-            return
-        if image.size != size:
-            image = image.resize(size, Image.Resampling.BILINEAR)
-        image.save(folder / f"{name}.jpg", quality=92)
 
 
 def _stamp(root: Path, path: Path) -> list[Any]:
@@ -316,18 +295,15 @@ def _stamp(root: Path, path: Path) -> list[Any]:
     return [str(path.relative_to(root)), status.st_mtime_ns, status.st_size if path.is_file() else 0]
 
 
-def _digest(value: Any) -> str:
-    return sha256(json.dumps(value).encode()).hexdigest()[:12]
-
-
 def _path_key(path: Path) -> list[Any]:
     return [natural_key(part) for part in path.parts]
 
 
-def _save(store: Path, state: str, index: VideoIndex) -> None:
-    videos = [[v.name, str(v.folder.resolve()), v.frames, v.size] for v in index.videos]
+def _save(store: Path, state: str, index: VideoIndex, tars: Sequence[Path]) -> None:
+    videos = [[v.name, str(v.place.resolve()), v.frames, v.size] for v in index.folders]
+    content = {"state": state, "videos": videos, "tars": list(map(str, tars)), "bad": index.bad, "short": index.short}
     with atomic_path(store) as temporary:
-        temporary.write_text(json.dumps({"state": state, "videos": videos, "bad": index.bad, "short": index.short}))
+        temporary.write_text(json.dumps(content))
 
 
 def _load(store: Path, state: str) -> VideoIndex | None:
@@ -337,7 +313,13 @@ def _load(store: Path, state: str) -> VideoIndex | None:
         return None
     if stored.get("state") != state:
         return None
-    videos = [TrainingVideo(name, Path(at), tuple(frames), tuple(size)) for name, at, frames, size in stored["videos"]]
-    if not all(video.folder.is_dir() for video in videos):  # the unpacked frames were removed
+    videos = [FolderVideo(name, Path(at), tuple(frames), tuple(size)) for name, at, frames, size in stored["videos"]]
+    if not all(video.place.is_dir() for video in videos):  # the unpacked frames were removed
         return None
-    return VideoIndex(videos, stored["bad"], stored["short"])
+    tarred = TarVideos(_mapped_part(store, state), list(map(Path, stored["tars"]))) if stored["tars"] else ()
+    return VideoIndex(videos, tarred, stored["bad"], stored["short"])
+
+
+def _mapped_part(store: Path, state: str) -> Path:
+    """The part of an index that is mapped, without suffix; another state of the folders has another one."""
+    return store.with_name(f"{store.stem}-{state}")

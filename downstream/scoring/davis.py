@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import multiprocessing
-import os
-import signal
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-import cv2
 import numpy as np
 
 from downstream.data.dataset import Annotation, Dataset, Kind
@@ -21,6 +17,7 @@ from downstream.metrics.region import jaccard
 from downstream.metrics.sequence import statistics
 from downstream.metrics.temporal import contour_descriptors, instability
 from downstream.scoring.class_means import add_class_means
+from downstream.scoring.meeting import Meeting, score_jobs
 from downstream.scoring.result_masks import (
     as_foreground,
     check_folders,
@@ -29,9 +26,9 @@ from downstream.scoring.result_masks import (
     read_pair,
     result_frames,
 )
+from downstream.scoring.workers import score_each
 from mug.errors import InputError
 from mug.media.masks import VOID
-from mug.run.progress import track
 
 Task = Literal["zero-shot", "one-shot"]
 Scores = dict[str, Any]
@@ -69,6 +66,7 @@ def score_results(
     workers: int = 1,
     only_existing: bool = False,
     kind: Kind | None = None,
+    meeting: Meeting | None = None,
 ) -> dict[str, Scores]:
     """Scores folders of results on the same frames, given by the protocol of the dataset.
 
@@ -85,6 +83,7 @@ def score_results(
         workers: Number of processes. With more than one, a calling script needs an `if __name__ == "__main__"` guard.
         only_existing: Leave out sequences and frames that one of the results lacks, and list them in `missing`.
         kind: Kind of dataset; None recognises it by its layout.
+        meeting: Shares the sequences with other shards.
 
     Returns:
         For each result `J`, `F`, `J&F`, `T`, `T_all`, `sequences` and counts, in fractions; `attributes` if the dataset
@@ -107,7 +106,7 @@ def score_results(
     steady, attributes = dataset.steady(), dataset.attributes()
     for pred in preds.values():
         check_folders(dataset, names, pred, only_existing)
-    jobs: list[_Job] = []
+    jobs: dict[_Key, _Job] = {}
     missing: dict[str, list[str]] = {}
     for name in names:
         found = {key: result_frames(dataset, name, preds[key]) for key in preds}
@@ -120,10 +119,11 @@ def score_results(
             annotated = dataset.frames(name)
             truth = {frame: annotated[frame] for frame in counted[name]}
             starts = {ANY_OBJECT: 0} if task == "zero-shot" else _starts(dataset, name, list(annotated), frames)
-            jobs += [_Job(key, name, starts, truth, found[key], frames, threshold, stability) for key in preds]
+            for key in preds:
+                jobs[key, name] = _Job(starts, truth, found[key], frames, threshold, stability)
     if not jobs:
         raise InputError(f"{next(iter(preds.values()))}: has no frame that counts; nothing can be scored")
-    results = dict(_run(jobs, workers))
+    results = score_jobs(jobs, partial(_scored, workers), meeting)
     scores = {}
     for key, pred in preds.items():
         sequences = {name: results[key, name] for name in names if (key, name) in results}
@@ -137,11 +137,13 @@ def score_results(
     return scores
 
 
+_Key = tuple[str, str]
+"""Names of a result and a sequence."""
+
+
 class _Job(NamedTuple):
     """One sequence of one result."""
 
-    result: str
-    name: str
     starts: dict[int, int]
     """The objects, each with the index in `frames` from which it is scored."""
     truth: dict[str, Annotation]
@@ -200,44 +202,10 @@ def _starts(dataset: Dataset, name: str, annotated: Sequence[str], frames: Seque
     return starts
 
 
-def _run(jobs: Sequence[_Job], workers: int) -> Iterator[tuple[tuple[str, str], Scores]]:
-    """Scores the sequences, longest first so that no process is left with a long one at the end."""
-    jobs = sorted(jobs, key=lambda job: -len(job.frames) * len(job.starts))
-    if min(workers, len(jobs)) == 1:
-        _keep_memory()
-        for job in track(jobs, "scoring"):
-            yield (job.result, job.name), score_sequence(job)
-        return
-    # spawned, not forked: threads of libraries do not survive a fork, and waiting for one would hang
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(min(workers, len(jobs)), mp_context=context, initializer=_enter_worker) as pool:
-        futures = {pool.submit(score_sequence, job): (job.result, job.name) for job in jobs}
-        try:
-            for future in track(as_completed(futures), "scoring", total=len(futures)):
-                yield futures[future], future.result()
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
-
-
-def _enter_worker() -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent handles Ctrl-C
-    cv2.setNumThreads(1)
-    _keep_memory()
-
-
-def _keep_memory() -> None:
-    """Makes glibc reuse freed array memory instead of returning it to the system; no effect with other C libraries.
-
-    It keeps blocks smaller than the largest one freed so far, up to 32 MiB. The array here is never written to.
-    """
-    del_at_once = np.empty(31 * 2**20, np.uint8)
-    del del_at_once
-
-
-def cores() -> int:
-    """Number of CPU cores available to this process."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+def _scored(workers: int, jobs: Mapping[_Key, _Job]) -> Iterator[tuple[_Key, Scores]]:
+    """Scores the sequences, longest first."""
+    longest = sorted(jobs, key=lambda key: -len(jobs[key].frames) * len(jobs[key].starts))
+    return score_each(score_sequence, {key: jobs[key] for key in longest}, workers)
 
 
 def score_sequence(job: _Job) -> Scores:

@@ -3,22 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from downstream.data.groups import Group, find_groups
 from downstream.metrics.region import jaccard
+from downstream.scoring.meeting import Meeting, score_jobs
 from downstream.scoring.result_masks import mean
 from downstream.scoring.tables import Row, Table
+from downstream.scoring.workers import score_each
 from mug.errors import InputError
 from mug.media.listing import mask_files, sequence_folders
 from mug.media.masks import VOID, read_mask
-from mug.run.progress import track
 
 
-def score_groups(gt: Path, pred: Path, split: str | None = None, threshold: float | None = None) -> dict[str, Any]:
+def score_groups(
+    gt: Path,
+    pred: Path,
+    split: str | None = None,
+    threshold: float | None = None,
+    meeting: Meeting | None = None,
+) -> dict[str, Any]:
     """Scores a folder of co-segmentation masks.
 
     J is averaged over images whose mask contains the object. Some of the Internet images contain none; the number of
@@ -29,6 +37,7 @@ def score_groups(gt: Path, pred: Path, split: str | None = None, threshold: floa
         pred: Folder of `<class>/<image>.png`.
         split: Split of PASCAL VOC: `train`, `val` or `test`.
         threshold: Must be None: soft maps are not supported.
+        meeting: Shares the groups with other shards.
 
     Returns:
         `J` with `mean` over the classes and `image_mean` over all images, `groups` and counts, in fractions. Values
@@ -44,7 +53,8 @@ def score_groups(gt: Path, pred: Path, split: str | None = None, threshold: floa
     if not annotated:
         raise InputError(f"{gt}: has no masks to score against; they belong in <class>/GroundTruth/<image>.png")
     _check_predictions(annotated, {group.name for group in groups}, gt, pred)
-    scores = {group.name: _score_group(group, pred / group.name) for group in track(annotated, "scoring")}
+    jobs = {group.name: _Job(group, mask_files(pred / group.name)) for group in annotated}
+    scores = score_jobs(jobs, partial(score_each, _score_group, workers=1), meeting)
     counts = {key: sum(entry["counts"][key] for entry in scores.values()) for key in ("images", "without", "found")}
     everything = [value for entry in scores.values() for value in entry["J"]["images"].values()]
     return {
@@ -71,9 +81,16 @@ def _check_predictions(groups: Sequence[Group], known: set[str], gt: Path, pred:
             raise InputError(f"{missing[0]}: is missing{others}; every image with a mask is scored")
 
 
-def _score_group(group: Group, folder: Path) -> dict[str, Any]:
+class _Job(NamedTuple):
+    """A group with its result masks."""
+
+    group: Group
+    predictions: dict[str, Path]
+
+
+def _score_group(job: _Job) -> dict[str, Any]:
+    group, predictions = job
     values, without, found = {}, 0, 0
-    predictions = mask_files(folder)
     for index, (image, _) in enumerate(_pairs(group)):
         truth = group.mask(index)
         if truth is None:

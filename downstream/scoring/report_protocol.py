@@ -17,8 +17,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -26,11 +27,12 @@ from downstream.data.dataset import Annotation, Kind
 from downstream.data.kinds import open_dataset
 from downstream.metrics.boundary import f_measure
 from downstream.metrics.region import jaccard
+from downstream.scoring.meeting import Meeting, score_jobs
 from downstream.scoring.result_masks import as_foreground, check_folders, check_threshold, every_pair, mean, read_pair
 from downstream.scoring.tables import Table
+from downstream.scoring.workers import score_each
 from mug.errors import InputError
 from mug.media.masks import VOID
-from mug.run.progress import track
 
 MEASURES = ("J", "F", "T_iou")
 TOLERANCE = 0.008
@@ -38,7 +40,13 @@ TOLERANCE = 0.008
 
 
 def score_by_report(
-    gt: Path, pred: Path, task: str, threshold: float | None, split: str | None, kind: Kind | None = None
+    gt: Path,
+    pred: Path,
+    task: str,
+    threshold: float | None,
+    split: str | None,
+    kind: Kind | None = None,
+    meeting: Meeting | None = None,
 ) -> dict[str, Any]:
     """Scores a folder of results by the protocol of the AGNN report (Sec. 4.4).
 
@@ -49,6 +57,7 @@ def score_by_report(
         threshold: Share of 255 above which a soft map is foreground; None reads masks.
         split: Split of the dataset; None takes all.
         kind: Kind of dataset; None recognises it by its layout.
+        meeting: Shares the sequences with other shards.
 
     Returns:
         `J`, `F` and `T_iou`, averaged over the frames (for `T_iou` the pairs of successive frames) of each sequence and
@@ -64,8 +73,8 @@ def score_by_report(
     dataset = open_dataset(gt, kind)
     names = dataset.sequences(split)
     check_folders(dataset, names, pred)
-    pairs = {name: every_pair(dataset, name, pred, "--protocol report") for name in names}
-    sequences = {name: _score_sequence(pairs[name], threshold) for name in track(names, "scoring")}
+    jobs = {name: _Job(every_pair(dataset, name, pred, "--protocol report"), threshold) for name in names}
+    sequences = score_jobs(jobs, partial(score_each, _score_sequence, workers=1), meeting)
     return {
         "task": task,
         "protocol": "report",
@@ -89,11 +98,18 @@ def tolerance(height: int, width: int) -> int:
     return math.ceil(TOLERANCE * max(height, width))
 
 
-def _score_sequence(pairs: Sequence[tuple[Annotation, Path]], threshold: float | None) -> dict[str, Any]:
+class _Job(NamedTuple):
+    """The annotations of a sequence with their results."""
+
+    pairs: Sequence[tuple[Annotation, Path]]
+    threshold: float | None
+
+
+def _score_sequence(job: _Job) -> dict[str, Any]:
     values: dict[str, list[float]] = {key: [] for key in MEASURES}
     before: np.ndarray | None = None
-    for annotation, path in pairs:
-        truth, prediction, _ = read_pair(annotation, path, threshold)
+    for annotation, path in job.pairs:
+        truth, prediction, _ = read_pair(annotation, path, job.threshold)
         found, shown, void = as_foreground(prediction), as_foreground(truth), truth == VOID
         values["J"].append(jaccard(found, shown, void))
         values["F"].append(f_measure(found, shown, void, tolerance(*truth.shape)))

@@ -9,6 +9,7 @@ object without a proposal is scored with an empty mask: 0 wherever it is visible
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,18 +20,24 @@ from downstream.data.davis import Davis17Unsupervised
 from downstream.data.kinds import open_dataset
 from downstream.metrics.matching import assign, pairwise
 from downstream.metrics.sequence import statistics
+from downstream.scoring.meeting import Meeting, score_jobs
 from downstream.scoring.result_masks import check_folders, every_pair, mean, read_pair
 from downstream.scoring.tables import Row, Table
+from downstream.scoring.workers import score_each
 from mug.errors import InputError
 from mug.media.masks import VOID, read_mask
-from mug.run.progress import track
 
 MOST_PROPOSALS = 20
 KEYS = ("mean", "recall", "decay")
 
 
 def score_unsupervised(
-    gt: Path, pred: Path, split: str | None = None, threshold: float | None = None, kind: Kind | None = None
+    gt: Path,
+    pred: Path,
+    split: str | None = None,
+    threshold: float | None = None,
+    kind: Kind | None = None,
+    meeting: Meeting | None = None,
 ) -> dict[str, Any]:
     """Scores a folder of results by the unsupervised task of DAVIS-17.
 
@@ -40,6 +47,7 @@ def score_unsupervised(
         split: Split of the dataset; None takes all sequences.
         threshold: Must be None: a soft map has no ids.
         kind: Kind of dataset; None recognises it by its layout.
+        meeting: Shares the sequences with other shards.
 
     Returns:
         `J`, `F` and `J&F`, means over the objects of all sequences; `sequences` with the same for the objects of each,
@@ -55,7 +63,7 @@ def score_unsupervised(
     names = list(dataset.scored(split, given=False))
     check_folders(dataset, names, pred)
     pairs = {name: every_pair(dataset, name, pred, "--task unsupervised") for name in names}
-    sequences = {name: score_sequence(pairs[name]) for name in track(names, "scoring")}
+    sequences = score_jobs(pairs, partial(score_each, score_sequence, workers=1), meeting)
     everything = [entry for scores in sequences.values() for entry in scores["objects"].values()]
     frames = sum(len(files) for files in pairs.values())
     return {

@@ -5,8 +5,7 @@ from __future__ import annotations
 import io
 import re
 import struct
-from pathlib import Path
-from typing import Literal
+from typing import IO, Literal, Protocol
 
 import numpy as np
 from PIL import Image
@@ -34,7 +33,21 @@ _MARKER = re.compile(rb"\xff+([^\x00\xff\xd0-\xd7])", re.DOTALL)
 """A JPEG marker; in the coded data, FF is followed only by a stuffed zero or a restart marker."""
 
 
-def load_picture(path: Path, what: Literal["frame", "mask"], shorter: int | None = None) -> Image.Image:
+class PictureFile(Protocol):
+    """The file of a picture: a path, or what can be read like one; as text, its name for messages."""
+
+    @property
+    def stem(self) -> str:
+        """Its name without suffix."""
+
+    def read_bytes(self) -> bytes:
+        """The content."""
+
+    def open(self, mode: Literal["rb"], /) -> IO[bytes]:
+        """The content as an open file."""
+
+
+def load_picture(path: PictureFile, what: Literal["frame", "mask"], shorter: int | None = None) -> Image.Image:
     """Decodes a picture and turns it upright.
 
     Args:
@@ -47,7 +60,7 @@ def load_picture(path: Path, what: Literal["frame", "mask"], shorter: int | None
         InputError: the file is missing, truncated or not an image.
     """
     try:
-        data = Path(path).read_bytes()
+        data = path.read_bytes()
         with Image.open(io.BytesIO(data)) as image:
             if shorter is not None and (scale := shorter / min(image.size)) < 1:
                 width, height = image.size
@@ -65,7 +78,7 @@ def load_picture(path: Path, what: Literal["frame", "mask"], shorter: int | None
         raise InputError(f"{path}: {_REMEDIES[what]}") from error
 
 
-def read_frame(path: Path, shorter: int | None = None) -> np.ndarray:
+def read_frame(path: PictureFile, shorter: int | None = None) -> np.ndarray:
     """Reads a frame as HWC uint8 RGB, turned upright by its EXIF data.
 
     Args:
@@ -80,14 +93,14 @@ def read_frame(path: Path, shorter: int | None = None) -> np.ndarray:
     return np.array(image.convert("RGB"))
 
 
-def picture_size(path: Path) -> tuple[int, int]:
+def picture_size(path: PictureFile) -> tuple[int, int]:
     """Height and width in pixels of a picture as returned by `read_frame`; for most formats only the header is read.
 
     Raises:
         InputError: the file is missing, not an image, or has 16 bits.
     """
     try:
-        with Image.open(path) as image:
+        with path.open("rb") as file, Image.open(file) as image:
             _check_depth(path, image)
             if image.format == "TIFF":
                 image.load()  # Pillow itself turns TIFFs
@@ -102,9 +115,9 @@ def picture_size(path: Path) -> tuple[int, int]:
     return (width, height) if turned else (height, width)
 
 
-def is_whole(path: Path) -> bool:
+def is_whole(path: PictureFile) -> bool:
     """Whether a JPEG or PNG has its end marker anywhere in the file; other formats pass. Nothing is decoded."""
-    with Path(path).open("rb") as file:
+    with path.open("rb") as file:
         start = file.read(8)
         if start.startswith(b"\xff\xd8"):
             file.seek(-2, 2)
@@ -148,6 +161,6 @@ def _orientation(image: Image.Image) -> int:
         return 1
 
 
-def _check_depth(path: Path, image: Image.Image) -> None:
+def _check_depth(path: PictureFile, image: Image.Image) -> None:
     if image.mode.startswith(("I", "F")):
         raise InputError(f"{path}: holds 16 bits a pixel; save it with 8 bits a channel")

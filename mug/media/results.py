@@ -21,14 +21,15 @@ from mug.run.settings import first_difference
 BESIDE = ("raw", "soft")
 """Folders of OUT for additional results, one subfolder per sequence; no video may have these names."""
 
-FREE_KEYS = ("out", "device", "overwrite", "resume")
+FREE_KEYS = ("out", "device", "overwrite", "resume", "shard")
 """Options that may change between the parts of results: they do not determine the masks."""
 
 
 class Results:
     """The folder OUT of a command: OUT/<sequence>/<frame>.png and additional results.
 
-    Existing results are checked for before the first mask is written. Beside each sequence the hidden file
+    Existing results of these sequences are checked for before the first mask is written; those of others, such as the
+    ones that another shard writes at the same time, are not looked at. Beside each sequence the hidden file
     OUT/.<sequence>.json records the settings that its masks are made with and, once they are complete, their number.
 
     Args:

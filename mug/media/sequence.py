@@ -42,6 +42,11 @@ class Video(ABC, Sequence[np.ndarray]):
     def __iter__(self) -> Iterator[np.ndarray]:
         return (self._frame(i) for i in range(len(self)))
 
+    @property
+    def rough_length(self) -> int:
+        """Number of frames, at least roughly; found without decoding."""
+        return len(self)
+
     def __repr__(self) -> str:
         height, width = self.size
         return f"{type(self).__name__}({str(self.path)!r}: {len(self)} frames, {width}x{height}, {self.fps:g} fps)"

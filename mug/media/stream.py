@@ -48,7 +48,7 @@ class VideoFile(Video):
     def __init__(self, path: Path, name: str | None = None) -> None:
         self.path = Path(path)
         self.name = name or self.path.stem
-        self._index, first, self.fps = self._open()
+        self._index, first, self.fps, self._rough_length = self._open()
         self.size = _to_rgb(first).shape[:2]
         self._cursor: Iterator[tuple[int, Any]] = iter(())
         self._next: int | None = None  # an empty cursor has no next frame
@@ -93,8 +93,13 @@ class VideoFile(Video):
     def _undecodable(self, index: int) -> InputError:
         return InputError(f"{self.path}: frame {index} cannot be decoded; re-encode or cut the video")
 
-    def _open(self) -> tuple[int, Any, float]:
-        """The index of the video stream, its first decodable frame and its frame rate."""
+    @property
+    def rough_length(self) -> int:
+        """Number of frames that the header gives."""
+        return self._rough_length
+
+    def _open(self) -> tuple[int, Any, float, int]:
+        """The index of the video stream, its first decodable frame, its frame rate and rough number of frames."""
         import av
 
         try:
@@ -106,7 +111,8 @@ class VideoFile(Video):
             with av.open(url_of(self.path)) as container:
                 stream = container.streams[index]
                 for frame in _Decoder(container, stream):
-                    return index, frame, float(stream.average_rate or stream.guessed_rate or FOLDER_FPS)
+                    fps = float(stream.average_rate or stream.guessed_rate or FOLDER_FPS)
+                    return index, frame, fps, stream.frames or round((container.duration or 0) / 1e6 * fps)
         except (av.FFmpegError, OSError) as error:
             cut = " (it is cut off: the index that belongs to its end is missing)" if _lacks_index(self.path) else ""
             raise InputError(f"{self.path}: cannot be read as a video{cut}; re-encode it, or fetch it again") from error

@@ -22,7 +22,7 @@ from mug.media.listing import (
     own_name,
     visible,
 )
-from mug.media.pictures import read_frame
+from mug.media.pictures import PictureFile, read_frame
 from mug.media.sequence import FOLDER_FPS, Video
 from mug.media.stream import VideoFile
 
@@ -44,11 +44,11 @@ class FrameFolder(Video):
             or of another size than the first.
     """
 
-    def __init__(self, path: Path, name: str | None = None, files: Sequence[Path] | None = None) -> None:
+    def __init__(self, path: Path, name: str | None = None, files: Sequence[PictureFile] | None = None) -> None:
         self.path = Path(path)
         self.name = name or own_name(self.path)
         self.fps = FOLDER_FPS
-        self.files = frame_files(self.path) if files is None else list(files)
+        self.files: list[PictureFile] = list(frame_files(self.path) if files is None else files)
         strange = left_out(self.path) if files is None else ""
         if not self.files:
             but = f" but {strange}, which is not read as one" if strange else ""
@@ -143,6 +143,10 @@ class _Unreadable(Video):
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self._error})"
+
+    @property
+    def rough_length(self) -> int:
+        return 0
 
     def _frame(self, index: int) -> np.ndarray:
         raise self._error

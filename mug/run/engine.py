@@ -13,12 +13,15 @@ import torch
 from mug.errors import InputError, logger
 from mug.run.bfloat16 import has_units, precision_in_words
 from mug.run.options import AUTO, Engine
+from mug.run.shard import process_rank
 
 if TYPE_CHECKING:
     from lightning.fabric import Fabric
 
 PRECISIONS = (AUTO, "32-true", "64-true", "bf16-mixed", "bf16-true")
 STRATEGIES = ("auto", "ddp")
+SLURM_BY_HAND = ("bash", "interactive")
+"""Names of SLURM jobs in which Lightning starts the processes itself."""
 
 
 def launch(engine: Engine) -> Fabric:
@@ -27,9 +30,9 @@ def launch(engine: Engine) -> Fabric:
     One line on standard error gives the device and the precision, with a warning if bfloat16 is emulated.
 
     Raises:
-        InputError: the precision, strategy or accelerator is unknown or not available on this machine.
+        InputError: see `check_engine`.
     """
-    _check_engine(engine)
+    check_engine(engine)
     precision = resolve_precision(engine)
     from lightning.fabric import Fabric
     from lightning.fabric.plugins import MixedPrecision
@@ -77,7 +80,7 @@ def resolve_precision(engine: Engine) -> str:
     """
     if engine.precision != AUTO:
         return engine.precision
-    _check_engine(engine)  # a missing device must not determine the precision
+    check_engine(engine)  # a missing device must not determine the precision
     return "bf16-mixed" if has_units(_device_type(engine)) else "32-true"
 
 
@@ -86,7 +89,13 @@ def _device_type(engine: Engine) -> str:
     return "cuda" if wants_gpu else "cpu"
 
 
-def _check_engine(engine: Engine) -> None:
+def check_engine(engine: Engine) -> None:
+    """Checks that an engine can be started here.
+
+    Raises:
+        InputError: the precision, strategy or accelerator is unknown or not available on this machine, or a launcher
+            has started another number of processes.
+    """
     for name, value, known in (
         ("engine.accelerator", engine.accelerator, ("auto", "cpu", "cuda")),
         ("engine.precision", engine.precision, PRECISIONS),
@@ -104,6 +113,31 @@ def _check_engine(engine: Engine) -> None:
                 f"engine.accelerator: CUDA was asked for on {engine.devices} device(s) and {found} can be used here; "
                 "give --engine.accelerator cpu, or install a torch built for this GPU (`mug doctor` explains)"
             )
+    _check_launcher(engine)
+
+
+def _check_launcher(engine: Engine) -> None:
+    """Rejects other numbers of processes than torchrun or srun has started: they would train alone, or wait forever."""
+    asked, rank = engine.devices * engine.nodes, process_rank()
+    if rank is None:
+        if asked > 1 and "SLURM_NTASKS" in os.environ and os.environ.get("SLURM_JOB_NAME") not in SLURM_BY_HAND:
+            raise InputError(
+                f"engine.devices: {asked} processes in a SLURM job are started by srun; give `srun "
+                f"--ntasks-per-node={engine.devices} --nodes={engine.nodes}` before the command"
+            )
+        return
+    if rank.count != asked:
+        here = "LOCAL_WORLD_SIZE" if rank.source == "RANK" else "SLURM_NTASKS_PER_NODE"
+        nodes = max(1, rank.count // int(os.environ.get(here) or rank.count))
+        raise InputError(
+            f"engine.devices: {rank.count} processes were started ({rank.source}) and the engine is for {asked}; give "
+            f"--engine.devices {rank.count // nodes} --engine.nodes {nodes}"
+        )
+    if rank.count > 1 and rank.source != "RANK" and "SLURM_NTASKS_PER_NODE" not in os.environ:
+        raise InputError(
+            f"engine.devices: SLURM started {rank.count} tasks without saying how many on a node; give srun "
+            f"--ntasks-per-node={engine.devices} instead of --ntasks"
+        )
 
 
 def _strategy(engine: Engine) -> Any:

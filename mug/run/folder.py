@@ -10,9 +10,10 @@ from typing import Any
 
 from mug.errors import InputError
 from mug.media.files import atomic_path, is_hidden, remove_partial
-from mug.run.engine import resolve_precision
+from mug.run.engine import check_engine, resolve_precision
 from mug.run.options import AUTO
 from mug.run.settings import first_difference, to_plain
+from mug.run.shard import is_first_process
 
 
 class RunFolder:
@@ -86,14 +87,15 @@ def claim(options: Any, free: tuple[str, ...]) -> RunFolder:
         free: Dotted keys that may change when a run is resumed.
 
     Raises:
-        InputError: see `resolve_precision` and `RunFolder.claim`.
+        InputError: see `check_engine` and `RunFolder.claim`.
     """
+    check_engine(options.engine)  # before anything is written
     folder, engine = RunFolder(options.out), options.engine
     if engine.threads is None:
         engine.threads = folder.recorded("engine", "threads") or os.cpu_count() or 1
     if engine.precision == AUTO:
         engine.precision = folder.recorded("engine", "precision") or resolve_precision(engine)
-    if int(os.environ.get("LOCAL_RANK", 0)) == int(os.environ.get("NODE_RANK", 0)) == 0:
+    if is_first_process():
         folder.claim(to_plain(options), free)
         folder.clean()
     return folder

@@ -23,6 +23,7 @@ from mug.run.checkpoints import Checkpoints
 from mug.run.folder import RunFolder, commit_of
 from mug.run.optimise import KeyBatches, set_learning_rate
 from mug.run.settings import to_plain
+from mug.run.shard import is_first_process
 from mug.run.stop import StopSignals, outlast_stop_signals
 
 if TYPE_CHECKING:
@@ -186,7 +187,7 @@ class Training:
 def is_finished(folder: RunFolder, steps: int, weights: Path) -> bool:
     """Whether a run is complete; if so, prints a message."""
     done = Checkpoints(folder.checkpoints).latest_step() == steps and weights.is_file()
-    if done:
+    if done and is_first_process():
         logger.info("%s: this run is finished; its weights are %s", folder.path, weights)
     return done
 

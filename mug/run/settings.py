@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import json
 import os
 from collections.abc import Collection, Mapping
 from pathlib import Path
@@ -22,6 +23,11 @@ def to_plain(options: Any) -> Any:
     if isinstance(options, list | tuple):
         return [to_plain(value) for value in options]
     return str(options) if isinstance(options, Path) else options
+
+
+def digest(content: Any, length: int = 12) -> str:
+    """The first hexadecimal digits of a digest of plain data."""
+    return hashlib.sha256(json.dumps(content).encode()).hexdigest()[:length]
 
 
 def settings_of(options: Any, free: Collection[str]) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from mug.errors import InputError
 from mug.media.masks import write_soft
 from pretrain.dataset import RawBatch, TrainingSamples, collate, load_sample
 from pretrain.sampling import SampleOptions
-from pretrain.videos import TrainingVideo
+from pretrain.training_video import FolderVideo
 
 SMALL = SampleOptions(size=64, abstract=4, references=2)
 PLAIN = SampleOptions(size=64, abstract=4, references=2, jitter=0, hue=0, grey=0, blur=0)
@@ -31,16 +31,16 @@ def smooth_frame(seed: int, size: tuple[int, int]) -> np.ndarray:
     return np.rint(127 + 100 * np.stack(waves, -1)).astype(np.uint8)
 
 
-def make_video(root: Path, name: str, frames: int = 40, size: tuple[int, int] = (96, 160)) -> TrainingVideo:
+def make_video(root: Path, name: str, frames: int = 40, size: tuple[int, int] = (96, 160)) -> FolderVideo:
     folder = root / name
     folder.mkdir(parents=True)
     names = tuple(f"{i:05d}.jpg" for i in range(frames))
     for i, file in enumerate(names):
         Image.fromarray(smooth_frame(i, size)).save(folder / file, quality=95)
-    return TrainingVideo(name, folder, names, size)
+    return FolderVideo(name, folder, names, size)
 
 
-def make_labels(root: Path, video: TrainingVideo, stride: int = 1) -> Path:
+def make_labels(root: Path, video: FolderVideo, stride: int = 1) -> Path:
     """The red channel of each frame as its label."""
     for i in range(0, len(video), stride):
         write_soft(root / video.name / f"{video.frame_name(i)}.png", smooth_frame(i, video.size)[..., 0].copy())
@@ -48,11 +48,11 @@ def make_labels(root: Path, video: TrainingVideo, stride: int = 1) -> Path:
 
 
 @pytest.fixture
-def videos(tmp_path: Path) -> list[TrainingVideo]:
+def videos(tmp_path: Path) -> list[FolderVideo]:
     return [make_video(tmp_path / "videos", f"v{i}", 12 + i) for i in range(5)]
 
 
-def test_shapes(videos: list[TrainingVideo]) -> None:
+def test_shapes(videos: list[FolderVideo]) -> None:
     samples = TrainingSamples(videos, {}, SMALL, batch=2, seed=0)
     raw = collate([samples[(0, 0, i)] for i in range(2)])
     batch = raw.augment(stride=8)
@@ -115,7 +115,7 @@ def equal(first: RawBatch, second: RawBatch) -> bool:
     return same and first.names == second.names
 
 
-def test_samples_depend_on_their_key_alone(videos: list[TrainingVideo]) -> None:
+def test_samples_depend_on_their_key_alone(videos: list[FolderVideo]) -> None:
     samples = TrainingSamples(videos, {}, SMALL, batch=2, seed=7)
     keys = [(1, step, i) for step in range(3) for i in range(2)]
     first = collate([samples[key] for key in keys])
@@ -131,7 +131,7 @@ def test_samples_depend_on_their_key_alone(videos: list[TrainingVideo]) -> None:
         assert not torch.equal(other["theta"], first.tensors["theta"][0])
 
 
-def test_steps_hold_different_videos_and_use_all(videos: list[TrainingVideo]) -> None:
+def test_steps_hold_different_videos_and_use_all(videos: list[FolderVideo]) -> None:
     samples = TrainingSamples(videos, {}, SMALL, batch=2, seed=0)
     steps = [[samples.video((0, step, i)).name for i in range(2)] for step in range(100)]
     assert all(len(set(names)) == 2 for names in steps)
@@ -154,7 +154,7 @@ def test_unreadable_frames_are_replaced_and_named(tmp_path: Path) -> None:
         assert sample["canvas"].shape == (14, 3, 72, 72)
         bad |= {line.split(":")[0] for line in sample["bad"]}
     assert bad == {str(broken), str(folder / "v" / "00007.png")}
-    for file in video.folder.iterdir():
+    for file in video.place.iterdir():
         file.unlink()
     with pytest.raises(InputError, match="none of its frames can be read"):
         load_sample(video, {}, SMALL, 1, np.random.default_rng(0))

@@ -10,8 +10,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+import pretrain.unpack
 import pretrain.videos
 from mug.errors import InputError
+from mug.media.video import VideoFile
 from pretrain.videos import VideoIndex
 
 
@@ -178,7 +180,7 @@ def test_video_files_are_unpacked_once(tmp_path: Path, monkeypatch: pytest.Monke
     frames = list(index[0].open())
     assert frames[0].shape == (32, 48, 3)
     assert [round(float(f.mean()) / 20) for f in frames] == list(range(8))
-    monkeypatch.setattr(pretrain.videos, "_write_frames", lambda *_: pytest.fail("unpacked twice"))
+    monkeypatch.setattr(pretrain.unpack, "_write_frames", lambda *_: pytest.fail("unpacked twice"))
     next((tmp_path / "c").glob("index-*.json")).unlink()
     assert VideoIndex.build(tmp_path / "d", tmp_path / "c", shorter=32) == index
 
@@ -186,16 +188,16 @@ def test_video_files_are_unpacked_once(tmp_path: Path, monkeypatch: pytest.Monke
 def test_interrupted_unpacking_starts_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("a", "b"):
         make_clip(tmp_path / "d" / f"{name}.mp4")
-    whole = pretrain.videos._write_frames
+    whole = pretrain.unpack._write_frames
 
-    def stop_in_b(video: pretrain.videos.VideoFile, folder: Path, size: tuple[int, int]) -> None:
+    def stop_in_b(video: VideoFile, folder: Path, size: tuple[int, int]) -> None:
         whole(video, folder, size)
         if video.name == "b":
             (folder / EIGHT[-1]).unlink()
             raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(pretrain.videos, "_write_frames", stop_in_b)
+        patch.setattr(pretrain.unpack, "_write_frames", stop_in_b)
         with pytest.raises(KeyboardInterrupt):
             VideoIndex.build(tmp_path / "d", tmp_path / "c")
     assert [p.name[0] for p in (tmp_path / "c" / "frames").iterdir()] == ["a"]
