@@ -78,6 +78,13 @@ def kill_in_relabelling() -> None:
     bootstrap.refine = nth(3, bootstrap.refine)  # type: ignore[attr-defined]
 
 
+def as_by_srun(rank: int, port: str) -> dict[str, str]:
+    """The variables that `srun --ntasks-per-node=2` gives one of its two processes."""
+    job = {"JOB_ID": "7", "JOB_NAME": "train", "NODELIST": "localhost", "NNODES": "1", "NODEID": "0"}
+    job |= {"NTASKS": "2", "NTASKS_PER_NODE": "2", "STEP_NUM_TASKS": "2", "PROCID": str(rank), "LOCALID": str(rank)}
+    return {f"SLURM_{name}": value for name, value in job.items()} | {"MASTER_PORT": port}
+
+
 def main(videos: Path, out: Path) -> None:
     """Fills `out` with the runs `whole`, `killed` and `two`."""
     whole = in_child(lambda: train.pretrain(tiny(videos, out / "whole")))
@@ -93,7 +100,7 @@ def main(videos: Path, out: Path) -> None:
         print(kill.__name__ if kill else "last", os.WTERMSIG(status) if os.WIFSIGNALED(status) else status, flush=True)
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
-        address = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free.getsockname()[1])}
+        port = str(free.getsockname()[1])
 
     def exactly(name: str, devices: int) -> Callable[[], None]:
         chosen = tiny(videos, out / name, devices)
@@ -102,7 +109,7 @@ def main(videos: Path, out: Path) -> None:
         return lambda: train.pretrain(chosen)
 
     alone = in_child(exactly("one", 1))
-    pair = [in_child(exactly("two", 2), LOCAL_RANK=str(rank), **address) for rank in (0, 1)]
+    pair = [in_child(exactly("two", 2), **as_by_srun(rank, port)) for rank in (0, 1)]
     assert [os.waitpid(child, 0)[1] for child in (alone, *pair)] == [0, 0, 0]
 
 

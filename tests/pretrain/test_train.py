@@ -71,7 +71,7 @@ def test_metrics_say_what_was_trained(runs: tuple[Path, str]) -> None:
     assert later["total"] == pytest.approx(sum(weight * later[name] for name, weight in parts.items()), rel=1e-5)
 
 
-def test_two_processes_train_to_the_losses_of_one(runs: tuple[Path, str]) -> None:
+def test_two_processes_of_srun_train_to_the_losses_of_one(runs: tuple[Path, str]) -> None:
     one, two = rows(runs[0] / "one"), rows(runs[0] / "two")
     assert len(one) == len(two) == 5
     for a, b in zip(one, two, strict=True):

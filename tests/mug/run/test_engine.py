@@ -5,13 +5,16 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 import torch
 
 from mug.errors import InputError
 from mug.run import bfloat16
-from mug.run.engine import launch, resolve_precision
+from mug.run.engine import check_engine, launch, resolve_precision
+from mug.run.folder import claim
 from mug.run.options import Engine
 
 
@@ -34,6 +37,45 @@ def test_cuda_where_there_is_none_is_refused(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
     with pytest.raises(InputError, match="CUDA was asked for"):
         launch(Engine(accelerator="cuda"))
+
+
+SRUN = {"SLURM_NTASKS": "4", "SLURM_PROCID": "1", "SLURM_STEP_NUM_TASKS": "4", "SLURM_NTASKS_PER_NODE": "2"}
+TORCHRUN = {"RANK": "1", "WORLD_SIZE": "4", "LOCAL_WORLD_SIZE": "2"}
+
+
+@pytest.mark.parametrize(
+    ("variables", "engine", "message"),
+    [
+        (TORCHRUN, Engine(), r"4 processes were started \(RANK\).* give --engine.devices 2 --engine.nodes 2$"),
+        (SRUN, Engine(devices=4, nodes=2), r"SLURM_PROCID.* for 8; give --engine.devices 2 --engine.nodes 2$"),
+        ({"SLURM_NTASKS": "4"}, Engine(devices=4), "started by srun; give `srun --ntasks-per-node=4 --nodes=1`"),
+        (SRUN | {"SLURM_NTASKS_PER_NODE": ""}, Engine(), "give --engine.devices 4 --engine.nodes 1$"),
+    ],
+)
+def test_another_number_of_processes_than_was_started_is_refused(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, variables: dict[str, str], engine: Engine, message: str
+) -> None:
+    """A process that takes itself for the only one would train on its own, in the folder of the others."""
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+
+    @dataclass
+    class Options:
+        out: Path
+        engine: Engine
+
+    with pytest.raises(InputError, match=message):
+        claim(Options(tmp_path / "run", engine), ())
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_slurm_job_by_hand_starts_its_own_processes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SLURM_NTASKS", "1")
+    for name in ("bash", "interactive"):
+        monkeypatch.setenv("SLURM_JOB_NAME", name)
+        check_engine(Engine(devices=2, accelerator="cpu"))
+    monkeypatch.setenv("SLURM_JOB_NAME", "train")
+    check_engine(Engine())
 
 
 def units(patch: pytest.MonkeyPatch, there: bool) -> None:
