@@ -187,17 +187,22 @@ class TarVideos(Sequence[TarVideo]):
         return TarVideo(video["name"].decode(), (int(video["height"]), int(video["width"])), self._tars, frames)
 
     @property
+    def is_there(self) -> bool:
+        """Whether the files of the index exist."""
+        return all(file.is_file() for file in files_of_index(self._store))
+
+    @property
     def frames(self) -> int:
         """Number of frames of all videos."""
         return int(self._videos["frames"].sum())
 
     @cached_property
     def _videos(self) -> np.ndarray:
-        return _mapped(self._store, "videos")
+        return _mapped(files_of_index(self._store).videos)
 
     @cached_property
     def _frames(self) -> np.ndarray:
-        return _mapped(self._store, "frames")
+        return _mapped(files_of_index(self._store).frames)
 
     def __getstate__(self) -> dict[str, Any]:
         """Another process maps the index itself, instead of being sent it."""
@@ -222,18 +227,26 @@ class TarVideos(Sequence[TarVideo]):
             for frame in frames:
                 rows[first] = number[frame.tar], frame.offset, frame.size, frame.name.encode()
                 first += 1
-        for part, array in (("frames", rows), ("videos", table)):
-            with atomic_path(_file(store, part)) as temporary:
+        for file, array in zip(files_of_index(store), (table, rows), strict=True):
+            with atomic_path(file) as temporary:
                 np.save(temporary, array)
         return cls(store, tars)
 
 
-def _file(store: Path, part: str) -> Path:
-    return store.with_name(f"{store.name}.{part}.npy")
+class IndexFiles(NamedTuple):
+    """The files of an index."""
+
+    videos: Path
+    frames: Path
 
 
-def _mapped(store: Path, part: str) -> np.ndarray:
-    array: np.ndarray = np.load(_file(store, part), mmap_mode="r")
+def files_of_index(store: Path) -> IndexFiles:
+    """The files of the index at a path without suffix."""
+    return IndexFiles(*(store.with_name(f"{store.name}.{part}.npy") for part in IndexFiles._fields))
+
+
+def _mapped(file: Path) -> np.ndarray:
+    array: np.ndarray = np.load(file, mmap_mode="r")
     return array
 
 

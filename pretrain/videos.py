@@ -20,7 +20,7 @@ from mug.run.progress import track
 from mug.run.settings import digest
 from mug.run.shard import ALL, Shard
 from pretrain.sampling import CLIP_WINDOW
-from pretrain.tars import TAR, Contents, Member, Size, TarVideos, expand, list_tars
+from pretrain.tars import TAR, Contents, Member, Size, TarVideos, expand, files_of_index, list_tars
 from pretrain.training_video import FolderVideo, TrainingVideo
 from pretrain.unpack import unpack_all
 
@@ -53,7 +53,7 @@ class VideoIndex(Sequence[TrainingVideo]):
 
     folders: list[FolderVideo] = field(default_factory=list)
     """Videos that are folders of frames, also of unpacked video files."""
-    tarred: TarVideos | tuple[()] = ()
+    tarred: TarVideos | None = None
     """Videos whose frames are in tar files; they follow the others."""
     bad: list[str] = field(default_factory=list)
     """Unusable files, each with the reason."""
@@ -68,15 +68,17 @@ class VideoIndex(Sequence[TrainingVideo]):
         if isinstance(index, slice):
             return [self[i] for i in range(len(self))[index]]
         place = range(len(self))[index] - len(self.folders)
-        return self.folders[place] if place < 0 else self.tarred[place]
+        if self.tarred is None or place < 0:
+            return self.folders[place]
+        return self.tarred[place]
 
     def __len__(self) -> int:
-        return len(self.folders) + len(self.tarred)
+        return len(self.folders) + (0 if self.tarred is None else len(self.tarred))
 
     @property
     def frames(self) -> int:
         """Number of frames of all videos."""
-        return sum(map(len, self))
+        return sum(map(len, self.folders)) + (0 if self.tarred is None else self.tarred.frames)
 
     def __str__(self) -> str:
         parts = [f"{len(self)} videos, {self.frames} frames"]
@@ -304,6 +306,8 @@ def _save(store: Path, state: str, index: VideoIndex, tars: Sequence[Path]) -> N
     content = {"state": state, "videos": videos, "tars": list(map(str, tars)), "bad": index.bad, "short": index.short}
     with atomic_path(store) as temporary:
         temporary.write_text(json.dumps(content))
+    for old in set(store.parent.glob(f"{store.stem}-*.npy")) - set(files_of_index(_mapped_part(store, state))):
+        old.unlink(missing_ok=True)  # a run that has mapped it keeps it
 
 
 def _load(store: Path, state: str) -> VideoIndex | None:
@@ -316,7 +320,9 @@ def _load(store: Path, state: str) -> VideoIndex | None:
     videos = [FolderVideo(name, Path(at), tuple(frames), tuple(size)) for name, at, frames, size in stored["videos"]]
     if not all(video.place.is_dir() for video in videos):  # the unpacked frames were removed
         return None
-    tarred = TarVideos(_mapped_part(store, state), list(map(Path, stored["tars"]))) if stored["tars"] else ()
+    tarred = TarVideos(_mapped_part(store, state), list(map(Path, stored["tars"]))) if stored["tars"] else None
+    if tarred is not None and not tarred.is_there:
+        return None
     return VideoIndex(videos, tarred, stored["bad"], stored["short"])
 
 
