@@ -116,7 +116,7 @@ def _members(tar: Path, bad: list[str]) -> Iterator[Member]:
     try:
         with tarfile.open(tar, "r:") as archive:
             while (found := archive.next()) is not None:
-                archive.members.clear()
+                archive.members.clear()  # type: ignore[attr-defined]  # as the library does
                 if found.isfile():
                     yield Member(tar, found.offset_data, found.size, found.name.removeprefix("./"))
     except tarfile.ReadError as error:

@@ -16,7 +16,7 @@ from downstream.data.kinds import find_dataset, open_dataset
 from mug.errors import InputError
 from mug.media.listing import frame_files, mask_files
 from mug.media.masks import VOID
-from mug.media.pictures import picture_size, read_frame
+from mug.media.pictures import PictureFile, picture_size, read_frame
 from mug.run.progress import track
 
 SALIENCY_LAYOUTS: tuple[tuple[str, str], ...] = (
@@ -61,7 +61,7 @@ class AnnotatedFiles:
     """Image and mask files of a video, or still images."""
 
     name: str
-    images: Sequence[Path]
+    images: Sequence[PictureFile]
     masks: Sequence[Annotation]
     alike: bool = True
 

@@ -8,14 +8,16 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable, Sequence
-from typing import NamedTuple, TypeVar
+from dataclasses import dataclass
+from typing import TypeVar
 
 from mug.errors import InputError, logger
 
 T = TypeVar("T")
 
 
-class Shard(NamedTuple):
+@dataclass(frozen=True)
+class Shard:
     """A part of the work.
 
     Attributes:
@@ -102,6 +104,14 @@ def process_rank() -> Shard | None:
     if "SLURM_PROCID" in os.environ and "SLURM_STEP_NUM_TASKS" in os.environ:
         return _checked("SLURM_PROCID", _whole("SLURM_PROCID"), _whole("SLURM_STEP_NUM_TASKS"))
     return None
+
+
+def place_on_node() -> int:
+    """The number of this process among those of a launcher on this machine, from 0."""
+    rank = process_rank()
+    if rank is None:
+        return 0
+    return _whole("LOCAL_RANK" if rank.source == "RANK" else "SLURM_LOCALID", 0)
 
 
 def is_first_process() -> bool:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import pytest
 
 from mug.errors import InputError
-from mug.run.shard import Shard, is_first_process, process_rank, shard_of
+from mug.run.shard import Shard, is_first_process, place_on_node, process_rank, shard_of
 
 VARIABLES = (
-    "RANK", "WORLD_SIZE", "LOCAL_RANK", "NODE_RANK", "SLURM_PROCID", "SLURM_NTASKS", "SLURM_STEP_NUM_TASKS",
+    "RANK", "WORLD_SIZE", "LOCAL_RANK", "NODE_RANK", "SLURM_LOCALID", "SLURM_PROCID", "SLURM_NTASKS",
+    "SLURM_STEP_NUM_TASKS",
     *(f"SLURM_ARRAY_TASK_{part}" for part in ("ID", "COUNT", "MIN", "MAX", "STEP")),
 )  # fmt: skip
 TORCHRUN = {"RANK": "2", "WORLD_SIZE": "4", "LOCAL_RANK": "0"}
@@ -46,7 +47,8 @@ def test_the_option_overrides_the_launcher(
     monkeypatch: pytest.MonkeyPatch, parts: tuple[dict[str, str], ...], option: str | None, shard: tuple[int, int]
 ) -> None:
     given(monkeypatch, *parts)
-    assert shard_of(option)[:2] == shard
+    found = shard_of(option)
+    assert (found.index, found.count) == shard
 
 
 def test_a_batch_script_is_no_task(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -65,7 +67,7 @@ def test_arrays_may_begin_anywhere(
     names = ("ID", "COUNT", "MIN", "MAX", "STEP")
     values = map(str, (task, count, least, most, step))
     given(monkeypatch, {f"SLURM_ARRAY_TASK_{name}": value for name, value in zip(names, values, strict=True)})
-    assert shard_of()[:2] == shard
+    assert (shard_of().index, shard_of().count) == shard
 
 
 @pytest.mark.parametrize(
@@ -138,3 +140,19 @@ def test_a_shard_says_what_it_has(capsys: pytest.CaptureFixture[str]) -> None:
 def test_one_process_is_the_first(monkeypatch: pytest.MonkeyPatch, variables: dict[str, str], first: bool) -> None:
     given(monkeypatch, variables)
     assert is_first_process() is first
+
+
+@pytest.mark.parametrize(
+    ("variables", "place"),
+    [
+        ({"LOCAL_RANK": "3"}, 0),
+        (TORCHRUN | {"LOCAL_RANK": "3"}, 3),
+        (SRUN | {"SLURM_LOCALID": "2"}, 2),
+        (TORCHRUN | SRUN | {"SLURM_LOCALID": "2"}, 0),
+    ],
+)
+def test_processes_are_numbered_on_their_machine(
+    monkeypatch: pytest.MonkeyPatch, variables: dict[str, str], place: int
+) -> None:
+    given(monkeypatch, variables)
+    assert place_on_node() == place
