@@ -43,7 +43,7 @@ def maps_in(folder: Path) -> dict[str, np.ndarray]:
 
 
 def test_every_label_frame_gets_a_map_at_its_size(index: VideoIndex, network: MuG, tmp_path: Path) -> None:
-    relabel(network.train(), index.videos, NONE, tmp_path / "new", HOW, CPU)
+    relabel(network.train(), index, NONE, tmp_path / "new", HOW, CPU)
     maps = maps_in(tmp_path / "new")
     assert list(maps) == [f"square{v}/{i:05d}.png" for v in (0, 1) for i in (0, 3, 6)]
     assert {soft.shape for soft in maps.values()} == {index[0].size}
@@ -54,12 +54,12 @@ def test_every_label_frame_gets_a_map_at_its_size(index: VideoIndex, network: Mu
 def test_relabelling_goes_on_where_it_was_stopped_and_repeats_itself(
     index: VideoIndex, network: MuG, tmp_path: Path
 ) -> None:
-    relabel(network, index.videos, NONE, tmp_path / "whole", HOW, CPU)
-    relabel(network, index.videos[:1], NONE, tmp_path / "parts", HOW, CPU)
+    relabel(network, index, NONE, tmp_path / "whole", HOW, CPU)
+    relabel(network, index[:1], NONE, tmp_path / "parts", HOW, CPU)
     kept = label_path(tmp_path / "parts", index[0], 0)
     stamp = kept.stat().st_mtime_ns
     write_soft(label_path(tmp_path / "parts", index[1], 3), np.zeros(index[1].size, np.uint8))
-    relabel(network, index.videos, NONE, tmp_path / "parts", HOW, CPU)
+    relabel(network, index, NONE, tmp_path / "parts", HOW, CPU)
     assert kept.stat().st_mtime_ns == stamp
     whole, parts = maps_in(tmp_path / "whole"), maps_in(tmp_path / "parts")
     assert whole.keys() == parts.keys()
@@ -93,7 +93,7 @@ def write_prior(folder: Path, index: VideoIndex, share: float) -> Path:
 
 
 def relabelled(index: VideoIndex, network: MuG, prior: Path, out: Path, how: Relabelling) -> np.ndarray:
-    relabel(network, index.videos[:1], prior, out, how, CPU)
+    relabel(network, index[:1], prior, out, how, CPU)
     return np.stack(list(maps_in(out).values()))
 
 
@@ -193,7 +193,7 @@ def test_the_next_round_learns_from_equation_15(index: VideoIndex, tmp_path: Pat
 
 
 def test_a_missing_map_is_named(index: VideoIndex, network: MuG, tmp_path: Path) -> None:
-    relabel(network, index.videos, NONE, tmp_path / "new", HOW, CPU)
+    relabel(network, index, NONE, tmp_path / "new", HOW, CPU)
     label_path(tmp_path / "new", index[1], 3).unlink()
     with pytest.raises(InputError, match=r"square1/00003\.png: this map is missing"):
         require_labels([tmp_path / "new"], index, 3)
