@@ -95,21 +95,25 @@ def masks_of(video: Video, prompts: Prompts) -> Iterator[tuple[str, np.ndarray]]
     """Name and mask (H, W) uint8 of each frame with prompts.
 
     Raises:
-        InputError: a box or point lies outside the frame.
+        InputError: see `mask_of`.
     """
     for name, objects in prompts.items():
         yield name, mask_of(video[video.frame_names.index(name)], objects)
 
 
 def mask_of(frame: np.ndarray, objects: Mapping[int, Prompt]) -> np.ndarray:
-    """The mask (H, W) uint8 of prompted objects. Where objects overlap, the smaller one is taken to be in front."""
+    """The mask (H, W) uint8 of prompted objects. Where objects overlap, the smaller one is taken to be in front.
+
+    Raises:
+        InputError: a box or point lies outside the frame, or nothing is left of an object.
+    """
     cuts = {i: grabcut(frame, prompt.box, prompt.points) for i, prompt in objects.items()}
     mask = np.zeros(frame.shape[:2], np.uint8)
     for i in sorted(cuts, key=lambda i: (-int(cuts[i].sum()), i)):
         mask[cuts[i]] = i
-    for i, cut in cuts.items():
-        if not (mask == i).any():  # fully covered by others of its kind
-            mask[cut] = i
+    for i in cuts:
+        if not (mask == i).any():
+            raise InputError(f"object {i}: its mask is that of other objects; mark it by another box or by points")
     return mask
 
 
