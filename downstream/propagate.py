@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -38,10 +38,13 @@ class _Job(NamedTuple):
 def propagate(options: PropagateOptions) -> None:
     """Propagates first-frame masks through their videos (O-VOS)."""
     device = choose_device(options.device)
-    carry: OneShot = open_part("one_shot", options.system, options, device)  # before a stream, which does not wait
+    system = cache(partial(open_part, "one_shot", options.system, options, device))
+    if isinstance(options.videos, Address):
+        system()  # before the stream, which does not wait
     jobs, several = _jobs(options)
     if not jobs:
         several.finish()
+    carry: OneShot = system()
     results = Results(
         options.out,
         [job.video.name for job in jobs],

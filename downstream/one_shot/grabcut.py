@@ -27,7 +27,7 @@ CORE = 0.2
 """Size of the ellipse in the middle of a box that is taken for the object, as a share of the box."""
 POINT_RADIUS = 0.008
 """Radius of the disc around a point that is taken for the object, as a share of the frame's diagonal: 8 px at 480p."""
-MOST_PIXELS = 250_000
+MOST_PIXELS = 60_000
 """Larger windows are shrunk to this many pixels; the edge of the mask is then aligned by the guided filter."""
 LEAST_SHARE = 0.08
 """An object that fills less of its box is taken for a failure: the ellipse in the box is the mask."""

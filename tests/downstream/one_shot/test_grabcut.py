@@ -71,7 +71,7 @@ def test_points_in_a_box_are_of_the_object() -> None:
 
 
 def test_a_large_frame_is_cut_at_its_own_resolution() -> None:
-    frame, ball, _ = scene(scale=11)
+    frame, ball, _ = scene(scale=6)
     box = box_of(ball, 20)
     assert box[2] * box[3] * 1.5**2 > MOST_PIXELS
     mask = grabcut(frame, box)
