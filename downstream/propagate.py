@@ -67,17 +67,17 @@ def propagate(options: PropagateOptions) -> None:
 def _jobs(options: PropagateOptions) -> tuple[list[_Job], Several]:
     """The videos to segment, and the count of those that failed."""
     by_hand = [name for name in ("mask", "box", "point") if getattr(options, name)]
-    stream = isinstance(options.videos, Address)
-    if stream and not by_hand:
-        raise InputError(f"{options.videos}: give the objects of its first frame with --box, --point or --mask")
-    if not stream and not by_hand and find_dataset(options.videos, options.dataset) is not None:
-        dataset = open_dataset(options.videos, options.dataset)
+    place = options.videos
+    if isinstance(place, Address) and not by_hand:
+        raise InputError(f"{place}: give the objects of its first frame with --box, --point or --mask")
+    if not (isinstance(place, Address) or by_hand) and find_dataset(place, options.dataset) is not None:
+        dataset = open_dataset(place, options.dataset)
         names = dataset.sequences(options.split)
         make = [partial(_dataset_job, dataset, name) for name in names]
     else:
-        videos = open_videos(options.videos, options.dataset, options.split)
+        videos = open_videos(place, options.dataset, options.split)
         if by_hand and len(videos) > 1:
-            raise InputError(f"{options.videos}: holds {len(videos)} videos; --{by_hand[0]} goes with a single one")
+            raise InputError(f"{place}: holds {len(videos)} videos; --{by_hand[0]} goes with a single one")
         names = [video.name for video in videos]
         make = [partial(_marked_job if by_hand else _video_job, video, options) for video in videos]
     several, jobs = Several(len(names)), []

@@ -94,21 +94,21 @@ def _cut(frame: np.ndarray, inside: np.ndarray, guess: np.ndarray, sure: np.ndar
     marks[guess & inside] = cv2.GC_PR_FGD
     marks[sure] = cv2.GC_FGD
     scale = math.sqrt(min(1.0, MOST_PIXELS / marks.size))
-    small = frame
+    small = np.ascontiguousarray(frame)
     if scale < 1:
-        small = cv2.resize(frame, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
-        marks = cv2.resize(marks, small.shape[1::-1], interpolation=cv2.INTER_NEAREST)
+        small = np.asarray(cv2.resize(frame, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA))
+        marks = np.asarray(cv2.resize(marks, small.shape[1::-1], interpolation=cv2.INTER_NEAREST), np.uint8)
     fore = np.isin(marks, (cv2.GC_FGD, cv2.GC_PR_FGD))
     if min(fore.sum(), (~fore).sum()) < _LEAST_SAMPLES:
         return guess | sure
     cv2.setRNGSeed(0)  # its mixtures begin at random
-    models = np.zeros((1, 65)), np.zeros((1, 65))
-    cv2.grabCut(np.ascontiguousarray(small), marks, None, *models, ITERATIONS, cv2.GC_INIT_WITH_MASK)
+    background, foreground = np.zeros((1, 65)), np.zeros((1, 65))
+    cv2.grabCut(small, marks, (0, 0, 1, 1), background, foreground, ITERATIONS, cv2.GC_INIT_WITH_MASK)
     found = np.isin(marks, (cv2.GC_FGD, cv2.GC_PR_FGD))
     if scale == 1:
         return found
     soft = cv2.resize(found.astype(np.float32), frame.shape[1::-1], interpolation=cv2.INTER_LINEAR)
-    return refine(frame, soft, "guided") > 0.5
+    return refine(frame, np.asarray(soft, np.float32), "guided") > 0.5
 
 
 def _around(frame: np.ndarray, points: Sequence[Point]) -> np.ndarray:

@@ -45,7 +45,8 @@ def to_coco(sequences: Iterable[results.Sequence]) -> dict[str, Any]:
                 code = rle.encode(shape)
                 annotations.append(
                     _annotation(annotations, code)
-                    | {"image_id": image["id"], "segmentation": code, "track_id": i}
+                    | {"image_id": image["id"], "segmentation": code}
+                    | _identity(i)
                     | {"area": rle.area(code), "bbox": rle.bbox(code)}
                 )
     return HEAD | {"images": images, "annotations": annotations}
@@ -73,7 +74,8 @@ def to_youtube_vis(sequences: Iterable[results.Sequence]) -> dict[str, Any]:
             codes = [found.get(frame) for frame in sequence.files]
             annotations.append(
                 _annotation(annotations, video)
-                | {"video_id": video["id"], "segmentations": codes, "track_id": i}
+                | {"video_id": video["id"], "segmentations": codes}
+                | _identity(i)
                 | {"areas": [code and rle.area(code) for code in codes]}
                 | {"bboxes": [code and rle.bbox(code) for code in codes]}
             )
@@ -83,6 +85,16 @@ def to_youtube_vis(sequences: Iterable[results.Sequence]) -> dict[str, Any]:
 def _annotation(others: Sequence[Any], about: Mapping[str, Any]) -> dict[str, Any]:
     height, width = about["size"] if "size" in about else (about["height"], about["width"])
     return {"id": len(others) + 1, "category_id": 1, "iscrowd": 0, "height": height, "width": width}
+
+
+def _identity(i: int) -> dict[str, Any]:
+    """The id of an object, in both places where tools look for it."""
+    return {"track_id": i, "attributes": {"track_id": i}}
+
+
+def _identity_in(annotation: Any) -> Any:
+    """The id in an annotation; None if it has none."""
+    return annotation.get("track_id", (annotation.get("attributes") or {}).get("track_id"))
 
 
 def read(path: Path) -> Masks:
@@ -114,7 +126,7 @@ def _of_images(content: Any, path: Path) -> Masks:
         objects[annotation["image_id"]].append(annotation)
     for image in content["images"]:
         size = int(image["height"]), int(image["width"])
-        shapes = [(entry.get("track_id"), entry["segmentation"]) for entry in objects[image["id"]]]
+        shapes = [(_identity_in(entry), entry["segmentation"]) for entry in objects[image["id"]]]
         yield *_named(image["file_name"], path), _joined(shapes, size)
 
 
@@ -125,7 +137,7 @@ def _of_videos(content: Any, path: Path) -> Masks:
     for video in content["videos"]:
         size = int(video["height"]), int(video["width"])
         for index, file in enumerate(video["file_names"]):
-            shapes = [(entry.get("track_id"), entry["segmentations"][index]) for entry in objects[video["id"]]]
+            shapes = [(_identity_in(entry), entry["segmentations"][index]) for entry in objects[video["id"]]]
             yield *_named(file, path), _joined(shapes, size)
 
 

@@ -56,7 +56,8 @@ class LiveVideo(Video):
         self.address, self.path = address, Path(str(address))
         self.name = name or address.name
         self.frame_names = _Names(self)
-        self.fps, every, frames, self._close = _open_camera(address) if address.camera is not None else _open(address)
+        opened = _open(address) if address.camera is None else _open_camera(address, address.camera)
+        self.fps, every, frames, self._close = opened
         self._asked: Callable[[], bool] = lambda: False
         self._reader = _Reader(frames, every)
         self._recent: deque[tuple[int, np.ndarray]] = deque(maxlen=_KEPT)
@@ -77,7 +78,7 @@ class LiveVideo(Video):
             yield self._at(index)[1]
             index += 1
 
-    def __getitem__(self, index: Any) -> np.ndarray:
+    def __getitem__(self, index: Any) -> Any:
         """Frame `index`, HWC uint8 RGB, counted from the first; it must be among the newest."""
         if not self._reaches(index):
             raise IndexError(f"{self.address}: ended before frame {index}")
@@ -244,13 +245,13 @@ def _open(address: Address) -> tuple[float, bool, Iterator[Decode], Callable[[],
     return rate, bool(container.duration and container.duration > 0), frames, container.close
 
 
-def _open_camera(address: Address) -> tuple[float, bool, Iterator[Decode], Callable[[], None]]:
+def _open_camera(address: Address, number: int) -> tuple[float, bool, Iterator[Decode], Callable[[], None]]:
     """The same for a camera."""
     import cv2
 
     level = cv2.utils.logging.getLogLevel()
     cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)  # it is said below
-    camera = cv2.VideoCapture(address.camera)
+    camera = cv2.VideoCapture(number)
     cv2.utils.logging.setLogLevel(level)
     if not camera.isOpened():
         raise InputError(f"{address}: cannot be opened; check that it is connected and used by no other program")

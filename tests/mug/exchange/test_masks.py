@@ -113,11 +113,15 @@ def test_polygons_and_plain_runs_of_other_tools(tmp_path: Path) -> None:
     pytest.importorskip("pycocotools")
     square, runs = [[2, 1, 6, 1, 6, 5, 2, 5]], {"size": [8, 10], "counts": [72, 8]}
     image = {"id": 7, "file_name": "00004.jpg", "height": 8, "width": 10}
-    annotations = [{"image_id": 7, "segmentation": square}, {"image_id": 7, "segmentation": runs, "iscrowd": 1}]
+    named = {"attributes": {"occluded": False, "track_id": 6}}
+    annotations = [
+        {"image_id": 7, "segmentation": square} | named,
+        {"image_id": 7, "segmentation": runs, "iscrowd": 1},
+    ]
     (tmp_path / "cvat.json").write_text(json.dumps({"images": [image], "annotations": annotations}))
     assert masks(tmp_path / "cvat.json", "--to", "png", "--out", tmp_path / "given") == 0
     expected = np.zeros((8, 10), np.uint8)
-    expected[1:5, 2:6], expected[:, 9] = 1, 2
+    expected[1:5, 2:6], expected[:, 9] = 6, 2
     assert np.array_equal(read_mask(tmp_path / "given/cvat/00004.png"), expected)
 
 
