@@ -54,7 +54,8 @@ def segment(
     """Segments the main object of a video, or each object with `instances=True`, without a given mask (Z-VOS).
 
     Args:
-        video: A folder of frames, a video file, or a video opened with `mug.open_video`.
+        video: A folder of frames, a video file, the address of a stream (for systems that read frame by frame), or a
+            video opened with `mug.open_video`.
         weights: Weights of the system. None: the packaged weights of MuG.
         system: `mug` or `agnn`.
         **options: Options of `mug segment`: `mode`, `refine`, `instances`, `device` and so on.
@@ -72,14 +73,14 @@ def segment(
     from downstream.segment import open_segmenter
     from downstream.systems.base import part_of
 
-    opened = video if isinstance(video, Video) else open_video(Path(video))
+    opened = video if isinstance(video, Video) else open_video(video)
     kind = part_of(system, "zero_shot").options
     unknown = options.keys() - {field.name for field in fields(kind)}
     if unknown:
         raise InputError(f"{', '.join(sorted(unknown))}: system {system} has no such option")
     given = None if weights is None else Path(weights)
     chosen = kind(videos=opened.path, out=Path(), system=system, weights=given, **options)
-    yield from open_segmenter(chosen)(opened)
+    yield from open_segmenter(chosen, opened.live)(opened)
 
 
 def score(

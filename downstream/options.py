@@ -15,6 +15,7 @@ from downstream.instances.options import InstanceConfig
 from downstream.one_shot.protocols import Preset
 from downstream.training.options import SampleOptions
 from mug.errors import InputError
+from mug.media.address import Address
 from mug.media.refine import Refinement
 from mug.options import TrunkConfig
 from mug.run.options import Engine, OptimiserOptions, ScheduleOptions
@@ -119,9 +120,10 @@ class DemoOptions:
 class PropagateOptions:
     """Options of `mug propagate`."""
 
-    videos: Path
-    """A video, or the root of a dataset (DAVIS, YouTube-VOS, FBMS-59, ...). Only the given masks are read: the first of
-    each sequence, and that of each object that appears later."""
+    videos: Address | Path
+    """A video, a camera (`0`), a stream (`rtsp://...`), or the root of a dataset (DAVIS, YouTube-VOS, FBMS-59, ...).
+    Only the given masks are read: the first of each sequence, and that of each object that appears later. Ctrl-C ends a
+    stream."""
     out: Path
     """Output folder: OUT/<sequence>/<frame>.png."""
     system: str = "mug"
@@ -130,13 +132,20 @@ class PropagateOptions:
     weights: Path | None = None
     """Weights of the system or its backbone; for `mug` the packaged weights by default."""
     mask: Path | None = None
-    """Mask of the first frame, for a single video."""
+    """Mask of the first frame, for a single video; or a folder of masks that are named as their frames, of which later
+    ones add objects or correct them."""
+    box: list[str] | None = None
+    """Box around an object, x,y,width,height in pixels, instead of a mask; repeat it for further objects. `2:x,y,w,h`
+    gives an object its id, `FRAME@2:x,y,w,h` adds or corrects one in a later frame."""
+    point: list[str] | None = None
+    """Point on an object, x,y in pixels, with id and frame as for `--box`; several with one id mark one object."""
     dataset: Kind | None = None
     """Kind of dataset; by default recognised by its layout."""
     split: str | None = None
     """Split of the dataset (`2017/val`, `test-dev`, `valid`)."""
     overlay: bool = False
-    """Also write OUT/<sequence>.mp4 with the masks drawn over the frames."""
+    """Also write OUT/<sequence>.mp4 with the masks drawn over the frames; before, OUT/<sequence>_<frame>.jpg with the
+    mask of each box or point."""
     shard: str | None = None
     """Part of the videos to do, i/n (`2/8`); the n parts may run at once and meet in OUT. Default: the rank given by
     torchrun or SLURM, or all."""
@@ -153,8 +162,9 @@ class PropagateOptions:
 class SegmentOptions:
     """Options of `mug segment`."""
 
-    videos: Path
-    """A video, a folder of videos, or the root of a dataset (DAVIS, YouTube-VOS, FBMS-59, ...). No mask is read."""
+    videos: Address | Path
+    """A video, a folder of videos, or the root of a dataset (DAVIS, YouTube-VOS, FBMS-59, ...). No mask is read.
+    `--system rvos` reads frame by frame and also takes a camera (`0`) or a stream (`rtsp://...`); Ctrl-C ends it."""
     out: Path
     """Output folder: OUT/<sequence>/<frame>.png."""
     dataset: Kind | None = None

@@ -15,6 +15,7 @@ from downstream.options import SegmentOptions
 from downstream.systems.base import Matching, ZeroShot, open_part
 from downstream.systems.mug import MuGOneShot
 from downstream.systems.mug.matching import carrier
+from mug.errors import InputError
 from mug.media.refine import refine, require_crf
 from mug.media.results import BESIDE, FREE_KEYS, Results
 from mug.media.video import Video
@@ -31,7 +32,7 @@ def segment(options: SegmentOptions) -> None:
     )
     if not videos:
         return
-    masks_of = open_segmenter(options)
+    masks_of = open_segmenter(options, any(video.live for video in videos))
     results = Results(
         options.out,
         [video.name for video in videos],
@@ -45,7 +46,7 @@ def segment(options: SegmentOptions) -> None:
     for video in videos:
         if video.name in results.finished:
             continue
-        with several.attempt(video.name):
+        with several.attempt(video.name), video.until_stopped():
             results.write_video(video, masks_of(video, results))
     several.finish()
 
@@ -57,19 +58,28 @@ class Segmenter(Protocol):
         """Writes raw masks and soft maps to `results` along the way, if the options ask for them."""
 
 
-def open_segmenter(options: SegmentOptions) -> Segmenter:
+def open_segmenter(options: SegmentOptions, live: bool = False) -> Segmenter:
     """Opens the system with its refinement and, with `--instances`, instance segmentation.
 
+    Args:
+        options: All options.
+        live: Whether it is for live videos.
+
     Raises:
-        InputError: the weights or settings cannot be used.
+        InputError: the weights or settings cannot be used, or need the whole video where it is live.
     """
     device = choose_device(options.device)
     if options.refine == "crf":
         require_crf()
     system: ZeroShot = open_part("zero_shot", options.system, options, device)
+    if live and not (system.live and (system.tell_apart or not options.instances)):
+        raise InputError(
+            f"{options.videos}: is a stream, and system {options.system} reads whole videos; record it, use --system "
+            "rvos, or `mug propagate` with a box"
+        )
     split = None
     if options.instances and system.tell_apart is not None:
-        return lambda video, results=None: track(system.tell_apart(video), f"{video.name}: segmenting", len(video))
+        return lambda video, results=None: _tracked(system.tell_apart(video), video)
     if options.instances:
         carry = carrier_by(system.matching, device) if options.instance.propagate else None
         split = Instances(options.instance, device, carry)
@@ -93,7 +103,7 @@ def carrier_by(matching: Matching, device: torch.device) -> Carrier:
 
 def _refined(video: Video, system: ZeroShot, options: SegmentOptions, results: Results | None) -> Iterator[np.ndarray]:
     """The refined object-level maps; raw masks and soft maps are written along the way, if requested."""
-    maps = track(system.find(video), f"{video.name}: segmenting", len(video))
+    maps = _tracked(system.find(video), video)
     for name, frame, map_hw in zip(video.frame_names, video, maps, strict=True):
         refined = refine(frame, map_hw, options.refine, system.crf)
         if results is not None and options.raw:
@@ -101,6 +111,10 @@ def _refined(video: Video, system: ZeroShot, options: SegmentOptions, results: R
         if results is not None and options.soft:
             results.write_soft(video.name, name, refined)
         yield refined
+
+
+def _tracked(maps: Iterator[np.ndarray], video: Video) -> Iterator[np.ndarray]:
+    return track(maps, f"{video.name}: segmenting", None if video.live else len(video))
 
 
 def _mask(map_hw: np.ndarray) -> np.ndarray:

@@ -21,6 +21,7 @@ from mug.lazy import resolve
 if TYPE_CHECKING:
     from agnn_head.model import AGNN
     from downstream.api import load, score, segment
+    from downstream.one_shot.grabcut import grabcut
     from downstream.one_shot.propagator import Propagator
     from mug.media.video import open_video
     from mug.model import MuG
@@ -31,6 +32,7 @@ PUBLIC = {
     "AGNN": "agnn_head.model:AGNN",
     "MuG": "mug.model:MuG",
     "Propagator": "downstream.one_shot.propagator:Propagator",
+    "grabcut": "downstream.one_shot.grabcut:grabcut",
     "load": "downstream.api:load",
     "open_video": "mug.media.video:open_video",
     "score": "downstream.api:score",
@@ -38,7 +40,7 @@ PUBLIC = {
 }
 """Public objects of all packages, and where each is defined."""
 
-__all__ = ["AGNN", "PUBLIC", "MuG", "Propagator", "__version__", "load", "open_video", "score", "segment"]
+__all__ = ["AGNN", "PUBLIC", "MuG", "Propagator", "__version__", "grabcut", "load", "open_video", "score", "segment"]
 
 
 def __getattr__(name: str) -> Any:

@@ -107,6 +107,13 @@ COMMANDS = (
         ("images",),
     ),
     Command(
+        "masks",
+        "mug.exchange.command:masks",
+        "mug.exchange.command:MasksOptions",
+        "turn result masks into COCO, YouTube-VIS, transparent PNG, WebM or GIF, and JSON into masks",
+        ("masks",),
+    ),
+    Command(
         "evaluate",
         "downstream.evaluate:evaluate",
         "downstream.evaluate:EvaluateOptions",

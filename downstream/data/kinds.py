@@ -13,7 +13,8 @@ from downstream.data.segtrack import SegTrack
 from downstream.data.youtube_objects import YouTubeObjects
 from downstream.data.youtube_vos import YouTubeVOS
 from mug.errors import InputError
-from mug.media.video import Video, find_videos
+from mug.media.address import Address
+from mug.media.video import Video, find_videos, open_video
 
 # in order of recognition: a folder with `Annotations` is DAVIS only if it matches no more specific dataset
 KINDS: tuple[type[Dataset], ...] = (
@@ -61,18 +62,18 @@ def open_dataset(root: Path, kind: Kind | None = None) -> Dataset:
     return dataset
 
 
-def open_videos(path: Path, kind: Kind | None = None, split: str | None = None) -> Sequence[Video]:
+def open_videos(path: Path | Address, kind: Kind | None = None, split: str | None = None) -> Sequence[Video]:
     """All videos of a dataset or a folder of videos, or a single video; they are named after their sequences.
 
     Args:
-        path: A dataset, a folder of videos, or a video.
+        path: A dataset, a folder of videos, a video, or the address of a stream.
         kind: Kind of dataset; None recognises it by its layout.
         split: Split of a dataset.
 
     Raises:
         InputError: there is no video, or it cannot be read.
     """
-    dataset = find_dataset(path, kind)
+    dataset = None if isinstance(path, Address) else find_dataset(path, kind)
     if dataset is not None:
         videos = dataset.videos(split)
         if not videos:
@@ -80,4 +81,4 @@ def open_videos(path: Path, kind: Kind | None = None, split: str | None = None) 
         return videos
     if split is not None:
         raise InputError(f"--split {split}: {path} is no dataset that is known; leave it out")
-    return find_videos(path)
+    return [open_video(path)] if isinstance(path, Address) else find_videos(path)

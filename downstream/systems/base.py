@@ -66,6 +66,8 @@ class ZeroShot(NamedTuple):
     tell_apart: Callable[[Video], Iterator[np.ndarray]] | None = None
     """Video -> mask (H, W) uint8 of each frame with an id for each object, for a method that segments instances by
     itself. None: its map is divided by `downstream.instances`."""
+    live: bool = False
+    """Whether it segments each frame without later ones, as a stream requires."""
 
 
 class Trainable(Protocol):

@@ -17,9 +17,12 @@ from typing import Any
 
 import yaml
 from jsonargparse import ArgumentError, ArgumentParser, DefaultHelpFormatter, set_parsing_settings
+from jsonargparse.typing import register_type
 
 from mug.errors import InputError
+from mug.media.address import Address
 
+register_type(Address, serializer=lambda address: address.url)
 BOOLEAN_WORDS = ("true", "false", "yes", "no")
 
 
@@ -187,10 +190,12 @@ def _split(
 ) -> tuple[list[Path], list[str]]:
     """Separates the config files from the other arguments, which are rewritten for the parser.
 
-    If a command has no positional options, all words after an option that takes a list belong to it (`--pred a b`).
+    If a command has no positional options, all words after an option that takes a list belong to it (`--pred a b`). If
+    it has, the option is repeated (`--box a --box b`).
     """
     configs: list[Path] = []
     rest: list[str] = []
+    lists: dict[str, list[str]] = {}
     while arguments:
         argument = arguments.pop(0)
         if not argument.startswith("--") or argument == "--help":
@@ -214,8 +219,13 @@ def _split(
         elif not positional and not equals and _takes_list(known.get(name)) and len(values := _values(arguments)) > 1:
             del arguments[: len(values)]
             rest.append(f"--{name}={json.dumps(values)}")
+        elif positional and _takes_list(known.get(name)) and (equals or arguments):
+            lists.setdefault(name, []).append(value if equals else arguments.pop(0))
         else:
             rest.append(f"--{name}{equals}{value}")
+    for name, entries in lists.items():
+        whole = len(entries) == 1 and entries[0].startswith("[")
+        rest.append(f"--{name}={entries[0] if whole else json.dumps(entries)}")
     return configs, rest
 
 
@@ -308,6 +318,8 @@ def type_in_words(kind: Any) -> str:
     words = {int: "a whole number", float: "a number", bool: "true or false", str: "text", Path: "a path"}
     if kind in words:
         return words[kind]
+    if kind is Address:
+        return "the address of a stream"
     if kind in (None, type(None)):
         return "null"
     origin, inner = typing.get_origin(kind), typing.get_args(kind)

@@ -47,6 +47,7 @@ class OverlayWriter:
         self.path, self.size = Path(path), size
         self._rate = Fraction(fps).limit_denominator(1001)
         self._stack = ExitStack()
+        self._number = -1
         self._container: Any = None
         self._stream: Any = None
 
@@ -66,8 +67,11 @@ class OverlayWriter:
             self._stream.bit_rate = 8 * height * width
         return self
 
-    def write(self, frame: np.ndarray, mask: np.ndarray) -> None:
-        """Adds a frame (HWC uint8 RGB) with its mask (HW uint8)."""
+    def write(self, frame: np.ndarray, mask: np.ndarray, number: int | None = None) -> None:
+        """Adds a frame (HWC uint8 RGB) with its mask (HW uint8), shown at `number` / fps seconds.
+
+        By default it follows the one before.
+        """
         import av
 
         height, width = self.size
@@ -75,6 +79,8 @@ class OverlayWriter:
             raise ValueError(f"expected a frame and a mask of {self.size}, got {frame.shape} and {mask.shape}")
         padded = np.pad(blend(frame, mask), ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")
         picture = av.VideoFrame.from_ndarray(padded, format="rgb24")
+        self._number = self._number + 1 if number is None else number
+        picture.pts, picture.time_base = self._number, 1 / self._rate
         self._container.mux(self._stream.encode(picture))
 
     def __exit__(

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from PIL import Image
 
 from mug.errors import InputError, logger
 from mug.media.files import atomic_path, prepare_output, remove_partial
@@ -106,6 +107,13 @@ class Results:
         """Writes the foreground probability (H, W) in [0, 1] of a frame with 8 bits."""
         write_soft(self.out / "soft" / sequence / f"{frame}.png", np.rint(map_hw * 255).astype(np.uint8))
 
+    def write_picture(self, sequence: str, frame: str, picture: np.ndarray) -> Path:
+        """Writes a picture (H, W, 3) uint8 RGB of a frame beside the sequence and returns its path."""
+        path = self.out / f"{sequence}_{frame}.jpg"
+        with atomic_path(path) as temporary:
+            Image.fromarray(picture).save(temporary, quality=92)
+        return path
+
     def write_video(self, video: Video, masks: Iterator[np.ndarray]) -> None:
         """Writes the masks (H, W) uint8 of all frames, and the overlay, as the iterator yields them in order."""
         if self._overlay:
@@ -117,8 +125,8 @@ class Results:
     def _drawn(self, video: Video, masks: Iterator[np.ndarray]) -> Iterator[np.ndarray]:
         """Passes the masks on and draws them over their frames."""
         with OverlayWriter(self._movie(video.name), video.fps, video.size) as movie:
-            for frame, mask in zip(video, masks, strict=True):
-                movie.write(frame, mask)
+            for index, (frame, mask) in enumerate(zip(video, masks, strict=True)):
+                movie.write(frame, mask, video.number(index))
                 yield mask
 
     def _movie(self, name: str) -> Path:

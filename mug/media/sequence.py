@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -22,7 +23,10 @@ class Video(ABC, Sequence[np.ndarray]):
         frame_names: Name of each frame, without suffix.
         size: Height and width in pixels.
         fps: Frames per second.
+        live: Whether its frames come while they are worked on: its length is unknown, and there is no going back.
     """
+
+    live: ClassVar[bool] = False
 
     path: Path
     name: str
@@ -50,6 +54,14 @@ class Video(ABC, Sequence[np.ndarray]):
     def __repr__(self) -> str:
         height, width = self.size
         return f"{type(self).__name__}({str(self.path)!r}: {len(self)} frames, {width}x{height}, {self.fps:g} fps)"
+
+    def until_stopped(self) -> AbstractContextManager[None]:
+        """Context for reading a video to its end; in that of a live one, Ctrl-C is its end."""
+        return nullcontext()
+
+    def number(self, index: int) -> int:
+        """Place of frame `index` in time, in frames; frames of a live video may be left out."""
+        return index
 
     @abstractmethod
     def _frame(self, index: int) -> np.ndarray: ...

@@ -49,7 +49,7 @@ class VideoFile(Video):
         self.path = Path(path)
         self.name = name or self.path.stem
         self._index, first, self.fps, self._rough_length = self._open()
-        self.size = _to_rgb(first).shape[:2]
+        self.size = to_rgb(first).shape[:2]
         self._cursor: Iterator[tuple[int, Any]] = iter(())
         self._next: int | None = None  # an empty cursor has no next frame
 
@@ -85,7 +85,7 @@ class VideoFile(Video):
         raise self._undecodable(index)
 
     def _rgb(self, frame: Any) -> np.ndarray:
-        rgb = _to_rgb(frame)
+        rgb = to_rgb(frame)
         if rgb.shape[:2] != self.size:
             raise InputError(f"{self.path}: its frames change size; re-encode it to one size")
         return rgb
@@ -110,7 +110,7 @@ class VideoFile(Video):
                     raise InputError(f"{self.path}: has no video stream{still}; give a video file")
             with av.open(url_of(self.path)) as container:
                 stream = container.streams[index]
-                for frame in _Decoder(container, stream):
+                for frame in StreamDecoder(container, stream):
                     fps = float(stream.average_rate or stream.guessed_rate or FOLDER_FPS)
                     return index, frame, fps, stream.frames or round((container.duration or 0) / 1e6 * fps)
         except (av.FFmpegError, OSError) as error:
@@ -125,7 +125,7 @@ class VideoFile(Video):
 
         with av.open(url_of(self.path)) as container:
             stream = container.streams[self._index]
-            decoder = _Decoder(container, stream)
+            decoder = StreamDecoder(container, stream)
             stamps = [frame.pts for frame in decoder]
             promised = _promised(container, stream, self.fps, decoder)
         count = len(stamps)
@@ -150,13 +150,13 @@ class VideoFile(Video):
                     container.seek(stamps[start], stream=stream)
                 except av.FFmpegError:
                     return  # the caller starts from the beginning
-            for count, frame in enumerate(_Decoder(container, stream)):
+            for count, frame in enumerate(StreamDecoder(container, stream)):
                 index = _place(stamps, frame.pts) if stamps else count
                 if index is not None and index >= start:
                     yield index, frame
 
 
-class _Decoder:
+class StreamDecoder:
     """The decodable frames of a stream; undecodable packets are skipped.
 
     Attributes:
@@ -214,7 +214,7 @@ def _moving_stream(container: Any) -> int | None:
     return next((stream.index for stream in streams if seen[stream.index] > 1), streams[0].index)
 
 
-def _promised(container: Any, stream: Any, fps: float, decoder: _Decoder) -> int:
+def _promised(container: Any, stream: Any, fps: float, decoder: StreamDecoder) -> int:
     """The number of frames a file should have; 0 if it is unknown or there is no sign of missing frames."""
     # an edit list may hide frames of an intact file, so in other containers the count alone proves nothing
     if stream.frames and (decoder.damaged or container.format.name == "avi"):
@@ -261,7 +261,7 @@ def _place(stamps: list[int], stamp: int | None) -> int | None:
     return index if index < len(stamps) and stamps[index] == stamp else None
 
 
-def _to_rgb(frame: Any) -> np.ndarray:
+def to_rgb(frame: Any) -> np.ndarray:
     """A decoded PyAV frame as HWC uint8 RGB, with its display rotation applied."""
     rgb = frame.to_ndarray(format="rgb24")
     turns = round(frame.rotation / 90) % 4  # counter-clockwise

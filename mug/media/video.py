@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from mug.errors import InputError, warn
+from mug.media.address import Address
 from mug.media.files import natural_key
 from mug.media.listing import (
     FILE_SUFFIXES,
@@ -22,11 +23,12 @@ from mug.media.listing import (
     own_name,
     visible,
 )
+from mug.media.live import LiveVideo
 from mug.media.pictures import PictureFile, read_frame
 from mug.media.sequence import FOLDER_FPS, Video
 from mug.media.stream import VideoFile
 
-__all__ = ["FrameFolder", "Video", "VideoFile", "find_videos", "open_all", "open_video"]
+__all__ = ["FrameFolder", "LiveVideo", "Video", "VideoFile", "find_videos", "open_all", "open_video"]
 
 
 class FrameFolder(Video):
@@ -71,13 +73,15 @@ class FrameFolder(Video):
         return frame
 
 
-def open_video(path: Path, name: str | None = None) -> Video:
-    """Opens a folder of frames or a video file.
+def open_video(path: Path | str | Address, name: str | None = None) -> Video:
+    """Opens a folder of frames, a video file, or a camera or stream by its address (`0`, `rtsp://...`).
 
     Raises:
         InputError: the path does not exist, or cannot be read as a video.
     """
-    path = Path(path)
+    if (address := Address.of(path)) is not None:
+        return LiveVideo(address, name)
+    path = Path(str(path))
     if path.is_dir():
         return FrameFolder(path, name)
     if not path.exists():

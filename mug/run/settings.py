@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from mug import __version__
+from mug.media.address import Address
 from mug.media.listing import FILE_SUFFIXES
 
 
@@ -22,7 +23,7 @@ def to_plain(options: Any) -> Any:
         return {str(key): to_plain(value) for key, value in options.items()}
     if isinstance(options, list | tuple):
         return [to_plain(value) for value in options]
-    return str(options) if isinstance(options, Path) else options
+    return str(options) if isinstance(options, Path | Address) else options
 
 
 def digest(content: Any, length: int = 12) -> str:

@@ -30,14 +30,15 @@ class StopSignals:
 
     Args:
         now: Clock in seconds.
+        after: What is finished first, for the message.
 
     Attributes:
         asked: Number of the first signal; None as long as there is none.
     """
 
-    def __init__(self, now: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, now: Callable[[], float] = time.monotonic, after: str = "this step") -> None:
         self.asked: int | None = None
-        self._now = now
+        self._now, self._after = now, after
         self._since = 0.0
         self._before: dict[int, Any] = {}
 
@@ -60,7 +61,7 @@ class StopSignals:
         if self.asked is None:
             self.asked, self._since = number, self._now()
             with contextlib.suppress(RuntimeError):  # the signal may come while another line is being printed
-                logger.info("%s: ends after this step; Ctrl-C again ends at once", signal.Signals(number).name)
+                logger.info("%s: ends after %s; Ctrl-C again ends at once", signal.Signals(number).name, self._after)
         elif number == signal.SIGINT and self._now() - self._since > ECHO_S:
             raise KeyboardInterrupt
 

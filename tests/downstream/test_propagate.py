@@ -171,8 +171,8 @@ def test_a_long_video_file_is_decoded_as_it_is_needed(
         most, decoded = max(most, len(alive)), decoded + 1
         return array
 
-    to_rgb = mug.media.stream._to_rgb
-    monkeypatch.setattr(mug.media.stream, "_to_rgb", watched)
+    to_rgb = mug.media.stream.to_rgb
+    monkeypatch.setattr(mug.media.stream, "to_rgb", watched)
     common = ("--mask", "first.png", "--backbone", "quick_features:colours", "--out", tmp_path / "out")
     assert propagate(tmp_path / "long.mp4", *common, *arguments) == 0
     assert len(list((tmp_path / "out" / "long").iterdir())) == length

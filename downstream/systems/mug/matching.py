@@ -42,7 +42,7 @@ def carrier(options: MuGOneShot, weights: Path | None, device: torch.device) -> 
 
     def carry(video: Video, given: Masks) -> Iterator[np.ndarray]:
         start = next(index for index, name in enumerate(video.frame_names) if name in given)
-        motion = None if options.causal else whole_video(video, start)
+        motion = None if options.causal or video.live else whole_video(video, start)
         propagator = Propagator(backbone.extract, config, device, motion)
         for index, (name, frame) in enumerate(zip(video.frame_names, video, strict=True)):
             # there is nothing to find before the first mask

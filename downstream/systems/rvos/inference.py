@@ -41,7 +41,7 @@ def open_zero_shot(options: RVOSSegmentOptions, device: torch.device) -> ZeroSho
     def ids(video: Video) -> Iterator[np.ndarray]:
         return (mask for _, mask in find(video))
 
-    return ZeroShot(maps, tell_apart=ids)
+    return ZeroShot(maps, tell_apart=ids, live=True)
 
 
 def open_one_shot(options: RVOSPropagateOptions, device: torch.device) -> OneShot:

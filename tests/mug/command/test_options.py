@@ -13,6 +13,7 @@ import pytest
 from mug.cli import COMMANDS
 from mug.command.options import parse, spelt
 from mug.errors import InputError
+from mug.media.address import Address
 
 HEAVY = ("torch", "torchvision", "lightning", "sklearn", "faiss", "av", "timm")
 
@@ -111,3 +112,36 @@ def test_a_typed_option_may_switch_off_a_part_of_a_file(tmp_path: Path) -> None:
     assert (options.mode, options.strength) == ("plain", 4)
     with pytest.raises(InputError, match="--strength: has no effect"):
         parse("mug try", Choices, (), ["--config", str(file), "--mode", "plain", "--strength", "4"])
+
+
+@dataclass
+class Marks:
+    """What is marked where."""
+
+    place: Address | Path
+    """A stream or a file."""
+    box: list[str] | None = None
+    """Boxes."""
+
+
+@pytest.mark.parametrize(
+    ("words", "box"),
+    [
+        ([], None),
+        (["--box", "1,2"], ["1,2"]),
+        (["--box", "-1,2", "--box=[3]", "--box", "4"], ["-1,2", "[3]", "4"]),
+        (["--box", '["1,2","3"]'], ["1,2", "3"]),
+    ],
+)
+def test_an_option_that_takes_a_list_is_repeated(words: list[str], box: list[str] | None) -> None:
+    made = parse("mug try", Marks, ("place",), ["clip.mp4", *words])
+    assert (made.place, made.box) == (Path("clip.mp4"), box)
+    with pytest.raises(InputError, match="--box"):
+        parse("mug try", Marks, ("place",), ["clip.mp4", *words, "--box"])
+
+
+@pytest.mark.parametrize("place", ["7", "rtsp://me:secret@host//a/b?c=d/"])
+def test_an_address_is_kept_as_it_is(place: str) -> None:
+    made = parse("mug try", Marks, ("place",), [place])
+    assert made.place == Address(place) and made.place.url == place
+    assert "secret" not in repr(made)

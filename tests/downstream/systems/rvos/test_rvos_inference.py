@@ -19,6 +19,7 @@ from downstream.systems.rvos.network import FORMAT, RVOS, Decoded
 from mug.cli import main
 from mug.media.video import Video
 from tests.downstream.systems.rvos.dense import small
+from tests.mug.media.streams import served
 
 Squares = Callable[..., Path]
 SHAPE = (32, 48)
@@ -203,6 +204,14 @@ def test_instances_are_those_of_the_network(
         assert np.array_equal(mask, expected)
         assert np.array_equal(whole, likely > 0.5)
     assert np.max(ids) > 0
+
+
+@pytest.mark.parametrize("words", [["--instances"], ["--refine", "guided"]], ids=" ".join)
+def test_a_stream_is_segmented_as_it_comes(weights: Callable[[str], Path], tmp_path: Path, words: list[str]) -> None:
+    how = ["--system", "rvos", "--weights", str(weights("zero-shot")), "--device", "cpu", *words]
+    with served(recording=4) as url:
+        assert main(["segment", url, "--out", str(tmp_path), *how]) == 0
+    assert [mask.shape for mask in pictures(tmp_path / "door")] == [(48, 64)] * 4
 
 
 def test_frames_get_the_size_of_training_or_another(

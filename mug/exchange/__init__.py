@@ -1,0 +1,1 @@
+"""Result masks in the formats of other tools."""
