@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Set
 from pathlib import Path
 from typing import Any
 
@@ -22,16 +22,17 @@ def is_comparison(content: Any) -> bool:
     return isinstance(content, dict) and {"task", "gt", "results", "comparison"} <= content.keys()
 
 
-def comparison_parts(content: Mapping[str, Any], videos: Path | None) -> Iterator[Markup]:
+def comparison_parts(content: Mapping[str, Any], videos: Path | None, linked: Set[str]) -> Iterator[Markup]:
     """The table of a comparison, and the frames where the results differ most: annotation, then each result.
 
     Args:
         content: Content of the JSON file.
         videos: Folder of the frames; None: those of the dataset.
+        linked: Sequences that have a player in the page.
     """
     results, comparison = content["results"], content["comparison"]
     shown = short_names(results)
-    yield _table(content, shown)
+    yield _table(content, shown, linked)
     if lacking := missing_in_words(results[comparison["baseline"]]):
         yield paragraph(f"PARTIAL: {lacking}")
     for note in in_words(content):
@@ -53,11 +54,11 @@ def comparison_parts(content: Mapping[str, Any], videos: Path | None) -> Iterato
             images = [over_frame(truth.read(), truth.path, frame, films.get(sequence))]
             images += [mask_picture(path, frame, films.get(sequence), content["threshold"]) for path in paths]
             values = [f"{shown[name]} J {percent(j)}" for name, j in zip((baseline, other), place["J"], strict=True)]
-            link = Cell(f"{sequence}, frame {frame}", link=anchor(sequence, frame))
-            yield strip(images, f": annotation; {'; '.join(values)}", link)
+            title = linked_cell(sequence, linked, frame)
+            yield strip(images, f": annotation; {'; '.join(values)}", title)
 
 
-def _table(content: Mapping[str, Any], shown: Mapping[str, str]) -> Markup:
+def _table(content: Mapping[str, Any], shown: Mapping[str, str], linked: Set[str]) -> Markup:
     """J and F of each result and their differences to the first: one row per sequence, the mean and its interval."""
     results, comparison = content["results"], content["comparison"]
     baseline, others = comparison["baseline"], comparison["others"]
@@ -78,7 +79,7 @@ def _table(content: Mapping[str, Any], shown: Mapping[str, str]) -> Markup:
 
     rows = [
         row(
-            Cell(name, link=anchor(name)),
+            linked_cell(name, linked),
             {result: entry["sequences"][name] for result, entry in results.items()},
             {other: entry["sequences"][name] for other, entry in others.items()},
         )
@@ -91,7 +92,13 @@ def _table(content: Mapping[str, Any], shown: Mapping[str, str]) -> Markup:
         for entry in others.values():
             ends += ["", " … ".join(signed(entry[measure][end]) for end in ("low", "high"))]
     foot = [row("mean", results, means), ends]
-    return table(header, rows, f"{content['task']}, per cent. A click on a name leads to its player.", foot=foot)
+    return table(header, rows, f"{content['task']}, per cent; a name leads to its player.", foot=foot)
+
+
+def linked_cell(sequence: str, linked: Set[str], frame: str = "") -> Cell:
+    """The name of a sequence, or of a frame, which leads to its player if the page has one."""
+    name = f"{sequence}, frame {frame}" if frame else sequence
+    return Cell(name, link=anchor(sequence, frame) if sequence in linked else "")
 
 
 def _share(fraction: float | None) -> Cell:

@@ -41,8 +41,8 @@ class Cell(NamedTuple):
     """A cell of a table, with what sorting and drawing need."""
 
     text: str
-    value: float | None = None
-    """The number to sort by; None is sorted last."""
+    value: float | str | None = ""
+    """The number to sort by, None if it was not measured, which is sorted last; "" sorts by the text."""
     bar: float | None = None
     """Length of a bar behind the text, as a share of the cell."""
     link: str = ""

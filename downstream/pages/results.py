@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,10 +12,10 @@ from markupsafe import Markup
 
 from downstream.data.dataset import Dataset
 from downstream.data.kinds import find_dataset, open_dataset
-from downstream.pages.compare import comparison_parts, is_comparison, short_names
+from downstream.pages.compare import comparison_parts, is_comparison, linked_cell, short_names
 from downstream.pages.html import Cell, heading, paragraph, share_cell, table
 from downstream.pages.mask_pictures import read_result, videos_by_name
-from downstream.pages.player import Film, Layer, anchor, fit, player
+from downstream.pages.player import Film, Layer, fit, player
 from downstream.scoring.tables import percent
 from mug.errors import InputError
 from mug.media.files import natural_key
@@ -49,6 +49,17 @@ class Collection:
         """The facts that all scores share; empty without scores."""
         return next(iter(self.scores.values()), {})
 
+    def there(self) -> dict[str, Path]:
+        """The folders that still lie where they lay."""
+        return {name: folder for name, folder in self.folders.items() if folder.is_dir()}
+
+    def sequences(self) -> list[str]:
+        """The sequences of which there are masks and, if there are scores, scores."""
+        names = sorted({name for folder in self.there().values() for name in sequence_folders(folder)}, key=natural_key)
+        if not self.scores:
+            return names
+        return [name for name in names if any(name in entry["sequences"] for entry in self.scores.values())]
+
 
 def results_parts(source: Path, videos: Path | None, weights: Path | None = None) -> list[Markup]:
     """Score tables, comparisons, and players; empty if there are neither scores nor masks.
@@ -66,14 +77,15 @@ def results_parts(source: Path, videos: Path | None, weights: Path | None = None
     comparisons = {name: content for name, content in contents.items() if is_comparison(content)}
     if source.is_file() and not scores and not comparisons:
         raise InputError(f"{source}: holds no scores; give a file that `mug evaluate --out` wrote")
-    parts: list[Markup] = []
-    for name, content in comparisons.items():
-        parts += [heading(name), *comparison_parts(content, videos)]
-    if scores:
-        parts += [heading("Scores"), score_table(scores), heading("Sequences"), sequence_table(scores)]
     collections = collect(scores, comparisons)
     if not collections and source.is_dir() and sequence_folders(source):
         collections = [Collection({own_name(source): source}, {})]
+    linked = {name for collection in collections for name in collection.sequences()[:SEQUENCES]}
+    parts: list[Markup] = []
+    for name, content in comparisons.items():
+        parts += [heading(name), *comparison_parts(content, videos, linked)]
+    if scores:
+        parts += [heading("Scores"), score_table(scores), heading("Sequences"), sequence_table(scores, linked)]
     for collection in collections:
         parts += _players(collection, videos, weights)
     return parts
@@ -142,8 +154,13 @@ def score_table(scores: Mapping[str, Scores], names: Mapping[str, str] | None = 
     return table(header, rows, "Per cent; higher is better, but for decay and T.")
 
 
-def sequence_table(scores: Mapping[str, Scores]) -> Markup:
-    """Mean J and F of every sequence, two columns per score file; names lead to the players."""
+def sequence_table(scores: Mapping[str, Scores], linked: Set[str]) -> Markup:
+    """Mean J and F of every sequence, two columns per score file.
+
+    Args:
+        scores: Score files by name.
+        linked: Sequences that have a player, which their names lead to.
+    """
     sequences = dict.fromkeys(name for entry in scores.values() for name in entry["sequences"])
 
     def row(name: str | Cell, entries: Mapping[str, Mapping[str, Any]]) -> list[str | Cell]:
@@ -151,12 +168,12 @@ def sequence_table(scores: Mapping[str, Scores]) -> Markup:
         return [name, *(share_cell(percent(value), value) for value in values)]
 
     rows = [
-        row(Cell(name, link=anchor(name)), {file: entry["sequences"].get(name, {}) for file, entry in scores.items()})
+        row(linked_cell(name, linked), {file: entry["sequences"].get(name, {}) for file, entry in scores.items()})
         for name in sequences
     ]
     named = len(scores) > 1
     header = ["sequence", *(f"{measure}\n{file}" if named else measure for file in scores for measure in "JF")]
-    return table(header, rows, "Per cent. A click on a name leads to its player.", foot=[row("mean", scores)])
+    return table(header, rows, "Per cent; a name leads to its player.", foot=[row("mean", scores)])
 
 
 def sequence_j(scores: Scores, sequence: str) -> float | None:
@@ -170,16 +187,13 @@ def sequence_j(scores: Scores, sequence: str) -> float | None:
 
 def _players(collection: Collection, videos: Path | None, weights: Path | None) -> Iterator[Markup]:
     yield heading("Masks")
-    there = {name: folder for name, folder in collection.folders.items() if folder.is_dir()}
+    there, sequences = collection.there(), collection.sequences()
     if not there:
         yield paragraph("The masks that were scored are no longer where they lay.", "soft")
         return
     scored = collection.scored()
     found = videos_by_name(videos, scored)
     dataset = _dataset(videos, scored)
-    sequences = sorted({name for folder in there.values() for name in sequence_folders(folder)}, key=natural_key)
-    if scored:
-        sequences = [name for name in sequences if any(name in e["sequences"] for e in collection.scores.values())]
     if len(sequences) > SEQUENCES:
         yield paragraph(f"The first {SEQUENCES} of {len(sequences)} sequences.", "soft")
     shown = sequences[:SEQUENCES]

@@ -14,7 +14,7 @@ from markupsafe import Markup
 from PIL import Image
 
 from downstream.pages.curves import charts, curve, finite, shares, smooth
-from downstream.pages.html import heading, paragraph, picture, table, tiles
+from downstream.pages.html import heading, paragraph, part, picture, table, tiles
 from downstream.pages.labels import label_parts
 from downstream.pages.terms import FINETUNING, PRETRAINING, SHARES, Term
 from mug.errors import InputError
@@ -146,9 +146,12 @@ def picture_parts(folder: Path) -> Iterator[Markup]:
     latest = {file.stem.partition("_")[2]: file for file in sorted(folder.glob("*.png"))}
     if latest:
         yield heading("Pictures")
-    for name, file in latest.items():
-        step = file.stem.partition("_")[0].lstrip("0") or "0"
-        yield picture(read_picture(file), f"{PICTURES.get(name, name)} After {step} steps.")
+        yield part("pictures", [_captioned(name, file) for name, file in latest.items()])
+
+
+def _captioned(name: str, file: Path) -> Markup:
+    step = file.stem.partition("_")[0].lstrip("0") or "0"
+    return picture(read_picture(file), f"{PICTURES.get(name, name)} After {step} steps.")
 
 
 def read_picture(path: Path) -> np.ndarray:
