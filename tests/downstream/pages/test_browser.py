@@ -100,17 +100,17 @@ class Shown(NamedTuple):
 
     def pixel(self, canvas: Any, x: float, y: float) -> list[int]:
         """A pixel (x, y) of a canvas as RGB."""
-        found: list[int] = self.pixels(canvas)[round(y), round(x)].tolist()
-        return found
+        return self.pixels(canvas, x, y, 1, 1)[0, 0].tolist()
 
-    def pixels(self, canvas: Any) -> np.ndarray:
-        """All pixels of a canvas as RGB, from a copy: Chromium warns of a canvas that is read often."""
-        script = """c => {
+    def pixels(self, canvas: Any, x: float, y: float, width: int, height: int) -> np.ndarray:
+        """Pixels of a canvas as RGB, from a copy: Chromium warns of a canvas that is read often."""
+        script = """(c, box) => {
             const copy = new OffscreenCanvas(c.width, c.height).getContext('2d', { willReadFrequently: true });
             copy.drawImage(c, 0, 0);
-            return [...copy.getImageData(0, 0, c.width, c.height).data];
+            return [...copy.getImageData(...box).data];
         }"""
-        return np.array(canvas.evaluate(script)).reshape(*SIZE, 4)[..., :3]
+        found = canvas.evaluate(script, [round(x), round(y), width, height])
+        return np.array(found).reshape(height, width, 4)[..., :3]
 
 
 @pytest.fixture(params=WIDTHS)
@@ -285,7 +285,7 @@ def test_masks_are_those_on_disk(opened: Any, pages: dict[str, Path]) -> None:
     player = shown.player(BLACK)
     player.locator("input[name=opacity]").fill("100")
     player.locator("input[name=frame]").fill("5")
-    pixels = shown.pixels(player.locator(".pane canvas").nth(1))
+    pixels = shown.pixels(player.locator(".pane canvas").nth(1), 0, 0, *SIZE[::-1])
     mask = read_mask(pages["results"].parent / "half" / BLACK / "00005.png")
     outline = pixels.min(-1) > 200
     expected = np.where(mask[..., None] > 0, [255, 40, 40], 0)

@@ -39,8 +39,7 @@ def test_eight_bits_keep_a_hundredth() -> None:
 def shares(data: dict[str, Any], query: int, cell: int, source: int) -> np.ndarray:
     """The affinity as the page computes it."""
     codes = [np.frombuffer(base64.b64decode(text), np.int8).reshape(-1, DIMS).astype(float) for text in data["codes"]]
-    odds = np.exp(scores := codes[source] @ (np.array(data["weights"]) * codes[query][cell]), where=True)
-    assert np.isfinite(scores).all()
+    odds = np.exp(codes[source] @ (np.array(data["weights"]) * codes[query][cell]))
     result: np.ndarray = odds / odds.sum()
     return result
 
@@ -56,7 +55,7 @@ def test_affinity_of_the_page_is_that_of_the_packaged_features(moving_squares: C
         exact = (seen[0] @ matcher.compare.double() @ seen[1].T).softmax(-1).numpy()
     shown = np.array([shares(data, 0, cell, 4) for cell in range(len(exact))])
     # half the sum of absolute differences: the share of the affinity that lies elsewhere
-    assert np.median(np.abs(exact - shown).sum(1) / 2) < 0.15
+    assert np.median(np.abs(exact - shown).sum(1) / 2) < 0.1
     assert (exact.argmax(1) == shown.argmax(1)).mean() > 0.8
     grid = data["grid"]
     assert len(exact) == grid["rows"] * grid["columns"]
