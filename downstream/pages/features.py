@@ -23,7 +23,7 @@ from agnn_head.checkpoint import FORMAT as AGNN_FORMAT
 from downstream.backbones.by_name import suited_temperature
 from downstream.backbones.features import PhiFeatures
 from downstream.pages.player import text
-from downstream.systems.metadata import PAPER_SIDE, trained_side
+from downstream.systems.trained import trained_side
 from downstream.zero_shot.in_order import square
 from mug.checkpoint import load_weights
 from mug.frames import to_tensor
@@ -86,7 +86,8 @@ def _mug(weights: Path | None) -> Matcher:
         small = (max(stride, int(height * scale)), max(stride, int(width * scale)))
         match_chw = extract(to_tensor(cv2.resize(frame, small[::-1], interpolation=cv2.INTER_AREA)))[0]
         # cell i is centred on pixel stride * i (`mug.grid`)
-        grid = Grid(*match_chw.shape[1:], 0.5 / small[0], 0.5 / small[1], stride / small[0], stride / small[1])
+        rows, columns = match_chw.shape[1:]
+        grid = Grid(rows, columns, 0.5 / small[0], 0.5 / small[1], stride / small[0], stride / small[1])
         return match_chw.flatten(1).T.float(), grid
 
     channels = see(np.zeros((stride, stride, 3), np.uint8))[0].shape[1]
@@ -95,7 +96,7 @@ def _mug(weights: Path | None) -> Matcher:
 
 def _agnn(weights: Path) -> Matcher:
     model, metadata = AGNN_FORMAT.load(weights)
-    side = trained_side(metadata) or PAPER_SIDE
+    side = trained_side(metadata)
 
     def see(frame: np.ndarray) -> tuple[Tensor, Grid]:
         v_bchw = model.embed(square(frame, side)[None].float() / 255)

@@ -42,7 +42,7 @@ def label_parts(run: Path, config: Mapping[str, Any]) -> Iterator[Markup]:
     if not rounds and not initial.is_dir():
         return
     yield heading("Labels: what the network is taught as foreground")
-    yield from _pictures([initial, *rounds], Path(str(config.get("videos", ""))))
+    yield from _pictures([initial, *rounds], config.get("videos"))
     areas = {folder.name: renewed_areas(initial, folder) for folder in rounds}
     areas = {name: points for name, points in areas.items() if points}
     if not areas:
@@ -72,7 +72,7 @@ def label_parts(run: Path, config: Mapping[str, Any]) -> Iterator[Markup]:
         yield table(header, lost, f"Videos that kept less than {WIPED:.0%} of the area; per cent of the frame.")
 
 
-def _pictures(folders: list[Path], videos: Path) -> Iterator[Markup]:
+def _pictures(folders: list[Path], videos: str | None) -> Iterator[Markup]:
     """A frame of a few videos with its map before and after each round; of videos that have all of them if there are.
 
     Args:
@@ -92,7 +92,8 @@ def _pictures(folders: list[Path], videos: Path) -> Iterator[Markup]:
         return
     titles = ["the prior", *(f"after {folder.name.replace('round', 'round ')}" for folder in folders[1:])]
     yield paragraph(f"From left to right: a frame, {', '.join(titles)}. White is foreground.", "soft")
-    found = {video.name: video for video in open_videos(videos)} if videos.exists() else {}
+    there = videos is not None and Path(videos).exists()
+    found = {video.name: video for video in open_videos(Path(videos))} if there else {}
     for name in shown:
         maps = [sorted((folder / name).glob("*.png")) for folder in folders]
         common = sorted(set.intersection(*({path.name for path in files} for files in maps)))

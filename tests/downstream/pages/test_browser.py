@@ -56,7 +56,8 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
             y, x = place(index)
             mask = np.zeros(SIZE, np.uint8)
             mask[y : y + SQUARE, x : x + SQUARE] = 1
-            frame = np.where(mask[..., None] > 0, texture, ground // 3)
+            frame = ground // 3
+            frame[y : y + SQUARE, x : x + SQUARE] = texture[:SQUARE, :SQUARE]
             for kind, suffix, image in (("JPEGImages", "jpg", frame), ("Annotations", "png", 255 * mask)):
                 file = at / "data" / kind / "480p" / name / f"{index:05d}.{suffix}"
                 file.parent.mkdir(parents=True, exist_ok=True)
@@ -264,6 +265,9 @@ def test_click_on_a_point_shows_where_it_lies_in_another_frame(opened: Any, page
     player.locator("input[name=other]").fill("5")
     shown.page.wait_for_function("document.querySelector('.found figcaption').textContent.includes('00005')")
     assert found.locator("canvas").evaluate("c => c.toDataURL()") != before
+    there = [int(value) for value in found.get_attribute("data-best").split(",")]
+    y, x = place(5)
+    assert np.abs(np.subtract(there, [(x + 16) / 8, (y + 16) / 8])).max() <= 1
 
 
 def test_address_leads_to_a_frame(opened: Any, pages: dict[str, Path]) -> None:
