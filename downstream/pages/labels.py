@@ -92,8 +92,7 @@ def _pictures(folders: list[Path], videos: str | None) -> Iterator[Markup]:
         return
     titles = ["the prior", *(f"after {folder.name.replace('round', 'round ')}" for folder in folders[1:])]
     yield paragraph(f"From left to right: a frame, {', '.join(titles)}. White is foreground.", "soft")
-    there = videos is not None and Path(videos).exists()
-    found = {video.name: video for video in open_videos(Path(videos))} if there else {}
+    found = {video.name: video for video in open_videos(Path(videos))} if videos and Path(videos).exists() else {}
     for name in shown:
         maps = [sorted((folder / name).glob("*.png")) for folder in folders]
         common = sorted(set.intersection(*({path.name for path in files} for files in maps)))
