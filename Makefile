@@ -6,7 +6,7 @@ BIN := .venv/bin
 INSTALLED := .venv/.installed
 LOWEST := .venv-lowest/.installed
 
-.PHONY: demo test test-lowest lint format wheel
+.PHONY: demo test test-lowest test-browser lint format wheel
 
 demo: $(INSTALLED)
 	$(BIN)/mug demo --out runs/demo
@@ -17,6 +17,14 @@ test: $(INSTALLED)
 # with the lowest release line of each dependency that pyproject.toml admits
 test-lowest: $(LOWEST)
 	.venv-lowest/bin/python -m pytest -q
+
+# the pages in a real browser: installs Debian's Chromium if there is none, for which it has to be root
+test-browser: $(INSTALLED)
+	@command -v chromium chromium-browser google-chrome > /dev/null || \
+		{ test "$$(id -u)" = 0 && apt-get update && apt-get install --yes --no-install-recommends chromium; } || \
+		{ echo "no Chromium: run 'sudo apt-get install chromium', then 'make test-browser' again" >&2; exit 1; }
+	$(BIN)/python -m pip install --quiet --editable '.[browser]'
+	$(BIN)/python -m pytest -q -m browser
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .

@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 from downstream.backbones.features import untrained_phi
 from downstream.options import DemoOptions
 from downstream.pages.demo import COMPETITORS, Folders, write_demo_page
-from downstream.report import read_json
+from downstream.pages.results import read_json
 from mug.checkpoint import load_weights, save_weights
 from mug.cli import main
 from mug.command.messages import level_words

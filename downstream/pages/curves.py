@@ -1,4 +1,4 @@
-"""Curves and scatter plots as SVG pictures."""
+"""Charts of a page: curves over steps, several curves in one, and scatter plots. uPlot draws them in the browser."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from markupsafe import Markup
 
 from downstream.pages.html import part
 
-WIDTH, HEIGHT = 320, 170
-RIGHT, TOP, BOTTOM = 10, 10, 24
-LETTER = 6.5
-"""Width in pixels of a digit of the labels."""
+POINTS = 1200
+"""Maximum number of points of a curve; longer ones are thinned."""
+COLOURS = ("--blue", "--orange", "--teal", "--violet", "--rose", "--olive", "--soft")
+"""Colours of curves in one chart, as defined in `templates/style.css`."""
 
 
 def charts(figures: Iterable[Markup]) -> Markup:
@@ -21,7 +21,9 @@ def charts(figures: Iterable[Markup]) -> Markup:
     return part("charts", figures)
 
 
-def curve(title: str, x: Sequence[float], y: Sequence[float], marks: Sequence[float] = ()) -> Markup:
+def curve(
+    title: str, x: Sequence[float], y: Sequence[float], marks: Sequence[float] = (), words: str = "", equation: str = ""
+) -> Markup:
     """A curve over steps: raw values, faint, and a smoothed line.
 
     Args:
@@ -29,46 +31,62 @@ def curve(title: str, x: Sequence[float], y: Sequence[float], marks: Sequence[fl
         x: Steps, increasing.
         y: One value per step; non-finite values are left out.
         marks: Steps marked by a dashed vertical line.
+        words: What the curve shows, below the title.
+        equation: The same as an equation, below the curve.
 
     Returns:
-        A figure with an SVG picture.
+        A figure.
     """
-    steps, values = np.asarray(x, float), np.asarray(y, float)
-    kept = np.isfinite(values)
-    steps, values = steps[kept], values[kept]
+    steps, values = finite(x, y)
     if not len(values):
         return part("nothing", title)
     # a very high value at the first step must not flatten the rest of the curve
     low, high = np.quantile(values, (0.0, 0.99))
     low, high = min(low, values[-1]), max(high, values[-1])
-    ticks = nice_ticks(float(low), float(high))
-    low, high = min(low, ticks[0]), max(high, ticks[-1])
-    margin = left_margin(ticks)
-    left, right = (steps[0], steps[-1]) if len(steps) > 1 else (steps[0] - 1, steps[0] + 1)
+    kept = thinned(len(values))
+    lines = [
+        {"label": "value", "y": _plain(values[kept]), "colour": "--blue", "width": 1, "alpha": 0.3},
+        {"label": "smoothed", "y": _plain(smooth(values)[kept]), "colour": "--blue"},
+    ]
+    spec = {
+        "x": _plain(steps[kept]),
+        "across": "step",
+        "whole": True,
+        "series": lines,
+        "marks": list(marks),
+        "range": padded(float(low), float(high)),
+    }
+    return part("chart", title, f"{title}: {values[0]:.3g} at first, {values[-1]:.3g} at last", spec, words, equation)
 
-    def across(step: float) -> float:
-        return float(margin + (step - left) / (right - left) * (WIDTH - margin - RIGHT))
 
-    def up(value: float) -> float:
-        share = min(max((value - low) / (high - low), 0), 1)
-        return float(HEIGHT - BOTTOM - share * (HEIGHT - TOP - BOTTOM))
+def shares(title: str, x: Sequence[float], named: Mapping[str, Sequence[float]], words: str = "") -> Markup:
+    """Several curves over steps in one chart, from 0 upwards; steps without a value in any of them are left out.
 
-    ends = (steps[0], "start", margin), (steps[-1], "end", WIDTH - RIGHT)
-    words = [(margin - 6.0, up(tick) + 4, "end", f"{tick:g}") for tick in ticks]
-    words += [(at, HEIGHT - 7.0, anchor, f"step {step:g}") for step, anchor, at in ends]
-    lines = {"raw": values, "line": smooth(values)}
-    return part(
-        "chart",
-        title,
-        f"{title}: {values[0]:.3g} at first, {values[-1]:.3g} at last",
-        WIDTH,
-        HEIGHT,
-        [(margin, up(tick), WIDTH - RIGHT, up(tick)) for tick in ticks],
-        [(across(mark), TOP, across(mark), HEIGHT - BOTTOM) for mark in marks],
-        words,
-        [(style, [*zip(map(across, steps), map(up, line), strict=True)]) for style, line in lines.items()],
-        [],
-    )
+    Args:
+        title: Title of the figure.
+        x: Steps, increasing.
+        named: One value per step, by the name in the legend.
+        words: What the curves show, below the title.
+    """
+    steps, values = np.asarray(x, float), np.array([*named.values()], float)
+    kept = np.flatnonzero(np.isfinite(values).any(axis=0))
+    if not len(kept):
+        return part("nothing", title)
+    kept = kept[thinned(len(kept))]
+    lines = [
+        {"label": name, "y": _plain(line[kept]), "colour": colour}
+        for name, line, colour in zip(named, values, _cycle(len(named)), strict=True)
+    ]
+    last = ", ".join(f"{name} {line[kept][-1]:.2g}" for name, line in zip(named, values, strict=True))
+    highest = float(np.nanmax(values[:, kept]))
+    spec = {
+        "x": _plain(steps[kept]),
+        "across": "step",
+        "whole": True,
+        "series": lines,
+        "range": [0, 1.05 * highest or 1],
+    }
+    return part("chart", title, f"{title}, at last: {last}", spec, words, "")
 
 
 def dots(title: str, points: Mapping[str, tuple[float, float]], across: str, up: str) -> Markup:
@@ -76,56 +94,51 @@ def dots(title: str, points: Mapping[str, tuple[float, float]], across: str, up:
 
     Args:
         title: Title of the figure.
-        points: (x, y), at least 0, by the name shown on hover.
+        points: (x, y), at least 0, by the name shown for the point under the cursor.
         across: Label of the x axis.
-        up: Label of the y axis.
+        up: Label of the points.
 
     Returns:
-        A figure with an SVG picture.
+        A figure.
     """
-    ticks = nice_ticks(0.0, max((value for point in points.values() for value in point), default=1.0))
-    margin = left_margin(ticks)
-    side = WIDTH - margin - RIGHT
-    bottom = TOP + side
-
-    def place(x: float, y: float) -> tuple[float, float]:
-        return margin + x / ticks[-1] * side, bottom - y / ticks[-1] * side
-
-    words: list[tuple[float, float, str, str]] = []
-    for tick in ticks:
-        x, y = place(tick, tick)
-        words += [(margin - 6, y + 4, "end", f"{tick:g}"), (x, bottom + 14, "middle", f"{tick:g}")]
-    words += [(margin + side / 2, bottom + 30, "middle", across), (margin + 6, TOP + 12, "start", up)]
-    return part(
-        "chart",
-        title,
-        f"{title}: {up} against {across}, {len(points)} dots",
-        WIDTH,
-        bottom + 36,
-        [(margin, place(0, tick)[1], WIDTH - RIGHT, place(0, tick)[1]) for tick in ticks],
-        [(margin, bottom, WIDTH - RIGHT, TOP)],
-        words,
-        [],
-        [(*place(*point), f"{name}: {point[0]:.3g}, {point[1]:.3g}") for name, point in points.items()],
-    )
+    ordered = sorted(points.items(), key=lambda item: item[1])
+    most = max((value for point in points.values() for value in point), default=1.0)
+    # the diagonal reaches from corner to corner, also where there is no point
+    x = np.array([0.0, *(point[0] for _, point in ordered), 1.05 * most or 1.0])
+    y = np.array([math.nan, *(point[1] for _, point in ordered), math.nan])
+    end = float(x[-1])
+    spec = {
+        "x": _plain(x),
+        "across": across,
+        "across_title": across,
+        "across_range": [0, end],
+        "range": [0, end],
+        "height": 320,
+        "names": ["", *(f"{name}: {point[0]:.3g}" for name, point in ordered), ""],
+        "series": [
+            {"label": up, "y": _plain(y), "colour": "--blue", "dots": True},
+            {"label": "as before", "y": _plain(x), "colour": "--soft", "width": 1, "dash": [4, 4]},
+        ],
+    }
+    return part("chart", title, f"{title}: {up} against {across}, {len(points)} dots", spec, "", "")
 
 
-def left_margin(ticks: Sequence[float]) -> float:
-    """Pixels that the labels of the y axis need."""
-    return 12 + LETTER * max(len(f"{tick:g}") for tick in ticks)
+def finite(x: Sequence[float], y: Sequence[float]) -> tuple[np.ndarray, np.ndarray]:
+    """The steps that have a finite value, and these values."""
+    steps, values = np.asarray(x, float), np.asarray(y, float)
+    kept = np.isfinite(values)
+    return steps[kept], values[kept]
 
 
-def nice_ticks(low: float, high: float, count: int = 3) -> list[float]:
-    """Round tick values from at most `low` to at least `high`.
+def thinned(count: int) -> np.ndarray:
+    """Indices of at most `POINTS` of `count` values, evenly spread, with the first and the last."""
+    return np.unique(np.linspace(0, count - 1, min(count, POINTS)).round().astype(int))
 
-    >>> nice_ticks(0.13, 0.87)
-    [0.0, 0.5, 1.0]
-    """
-    span = max(high - low, abs(high) * 1e-3, 1e-9)
-    unit = 10.0 ** math.floor(math.log10(span / count))
-    step = next(unit * factor for factor in (1, 2, 5, 10) if unit * factor * count >= span)
-    first, last = math.floor(low / step), math.ceil(high / step)
-    return [round(step * k, 12) for k in range(first, max(last, first + 1) + 1)]
+
+def padded(low: float, high: float) -> list[float]:
+    """A range that leaves 5 % free above and below."""
+    room = 0.05 * max(high - low, abs(high) * 1e-3, 1e-9)
+    return [low - room, high + room]
 
 
 def smooth(values: np.ndarray) -> np.ndarray:
@@ -135,3 +148,12 @@ def smooth(values: np.ndarray) -> np.ndarray:
     at = np.arange(len(values))
     first, last = np.maximum(at - reach, 0), np.minimum(at + reach + 1, len(values))
     return (sums[last] - sums[first]) / (last - first)
+
+
+def _plain(values: np.ndarray) -> list[float | None]:
+    """Numbers as JSON has them: seven digits, None for one that was not measured."""
+    return [float(f"{value:.7g}") if math.isfinite(value) else None for value in values]
+
+
+def _cycle(count: int) -> list[str]:
+    return [COLOURS[k % len(COLOURS)] for k in range(count)]

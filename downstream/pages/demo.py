@@ -12,8 +12,10 @@ from markupsafe import Markup
 
 from downstream.pages.affinity import affinity_parts
 from downstream.pages.html import heading, paragraph, part, strip, table, tiles, write_page
-from downstream.pages.mask_pictures import mask_picture
-from downstream.report import Scores, curves, picture_parts, read_json, score_table, sequence_j, spread
+from downstream.pages.mask_pictures import mask_picture, spread
+from downstream.pages.results import Scores, read_json, score_table, sequence_j
+from downstream.pages.run import curve_parts, picture_parts, read_metrics
+from downstream.pages.terms import PRETRAINING
 from downstream.scoring.tables import percent
 from mug.media.masks import read_soft
 from mug.media.video import Video, find_videos
@@ -110,8 +112,7 @@ def _parts(at: Folders, record: Mapping[str, Any]) -> Iterator[Markup]:
     yield from _zero_shot(at, scores, videos[:SHOWN])
     yield from affinity_parts(at.untrained, at.trained, videos[:SHOWN], _truth(at))
     yield from picture_parts(at.run / "pictures")
-    yield heading("Curves of pretraining")
-    yield curves(at.run / "metrics.csv")
+    yield from curve_parts(read_metrics(at.run / "metrics.csv"), PRETRAINING)
     yield from _steps(record)
 
 

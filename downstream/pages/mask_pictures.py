@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,8 @@ from mug.media.video import Video
 
 OVERLAY_WIDTH = 360
 """Approximate minimum width of an overlay in pixels; smaller frames are enlarged."""
+FRAMES = 4
+"""Frames shown per sequence, evenly spread."""
 
 
 def mask_picture(path: Path, frame: str, video: Video | None, threshold: float | None = None) -> np.ndarray:
@@ -31,8 +33,16 @@ def mask_picture(path: Path, frame: str, video: Video | None, threshold: float |
     Raises:
         InputError: the mask or frame cannot be read, or they differ in size.
     """
-    mask = read_mask(path) if threshold is None else (read_soft(path) > threshold * 255).astype(np.uint8)
-    return over_frame(mask, path, frame, video)
+    return over_frame(read_result(path, threshold), path, frame, video)
+
+
+def read_result(path: Path, threshold: float | None = None) -> np.ndarray:
+    """A mask, HW uint8 ids, or a soft map as one: 1 above the threshold, a share of 255.
+
+    Raises:
+        InputError: it cannot be read.
+    """
+    return read_mask(path) if threshold is None else (read_soft(path) > threshold * 255).astype(np.uint8)
 
 
 def over_frame(mask: np.ndarray, path: Path, frame: str, video: Video | None) -> np.ndarray:
@@ -68,3 +78,14 @@ def videos_by_name(path: Path | None, scored: Mapping[str, Any]) -> dict[str, Vi
         return {}
     videos = open_videos(Path(scored["gt"]), scored.get("dataset"), scored.get("split"))
     return {video.name: video for video in videos}
+
+
+def spread(frames: Sequence[str], count: int = FRAMES) -> list[str]:
+    """A few frames, evenly spread over a sequence; each is the middle of an equal part if there are enough.
+
+    >>> spread(list("abcdefgh"), 4)
+    ['b', 'd', 'f', 'h']
+    """
+    if len(frames) <= count:
+        return list(frames)
+    return [frames[(2 * k + 1) * len(frames) // (2 * count)] for k in range(count)]

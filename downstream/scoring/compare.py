@@ -170,12 +170,12 @@ def in_words(content: Mapping[str, Any], most: int = 3) -> list[str]:
     lines = []
     for other, entry in comparison["others"].items():
         parts = [
-            f"{m} {_signed(entry[m]['difference'])} [{_signed(entry[m]['low'])}, {_signed(entry[m]['high'])}]"
+            f"{m} {signed(entry[m]['difference'])} [{signed(entry[m]['low'])}, {signed(entry[m]['high'])}]"
             for m in MEASURES
         ]
         lines.append(f"{other} - {baseline}: {', '.join(parts)}")
         ranked = sorted(entry["sequences"].items(), key=lambda item: -abs(item[1]["J"]))[:most]
-        where = ", ".join(f"{name} (J {_signed(change['J'])})" for name, change in ranked)
+        where = ", ".join(f"{name} (J {signed(change['J'])})" for name, change in ranked)
         frames = ", ".join(
             f"{f['sequence']}/{f['frame']} (J {100 * f['J'][0]:.1f} and {100 * f['J'][1]:.1f})"
             for f in entry["frames"][:most]
@@ -185,7 +185,8 @@ def in_words(content: Mapping[str, Any], most: int = 3) -> list[str]:
     return [*lines, f"Intervals hold {comparison['level']:.0%} of {how}."]
 
 
-def _signed(fraction: float | None) -> str:
+def signed(fraction: float | None) -> str:
+    """A fraction in per cent with its sign; a dash if it was not measured."""
     return "-" if fraction is None or fraction != fraction else f"{100 * fraction:+.1f}"
 
 

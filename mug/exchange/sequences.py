@@ -54,7 +54,7 @@ class Sequence(NamedTuple):
 
     def image(self, frame: str) -> str:
         """File name of a frame for other tools: `<sequence>/<frame>.jpg`, or with the suffix that it has."""
-        suffixes = {p.stem: p.suffix for p in self.video.files} if isinstance(self.video, FrameFolder) else {}
+        suffixes = {p.stem: Path(str(p)).suffix for p in self.video.files} if isinstance(self.video, FrameFolder) else {}
         return f"{self.name}/{frame}{suffixes.get(frame, '.jpg')}"
 
 

@@ -7,6 +7,7 @@ import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -14,11 +15,11 @@ import pytest
 from PIL import Image
 
 from downstream.evaluate import EvaluateOptions, evaluate
-from downstream.pages.curves import curve, left_margin, nice_ticks, smooth
-from downstream.pages.html import GENERATOR, write_page
+from downstream.pages.html import GENERATOR, VENDOR, write_page
 from downstream.pages.labels import initial_maps, renewed_areas
 from downstream.pages.mask_pictures import mask_picture
-from downstream.report import ReportOptions, read_metrics, report
+from downstream.pages.run import read_metrics
+from downstream.report import ReportOptions, report
 from mug.cli import main
 from mug.errors import InputError
 from mug.media.masks import PALETTE, read_mask, write_mask, write_soft
@@ -60,21 +61,51 @@ def _page(path: Path) -> str:
     assert GENERATOR in html
     assert 'name="viewport"' in html
     assert "prefers-color-scheme: dark" in html
+    html = html.replace((VENDOR / "uplot.js").read_text().strip(), "")  # names the address of its project
     sources = re.findall(r'(?:src|href)="([^"]*)"', html)
-    assert all(source.startswith("data:image/jpeg;base64,") for source in sources)
+    assert all(source.startswith(("data:image/jpeg;base64,", "data:,", "#")) for source in sources)
+    assert {source for source in sources if source[0] == "#"} <= {f"#{name}" for name in _targets(html)}
     assert not re.search(r"url\(|@import|https?://", html)
     return html
+
+
+def _targets(html: str) -> set[str]:
+    """What links in the page can lead to: players and their frames."""
+    players = _players(html)
+    return {*players, *(f"{name}/{frame}" for name, data in players.items() for frame in data["names"])}
+
+
+def _players(html: str) -> dict[str, dict[str, Any]]:
+    """The data of the players by sequence."""
+    sections = re.findall(r'<section class="player" id="([^"]*)".*?application/json">(.*?)</script>', html, re.DOTALL)
+    return {name: json.loads(data) for name, data in sections}
+
+
+def _rows(html: str) -> list[list[str]]:
+    """The rows of numbers of all tables."""
+    bodies = re.findall(r"<tbody>(.*?)</tbody>", html, re.DOTALL)
+    rows = [row for body in bodies for row in re.findall(r"<tr>(.*?)</tr>", body, re.DOTALL)]
+    found = [[re.sub("<[^>]*>", "", cell) for cell in re.findall(r"<td[^>]*>.*?</td>", row)] for row in rows]
+    return [row for row in found if len(row) > 2]
+
+
+def _charts(html: str) -> dict[str, dict[str, Any]]:
+    """The data of the charts by title."""
+    figures = re.findall(r'class="chart"><h4>([^<]*)</h4>.*?application/json">(.*?)</script>', html, re.DOTALL)
+    return {title: json.loads(data) for title, data in figures}
 
 
 def test_run_becomes_a_page_with_curves_and_its_last_pictures(tmp_path: Path) -> None:
     run = _run(tmp_path / "run")
     report(ReportOptions(run))
     html = _page(run / "report.html")
-    assert html.count("<svg") == 2  # total and warp; `short` was never recorded
+    charts = _charts(html)
+    assert list(charts) == ["Total loss", "Known warps"]  # `short` was never recorded
+    assert charts["Total loss"]["series"][0]["y"][:2] == [4.0, 3.95]
+    assert all(chart["marks"] == [20] for chart in charts.values())  # a dashed line between two rounds
     assert "clips &lt;b&gt;" in html
     assert "After 40 steps" in html
     assert "After 20 steps" not in html
-    assert html.count('class="round"') == 2  # one mark between two rounds in either curve
 
 
 def test_what_became_of_the_labels_is_drawn(tmp_path: Path) -> None:
@@ -90,14 +121,13 @@ def test_what_became_of_the_labels_is_drawn(tmp_path: Path) -> None:
     report(ReportOptions(run))
     html = _page(run / "report.html")
     assert renewed_areas(run / "labels/prior", run / "labels/round1") == {"a/one": (0.5, 0.25), "a/two": (0.25, 0.0)}
-    drawn = re.findall(r'cx="([\d.]+)" cy="([\d.]+)" r="4"><title>(a/\w+)', html)
-    (x1, y1, _), (x2, y2, _) = drawn
-    assert [name for *_, name in drawn] == ["a/one", "a/two"]
-    left = left_margin(nice_ticks(0.0, 0.5))
-    assert float(x1) - left == pytest.approx(2 * (float(x2) - left), abs=0.2)
-    assert float(y2) - float(y1) == pytest.approx((float(x1) - left) / 2, abs=0.2)
-    assert "<td>a/two</td><td>1</td><td>25.00</td><td>0.00</td>" in html
+    chart = _charts(html)["After round 1"]
+    drawn = zip(chart["names"], chart["x"], chart["series"][0]["y"], strict=True)
+    assert [point for point in drawn if point[0]] == [("a/two: 0.25", 0.25, 0.0), ("a/one: 0.5", 0.5, 0.25)]
+    assert chart["series"][1]["y"] == chart["x"]  # the diagonal
+    assert _rows(html)[-1] == ["a/two", "1", "25.00", "0.00"]
     assert "<td>a/one</td>" not in html
+    assert html.count("<img") == 2 * 2 + 1  # the prior and the renewed map of both videos, and the picture of the run
 
 
 def test_initial_maps_lie_where_the_run_was_told(tmp_path: Path) -> None:
@@ -110,10 +140,17 @@ def test_results_become_tables_and_overlays(tmp_path: Path, scored: tuple[Path, 
     _, scores = scored
     report(ReportOptions(scores, tmp_path / "page.html"))
     html = _page(tmp_path / "page.html")
-    assert re.search(r"<td>good</td><td>zero-shot</td><td>100\.0</td>", html)
-    assert re.search(r"<td>empty</td><td>zero-shot</td><td>0\.0</td>", html)
-    assert re.search(r"<td>square1</td><td>0\.0</td><td>100\.0</td>", html)
-    assert html.count("<img") == 2 * 2 * 4  # sequences x competitors x frames
+    rows = _rows(html)
+    assert ["good", "zero-shot", "100.0"] in [row[:3] for row in rows]
+    assert ["empty", "zero-shot", "0.0"] in [row[:3] for row in rows]
+    assert ["square1", "0.0", "0.0", "100.0", "100.0"] in rows  # files in order of their names
+    players = _players(html)
+    assert list(players) == ["square0", "square1"]
+    for data in players.values():
+        assert [layer["name"] for layer in data["layers"]] == ["truth", "empty", "good"]
+        assert data["names"] == [f"{k:05d}" for k in range(6)]
+        assert data["layers"][2]["values"]["J"] == [None, 1, 1, 1, 1, None]  # DAVIS scores neither end
+        assert len(data["frames"]) == 6
 
 
 def test_one_score_file(tmp_path: Path, scored: tuple[Path, Path]) -> None:
@@ -139,8 +176,13 @@ def test_folder_of_masks_alone_is_drawn_over_its_videos(tmp_path: Path, scored: 
     report(ReportOptions(tmp_path / "good", tmp_path / "plain.html"))
     report(ReportOptions(tmp_path / "good", tmp_path / "over.html", videos=root))
     plain, over = _page(tmp_path / "plain.html"), _page(tmp_path / "over.html")
-    assert plain.count("<img") == over.count("<img") == 8
-    assert len(over) > len(plain)  # textured frames instead of black
+    for name, data in _players(plain).items():
+        assert data["frames"] == []  # the masks are drawn over black
+        assert [layer["name"] for layer in data["layers"]] == ["good"]
+        drawn = _players(over)[name]
+        assert len(drawn["frames"]) == 6
+        assert [layer["name"] for layer in drawn["layers"]] == ["truth", "good"]
+        assert drawn["layers"][0]["masks"] == drawn["layers"][1]["masks"] == data["layers"][0]["masks"]
 
 
 def test_mask_is_drawn_in_its_colour_where_it_lies(tmp_path: Path) -> None:
@@ -252,48 +294,6 @@ def test_half_written_last_step_is_left_out(tmp_path: Path) -> None:
     assert metrics["total"] == [1.5, 1.25]
     assert np.isnan(metrics["short"][0])
     assert metrics["short"][1] == 0.5
-
-
-def test_curve_goes_from_corner_to_corner() -> None:
-    svg = curve("loss", [0, 10], [4.0, 0.0])
-    points = re.search(r'class="raw" points="([^"]*)"', svg)
-    assert points
-    (x0, y0), (x1, y1) = (map(float, point.split(",")) for point in points[1].split())
-    assert x0 < x1
-    assert y0 < y1  # SVG counts downwards: the loss falls
-    assert "4 at first, 0 at last" in svg
-
-
-@pytest.mark.parametrize("values", [[1.0], [2.0, 2.0, 2.0], [float("nan"), 1e-9], [-3.0, 1e6]])
-def test_curve_of_awkward_values_stays_inside(values: list[float]) -> None:
-    svg = curve("x", list(range(len(values))), values)
-    assert "nan" not in svg
-    box = re.search(r'viewBox="0 0 (\d+) (\d+)"', svg)
-    assert box
-    for points in re.findall(r'points="([^"]*)"', svg):
-        for point in points.split():
-            x, y = map(float, point.split(","))
-            assert 0 <= x <= int(box[1])
-            assert 0 <= y <= int(box[2])
-
-
-def test_curve_of_nothing_says_so() -> None:
-    assert "nothing recorded" in curve("x", [0, 1], [float("nan")] * 2)
-
-
-@pytest.mark.parametrize(("low", "high"), [(0.13, 0.87), (-5, 3), (0, 1e-6), (7, 7), (0.999, 1.001), (-1e5, 4e5)])
-def test_ticks_are_few_and_enclose(low: float, high: float) -> None:
-    ticks = nice_ticks(low, high)
-    assert ticks[0] <= low + 1e-9
-    assert ticks[-1] >= high - 1e-9
-    assert 2 <= len(ticks) <= 5
-
-
-def test_smoothing_is_a_mean_of_neighbours() -> None:
-    values = np.random.default_rng(0).normal(size=200)
-    reach = 5
-    expected = [values[max(i - reach, 0) : i + reach + 1].mean() for i in range(200)]
-    np.testing.assert_allclose(smooth(values), expected)
 
 
 def test_page_escapes_its_title(tmp_path: Path) -> None:

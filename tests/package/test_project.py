@@ -25,7 +25,8 @@ def project() -> dict:
 def test_command_is_installed_under_its_name(project: dict) -> None:
     assert project["name"] == "mug-vos"
     assert project["scripts"] == {"mug": "mug.cli:main"}
-    assert set(project["optional-dependencies"]) == {"coco", "crf", "dev", "imagenet", "test", "timm", "webdataset"}
+    extras = {"browser", "coco", "crf", "dev", "imagenet", "test", "timm", "webdataset"}
+    assert set(project["optional-dependencies"]) == extras
     assert not any("pydensecrf" in requirement for requirement in project["dependencies"])
 
 

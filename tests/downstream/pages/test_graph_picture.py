@@ -164,8 +164,8 @@ def run(moving_squares: Squares, tmp_path: Path) -> Path:
 
 def test_page_of_a_fine_tuning_run(run: Path) -> None:
     html = page(run)
-    titles = re.findall(r"<figure>([^<]*)<svg", html)
-    assert titles == ["loss on video, Eq. 12", "J of the masks of a step", "norm of the gradient", "learning rate"]
+    titles = re.findall(r'class="chart"><h4>([^<]*)<', html)
+    assert titles == ["Loss on video", "J of the masks of a step", "Norm of the gradient", "Learning rate"]
     assert "<td>system</td><td>agnn</td>" in html
     assert "<td>stills</td>" not in html
     assert "After 40 steps" in html and "After 20 steps" not in html

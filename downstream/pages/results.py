@@ -1,0 +1,276 @@
+"""The page of results: score tables, comparisons, and a player for each sequence."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence, Set
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from markupsafe import Markup
+
+from downstream.data.dataset import Dataset
+from downstream.data.kinds import find_dataset, open_dataset
+from downstream.pages.compare import comparison_parts, is_comparison, linked_cell, short_names
+from downstream.pages.html import Cell, heading, paragraph, share_cell, table
+from downstream.pages.mask_pictures import read_result, videos_by_name
+from downstream.pages.player import Film, Layer, fit, player
+from downstream.scoring.tables import percent
+from mug.errors import InputError
+from mug.media.files import natural_key
+from mug.media.listing import files_of, mask_files, own_name, sequence_folders
+from mug.media.video import Video
+from mug.run.progress import track
+
+SEQUENCES = 20
+"""Maximum number of sequences with a player; tables list all."""
+PAGE_BYTES = 18_000_000
+"""Approximate maximum size of the players of a page; the frames of many sequences are reduced to fit."""
+FILM_BYTES = 2_500_000
+"""The same for one sequence."""
+FEATURES = 0.25
+"""Share of it for the features that affinities are computed from."""
+
+Scores = dict[str, Any]
+"""Scores written by `mug evaluate --out`."""
+
+
+@dataclass(frozen=True)
+class Collection:
+    """Results on the same videos."""
+
+    folders: dict[str, Path]
+    """Folders of masks by the name of the result."""
+    scores: dict[str, Scores]
+    """Scores of the results that have some."""
+
+    def scored(self) -> Scores:
+        """The facts that all scores share; empty without scores."""
+        return next(iter(self.scores.values()), {})
+
+    def there(self) -> dict[str, Path]:
+        """The folders that still lie where they lay."""
+        return {name: folder for name, folder in self.folders.items() if folder.is_dir()}
+
+    def sequences(self) -> list[str]:
+        """The sequences of which there are masks and, if there are scores, scores."""
+        names = sorted({name for folder in self.there().values() for name in sequence_folders(folder)}, key=natural_key)
+        if not self.scores:
+            return names
+        return [name for name in names if any(name in entry["sequences"] for entry in self.scores.values())]
+
+
+def results_parts(source: Path, videos: Path | None, weights: Path | None = None) -> list[Markup]:
+    """Score tables, comparisons, and players; empty if there are neither scores nor masks.
+
+    Args:
+        source: A folder of score files or of masks, or a score file.
+        videos: The videos; None: those of the scored dataset.
+        weights: Weights whose affinity a click shows.
+
+    Raises:
+        InputError: a file cannot be read, or does not belong to the others.
+    """
+    contents = read_contents(source)
+    scores = {name: content for name, content in contents.items() if _is_scores(content)}
+    comparisons = {name: content for name, content in contents.items() if is_comparison(content)}
+    if source.is_file() and not scores and not comparisons:
+        raise InputError(f"{source}: holds no scores; give a file that `mug evaluate --out` wrote")
+    collections = collect(scores, comparisons)
+    if not collections and source.is_dir() and sequence_folders(source):
+        collections = [Collection({own_name(source): source}, {})]
+    linked = {name for collection in collections for name in collection.sequences()[:SEQUENCES]}
+    parts: list[Markup] = []
+    for name, content in comparisons.items():
+        parts += [heading(name), *comparison_parts(content, videos, linked)]
+    if scores:
+        parts += [heading("Scores"), score_table(scores), heading("Sequences"), sequence_table(scores, linked)]
+    for collection in collections:
+        parts += _players(collection, videos, weights)
+    return parts
+
+
+def collect(scores: Mapping[str, Scores], comparisons: Mapping[str, Any]) -> list[Collection]:
+    """All results of score files and comparisons, each once; those on the same videos together."""
+    named = dict(scores)
+    known = {(entry["pred"], entry["task"]) for entry in scores.values()}
+    for content in comparisons.values():
+        shown = short_names(content["results"])
+        for name, entry in content["results"].items():
+            if (entry["pred"], entry["task"]) not in known:
+                known.add((entry["pred"], entry["task"]))
+                named[shown[name] if shown[name] not in named else entry["pred"]] = entry
+    together: dict[tuple[Any, ...], dict[str, Scores]] = {}
+    for name, entry in named.items():
+        together.setdefault((entry["gt"], entry.get("dataset"), entry.get("split")), {})[name] = entry
+    return [Collection({name: Path(e["pred"]) for name, e in found.items()}, found) for found in together.values()]
+
+
+def read_contents(source: Path) -> dict[str, Any]:
+    """Contents of the JSON files of a folder, or of a single file, by file name.
+
+    Raises:
+        InputError: a file is not valid JSON.
+    """
+    files = sorted(files_of(source, (".json",))) if source.is_dir() else [source]
+    return {file.stem: read_json(file) for file in files}
+
+
+def read_json(path: Path) -> Any:
+    """The content of a JSON file.
+
+    Raises:
+        InputError: the file is not valid JSON.
+    """
+    try:
+        return json.loads(path.read_text())
+    except ValueError as error:  # not text, or not JSON
+        raise InputError(f"{path}: is no JSON, it may be truncated; write it anew or remove it") from error
+
+
+def _is_scores(content: Any) -> bool:
+    return isinstance(content, dict) and {"task", "gt", "pred", "J", "F", "sequences"} <= content.keys()
+
+
+def score_table(scores: Mapping[str, Scores], names: Mapping[str, str] | None = None) -> Markup:
+    """One row per score file: J, F and T over the whole dataset, in per cent.
+
+    Args:
+        scores: Score files by name.
+        names: Names to show instead.
+    """
+    t = [entry.get("T", {}).get("mean") for entry in scores.values()]
+    with_t = any(value is not None for value in t)
+    header = ("", "task", "J mean", "recall", "decay", "F mean", "recall", "decay", *(["T"] if with_t else []))
+    rows = []
+    for (name, entry), stability in zip(scores.items(), t, strict=True):
+        row: list[str | Cell] = [(names or {}).get(name, name)]
+        row.append(", ".join(entry[key] for key in ("task", "protocol") if key in entry))
+        for measure in "JF":
+            mean, recall, decay = (entry[measure].get(key) for key in ("mean", "recall", "decay"))
+            row += [share_cell(percent(mean), mean), *(Cell(percent(value), value) for value in (recall, decay))]
+        rows.append([*row, *([Cell(percent(stability), stability)] if with_t else [])])
+    return table(header, rows, "Per cent; higher is better, but for decay and T.")
+
+
+def sequence_table(scores: Mapping[str, Scores], linked: Set[str]) -> Markup:
+    """Mean J and F of every sequence, two columns per score file.
+
+    Args:
+        scores: Score files by name.
+        linked: Sequences that have a player, which their names lead to.
+    """
+    sequences = dict.fromkeys(name for entry in scores.values() for name in entry["sequences"])
+
+    def row(name: str | Cell, entries: Mapping[str, Mapping[str, Any]]) -> list[str | Cell]:
+        values = [entries[file].get(measure, {}).get("mean") for file in scores for measure in "JF"]
+        return [name, *(share_cell(percent(value), value) for value in values)]
+
+    rows = [
+        row(linked_cell(name, linked), {file: entry["sequences"].get(name, {}) for file, entry in scores.items()})
+        for name in sequences
+    ]
+    named = len(scores) > 1
+    header = ["sequence", *(f"{measure}\n{file}" if named else measure for file in scores for measure in "JF")]
+    return table(header, rows, "Per cent; a name leads to its player.", foot=[row("mean", scores)])
+
+
+def sequence_j(scores: Scores, sequence: str) -> float | None:
+    """Mean J of a sequence; None if it was not scored."""
+    value: float | None = scores["sequences"].get(sequence, {}).get("J", {}).get("mean")
+    return value
+
+
+# --- players ---------------------------------------------------------------------------------------------------------
+
+
+def _players(collection: Collection, videos: Path | None, weights: Path | None) -> Iterator[Markup]:
+    yield heading("Masks")
+    there, sequences = collection.there(), collection.sequences()
+    if not there:
+        yield paragraph("The masks that were scored are no longer where they lay.", "soft")
+        return
+    scored = collection.scored()
+    found = videos_by_name(videos, scored)
+    dataset = _dataset(videos, scored)
+    if len(sequences) > SEQUENCES:
+        yield paragraph(f"The first {SEQUENCES} of {len(sequences)} sequences.", "soft")
+    shown = sequences[:SEQUENCES]
+    matchers = _matchers(there, shown, weights)
+    budget = min(FILM_BYTES, PAGE_BYTES // max(len(shown), 1))
+    for name in track(shown, "players"):
+        film = _film(name, found.get(name), there, collection.scores, dataset)
+        size, frames = fit(film, round(budget * (1 - FEATURES)) if matchers else budget)
+        features: list[Any] = []
+        if film.video is not None and matchers:
+            from downstream.pages.features import features as features_of
+
+            each = round(budget * FEATURES) // len(matchers)
+            features = [features_of(film.video, frames, matcher, each) for matcher in matchers]
+        yield player(film, size, frames, scored.get("task") == "one-shot", filter(None, features))
+
+
+def _dataset(videos: Path | None, scored: Scores) -> Dataset | None:
+    """Where the annotations are: in the scored dataset, or with the videos if there are no scores."""
+    if scored:
+        return open_dataset(Path(scored["gt"]), scored.get("dataset")) if Path(scored["gt"]).is_dir() else None
+    return None if videos is None else find_dataset(videos)
+
+
+def _film(
+    name: str,
+    video: Video | None,
+    folders: Mapping[str, Path],
+    scores: Mapping[str, Scores],
+    dataset: Dataset | None,
+) -> Film:
+    """A sequence with its annotation and all its results."""
+    annotated = dataset.frames(name) if dataset is not None and name in dataset.sequences() else {}
+    layers, masked = [], dict.fromkeys(annotated)
+    if annotated:
+        layers.append(Layer("truth", lambda frame: annotated[frame].read() if frame in annotated else None, True))
+    for result, folder in folders.items():
+        if files := mask_files(folder / name):
+            entry = scores.get(result, {})
+            values = _values(entry.get("sequences", {}).get(name, {}), list(annotated))
+            layers.append(Layer(result, _reader(files, entry.get("threshold")), values=values))
+            masked |= dict.fromkeys(files)
+    if video is not None and not masked.keys() & set(video.frame_names):
+        video = None
+    names = sorted(masked, key=natural_key) if video is None else list(video.frame_names)
+    return Film(name, video, names, layers)
+
+
+def _reader(files: Mapping[str, Path], threshold: float | None) -> Any:
+    return lambda frame: read_result(files[frame], threshold) if frame in files else None
+
+
+def _values(sequence: Mapping[str, Any], annotated: Sequence[str]) -> dict[str, dict[str, float | None]]:
+    """J and F of each frame by name, of the scores of a sequence."""
+    values = {}
+    for measure in "JF":
+        frames = sequence.get(measure, {}).get("frames", [])
+        names = sequence.get("frame_names", annotated)
+        if frames and len(names) == len(frames):
+            values[measure] = dict(zip(names, frames, strict=True))
+    return values
+
+
+def _matchers(folders: Mapping[str, Path], sequences: Sequence[str], weights: Path | None) -> list[Any]:
+    """What affinities are shown of: the packaged weights if they made some of the results, and the given ones."""
+    packaged = any(_is_by_packaged(folder, name) for folder in folders.values() for name in sequences[:1])
+    if not packaged and weights is None:
+        return []
+    from downstream.pages.features import open_matcher  # loads torch, which no other part of this page needs
+
+    return [open_matcher(path) for path in ([None] if packaged else []) + ([] if weights is None else [weights])]
+
+
+def _is_by_packaged(folder: Path, sequence: str) -> bool:
+    """Whether masks were made with the packaged weights of MuG, as recorded beside them."""
+    record = folder / f".{sequence}.json"
+    if not record.is_file():
+        return False
+    settings = read_json(record).get("settings", {})
+    return settings.get("backbone") == "mug" and settings.get("weights") is None
