@@ -54,7 +54,8 @@ class Sequence(NamedTuple):
 
     def image(self, frame: str) -> str:
         """File name of a frame for other tools: `<sequence>/<frame>.jpg`, or with the suffix that it has."""
-        suffixes = {p.stem: Path(str(p)).suffix for p in self.video.files} if isinstance(self.video, FrameFolder) else {}
+        files = self.video.files if isinstance(self.video, FrameFolder) else ()
+        suffixes = {file.stem: Path(str(file)).suffix for file in files}
         return f"{self.name}/{frame}{suffixes.get(frame, '.jpg')}"
 
 
