@@ -14,11 +14,12 @@ from agnn_head.messages import Messages
 from agnn_head.options import AGNNConfig
 from agnn_head.readout import Readout
 from mug.errors import InputError
+from mug.networks.hub import Pretrained
 from mug.networks.pyramid import Embedding
 from mug.precision import widen
 
 
-class AGNN(nn.Module):
+class AGNN(Pretrained):
     """Node embedding, messages, state update and readout; nodes and rounds share all weights.
 
     The numbers of frames and rounds are not fixed: both may differ from training.
@@ -26,6 +27,8 @@ class AGNN(nn.Module):
     Raises:
         InputError: an invalid number of channels or rounds, or an unknown trunk.
     """
+
+    stored_as = "agnn_head.checkpoint:FORMAT"
 
     def __init__(self, config: AGNNConfig) -> None:
         super().__init__()

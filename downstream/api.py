@@ -19,33 +19,33 @@ Measures = Mapping[str, float]
 """Means over frames and objects: `J`, `F` and their mean `J&F`, in [0, 1]."""
 
 
-def load(weights: Path | str | None = None) -> Any:
-    """Loads a model from a weights file, in evaluation mode, on the CPU.
+def load(weights: Path | str | None = None, *, revision: str | None = None) -> Any:
+    """Loads a model from a weights file or from the Hugging Face Hub, in evaluation mode, on the CPU.
 
     Args:
-        weights: Weights of MuG or of a system (.safetensors). None: the packaged weights of MuG.
+        weights: Weights of MuG or of a system: a file (.safetensors), a folder that holds one, or, if there is nothing
+            of this name, `OWNER/NAME` on the Hub (extra `hub`). None: the packaged weights of MuG.
+        revision: Branch, tag or commit of the repository on the Hub; by default its main branch.
 
     Returns:
-        A `mug.MuG`, or the network of the system, such as a `mug.AGNN`.
+        A `mug.MuG`, or the network of the system, such as a `mug.AGNN`; its attribute `metadata` holds the notes in the
+        file.
 
     Raises:
-        InputError: the file does not hold weights of MuG or of a system, or is damaged.
+        InputError: there is no such file, folder or repository, it does not hold weights of MuG or of a system, or is
+            damaged.
 
     Example:
         >>> import mug, torch
         >>> mug.load().phi(torch.zeros(1, 3, 64, 96)).match.shape  # L2-normalised, one cell per 8 x 8 pixels
         torch.Size([1, 64, 8, 12])
     """
-    import mug.checkpoint
-    from downstream.systems.base import SYSTEMS
-    from mug.lazy import resolve
-    from mug.networks.tensors import read_safetensors
+    from downstream.systems.base import system_of
+    from mug.checkpoint import packaged_weights
+    from mug.networks.hub import weights_file
 
-    path = mug.checkpoint.packaged_weights() if weights is None else Path(weights)
-    system = SYSTEMS.get(read_safetensors(path)[1].get("architecture", ""))
-    if system is None:
-        return mug.checkpoint.load_weights(path)[0]
-    return resolve(resolve(system).format).load(path)[0]
+    path = packaged_weights() if weights is None else weights_file(weights, revision)
+    return system_of(path).weights_format.load(path)[0]
 
 
 def segment(
@@ -56,7 +56,7 @@ def segment(
     Args:
         video: A folder of frames, a video file, the address of a stream (for systems that read frame by frame), or a
             video opened with `mug.open_video`.
-        weights: Weights of the system. None: the packaged weights of MuG.
+        weights: Weights of the system, as for `load`. None: the packaged weights of MuG.
         system: `mug` or `agnn`.
         **options: Options of `mug segment`: `mode`, `refine`, `instances`, `device` and so on.
 
@@ -72,13 +72,14 @@ def segment(
     """
     from downstream.segment import open_segmenter
     from downstream.systems.base import part_of
+    from mug.networks.hub import weights_file
 
     opened = video if isinstance(video, Video) else open_video(video)
     kind = part_of(system, "zero_shot").options
     unknown = options.keys() - {field.name for field in fields(kind)}
     if unknown:
         raise InputError(f"{', '.join(sorted(unknown))}: system {system} has no such option")
-    given = None if weights is None else Path(weights)
+    given = None if weights is None else weights_file(weights)
     chosen = kind(videos=opened.path, out=Path(), system=system, weights=given, **options)
     yield from open_segmenter(chosen, opened.live)(opened)
 

@@ -89,8 +89,8 @@ class Phi(nn.Module):
         x = net.get_submodule(f"layer{stage}")(net.maxpool(maps[0]) if stage == 1 else maps[-1])
         if stage < self.config.stages:
             return x
-        read = [maps[k] for k in self._stages_read() if k < stage]
-        return self.project(torch.cat([*(_pooled(g, -(-g.shape[-1] // x.shape[-1])) for g in read), x], dim=1))
+        read = [_pooled(maps[k], self.stride // self._stride_of(k)) for k in self._stages_read() if k < stage]
+        return self.project(torch.cat([*read, x], dim=1))
 
     @property
     def last_shared(self) -> nn.Parameter:
@@ -98,6 +98,9 @@ class Phi(nn.Module):
         groups = [self.resnet.get_submodule(f"layer{self.config.stages}"), self.project]
         kernels = [m.weight for group in groups for m in group.modules() if isinstance(m, nn.Conv2d)]
         return cast(nn.Parameter, kernels[-1])
+
+    def _stride_of(self, stage: int) -> int:
+        return min(4 << (stage - 1), self.stride)
 
     def _stages_read(self) -> range:
         return range(1 if self.config.hypercolumn else self.config.stages, self.config.stages + 1)

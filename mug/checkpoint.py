@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
+from typing import NamedTuple
 
 import safetensors.torch
 from torch import Tensor, nn
@@ -60,7 +61,18 @@ def load_weights(path: Path | None = None) -> tuple[MuG, dict[str, str]]:
     expected = {name: x for name, x in model.state_dict().items() if not name.startswith(TRAINING_ONLY)}
     check_same(path, tensors, expected)
     model.load_state_dict(tensors, strict=False)
+    model.metadata = metadata
     return model.eval(), metadata
+
+
+class Format(NamedTuple):
+    """How weights files of MuG are written and read, like `mug.networks.saved.Format` for the systems' networks."""
+
+    save: Callable[[Path, MuG, Mapping[str, str]], None]
+    load: Callable[[Path | None], tuple[MuG, dict[str, str]]]
+
+
+FORMAT = Format(save_weights, load_weights)
 
 
 def load_torchvision(phi: Phi, path: Path) -> None:

@@ -82,8 +82,14 @@ COMMANDS = (
         "convert",
         "downstream.convert:convert",
         "downstream.options:ConvertOptions",
-        "turn the weights of a system's authors into weights of mug",
+        "into mug: the weights of a system's authors as weights of mug",
         ("system", "file"),
+    ),
+    Command(
+        "export",
+        "downstream.export:export",
+        "downstream.systems.exporting:ExportOptions",
+        "out of mug: networks as ONNX or torch.export programs, weights for torchvision",
     ),
     Command(
         "propagate",

@@ -16,6 +16,7 @@ from mug.granularity.long_term import Kappa, known_warp_loss, long_term_loss
 from mug.granularity.shares import gradient_shares
 from mug.granularity.short_term import Response, short_term_loss
 from mug.granularity.video import Readout, aggregate, instance_loss
+from mug.networks.hub import Pretrained
 from mug.options import LossWeights, ModelConfig
 
 CLIP_FRAMES = 3
@@ -105,8 +106,10 @@ class Batch:
         )
 
 
-class MuG(nn.Module):
+class MuG(Pretrained):
     """phi, rho, kappa and v, trained together by `forward` with one loss term per granularity."""
+
+    stored_as = "mug.checkpoint:FORMAT"
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()

@@ -144,9 +144,19 @@ class System:
     one_shot: Part | None = None
     training: Part | None = None
     format: str | None = None
-    """`module:name` of the `mug.networks.saved.Format` of its weights files, whose name is the system's."""
+    """`module:name` of the format of its weights files, a `mug.networks.saved.Format` with the system's name, or MuG's
+    own."""
     released: str | None = None
     """`module:function`, imported when called: the state dict of the authors' release -> `Released`."""
+    exported: str | None = None
+    """`module:function`, imported when called: the system's network -> what `mug export` can make programs of, each a
+    `mug.networks.program.Part` by its name, the usual one first."""
+
+    @property
+    def weights_format(self) -> Any:
+        """The format that `format` names."""
+        assert self.format is not None, "a system without weights files of its own"
+        return resolve(self.format)
 
 
 def part_of(name: str, task: Task) -> Part:
@@ -172,6 +182,18 @@ def released_by(name: str) -> str:
     if name not in able:
         raise InputError(f"system {name}: is none whose authors' weights are known; give {', '.join(able)}")
     return able[name]
+
+
+def system_of(weights: Path) -> System:
+    """The system that a weights file says it belongs to; MuG, if it says nothing.
+
+    Raises:
+        InputError: the file is missing, damaged or no safetensors.
+    """
+    from mug.networks.tensors import read_metadata
+
+    system: System = resolve(SYSTEMS.get(read_metadata(weights).get("architecture", ""), SYSTEMS["mug"]))
+    return system
 
 
 def open_part(task: Task, name: str, *arguments: Any) -> Any:

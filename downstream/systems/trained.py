@@ -9,17 +9,15 @@ from pathlib import Path
 from typing import TypeVar
 
 import torch
-from torch import nn
 
 from downstream.options import CutConfig
 from downstream.zero_shot.in_order import Cut
 from mug.errors import InputError
-from mug.networks.saved import Format
+from mug.networks.saved import Format, Network
 
 PAPER_SIDE = 473
 """Side in pixels of the network input (AGNN Sec. 3.3; COSNet's release)."""
 
-Network = TypeVar("Network", bound=nn.Module)
 Config = TypeVar("Config", bound=CutConfig)
 
 

@@ -33,7 +33,7 @@ def attend(query: Tensor, source: Tensor, value: Tensor, temperature: float | Te
     if not (isinstance(temperature, float) and temperature == 1.0):
         query = query / temperature
     query, source = query.to(value.dtype), source.to(value.dtype)
-    if NARROW * query.shape[-1] > value.shape[-1]:
+    if NARROW * query.shape[-1] > value.shape[-1] or torch.compiler.is_exporting():
         return _fused(query, source, value)
     if _in_chunks(value):
         return Attention.apply(query, source, value)
@@ -67,8 +67,12 @@ def co_attend(left: Tensor, right: Tensor, weight: Tensor) -> tuple[Tensor, Tens
 
 
 def _in_chunks(value: Tensor) -> bool:
-    """Whether to use `mug.affinity.chunked`: in full precision only, as fused kernels are faster in half."""
-    return value.dtype in (torch.float32, torch.float64) and not torch.is_autocast_enabled(value.device.type)
+    """Whether to use `mug.affinity.chunked`: in full precision only, as fused kernels are faster in half.
+
+    An exported program cannot contain it, nor a loop over a batch of any size.
+    """
+    full = value.dtype in (torch.float32, torch.float64) and not torch.is_autocast_enabled(value.device.type)
+    return full and not torch.compiler.is_exporting()
 
 
 def _widened(x: Tensor, width: int) -> Tensor:

@@ -9,14 +9,13 @@ from dataclasses import asdict, dataclass, fields, is_dataclass
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
-from torch import nn
-
 import mug
 from mug.checkpoint import check_same, write_tensors
 from mug.errors import InputError
+from mug.networks.hub import Pretrained
 from mug.networks.tensors import read_safetensors
 
-Network = TypeVar("Network", bound=nn.Module)
+Network = TypeVar("Network", bound=Pretrained)
 
 
 @dataclass(frozen=True)
@@ -26,7 +25,7 @@ class Format(Generic[Network]):
     Attributes:
         name: The method, as `architecture` in the metadata.
         config: Dataclass of the architecture; an instance is the network's attribute `config`.
-        build: Maps that configuration to a network.
+        build: Maps that configuration to a network, whose attribute `stored_as` leads here.
     """
 
     name: str
@@ -70,6 +69,7 @@ class Format(Generic[Network]):
         network = self.build(config)
         check_same(path, tensors, network.state_dict())
         network.load_state_dict(tensors)
+        network.metadata = metadata
         return network.eval(), metadata
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from downstream.backbones.lattice import EVEN
 from downstream.one_shot.aggregate import aggregate
@@ -17,6 +17,7 @@ from downstream.systems.agame.appearance import Appearance
 from downstream.systems.agame.fusion import Fusion, Upsampling
 from downstream.systems.agame.propagation import MaskPropagation
 from mug.errors import InputError
+from mug.networks.hub import Pretrained
 from mug.networks.saved import Format
 from mug.networks.trunk import build_trunk
 
@@ -65,12 +66,14 @@ class State(NamedTuple):
     """(M, width, h, w), the part of mask propagation of the frame with the given mask."""
 
 
-class AGAME(nn.Module):
+class AGAME(Pretrained):
     """Trunk, appearance model, mask propagation, fusion and upsampling; objects share all weights.
 
     Raises:
         InputError: an option is out of range, or an unknown trunk.
     """
+
+    stored_as = "downstream.systems.agame.network:FORMAT"
 
     def __init__(self, config: AGAMEConfig) -> None:
         super().__init__()

@@ -70,4 +70,5 @@ SYSTEM = System(
     format="agnn_head.checkpoint:FORMAT",
     training=Part(AGNNFinetuneOptions, "downstream.systems.agnn.training:AGNNTraining"),
     released="downstream.systems.agnn.released:released",
+    exported="downstream.systems.agnn.exported:parts",
 )

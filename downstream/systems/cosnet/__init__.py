@@ -82,4 +82,5 @@ SYSTEM = System(
     training=Part(COSNetFinetuneOptions, "downstream.systems.cosnet.training:COSNetTraining"),
     format="downstream.systems.cosnet.network:FORMAT",
     released="downstream.systems.cosnet.released:released",
+    exported="downstream.systems.cosnet.exported:parts",
 )

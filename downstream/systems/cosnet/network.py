@@ -12,16 +12,19 @@ from downstream.systems.cosnet import COSNetConfig
 from downstream.systems.cosnet.affinity import FORMS
 from downstream.systems.cosnet.attention import CoAttention
 from mug.errors import InputError
+from mug.networks.hub import Pretrained
 from mug.networks.pyramid import Embedding
 from mug.networks.saved import Format
 
 
-class COSNet(nn.Module):
+class COSNet(Pretrained):
     """Embedding, co-attention and segmentation head; both frames of a pair share all weights.
 
     Raises:
         InputError: an invalid number of channels or layers, an unknown form of attention, or an unknown trunk.
     """
+
+    stored_as = "downstream.systems.cosnet.network:FORMAT"
 
     def __init__(self, config: COSNetConfig) -> None:
         super().__init__()

@@ -61,4 +61,5 @@ SYSTEM = System(
     training=Part(HCPNFinetuneOptions, "downstream.systems.hcpn.training:HCPNTraining"),
     format="downstream.systems.hcpn.network:FORMAT",
     released="downstream.systems.hcpn.released:translate",
+    exported="downstream.systems.hcpn.exported:parts",
 )

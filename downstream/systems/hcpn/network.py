@@ -14,6 +14,7 @@ from downstream.systems.hcpn.decoder import Decoder
 from downstream.systems.hcpn.fusion import CrossCoAttention
 from downstream.systems.hcpn.gates import ChannelAttention, GlobalLocalContext
 from downstream.systems.hcpn.options import STAGES, HCPNConfig
+from mug.networks.hub import Pretrained
 from mug.networks.saved import Format
 from mug.networks.trunk import Trunk, build_trunk
 
@@ -75,7 +76,7 @@ class Concatenated(nn.Module):
         return [torch.cat([motion_bchw, frame], 1) for frame in frames], motion_bchw
 
 
-class HCPN(nn.Module):
+class HCPN(Pretrained):
     """Encoder, bridge and decoder; a pair of frames and the optical flow between them -> their masks.
 
     Args:
@@ -84,6 +85,8 @@ class HCPN(nn.Module):
     Raises:
         InputError: a setting is out of range, or an unknown trunk.
     """
+
+    stored_as = "downstream.systems.hcpn.network:FORMAT"
 
     def __init__(self, config: HCPNConfig) -> None:
         super().__init__()

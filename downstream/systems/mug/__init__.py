@@ -90,6 +90,8 @@ class MuGPropagateOptions(MuGOneShot, PropagateOptions):
 
 
 SYSTEM = System(
+    format="mug.checkpoint:FORMAT",
+    exported="downstream.systems.mug.exported:parts",
     zero_shot=Part(MuGSegmentOptions, "downstream.systems.mug.main_object:open_zero_shot"),
     one_shot=Part(MuGPropagateOptions, "downstream.systems.mug.matching:open_one_shot"),
 )

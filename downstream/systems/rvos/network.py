@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from downstream.systems.rvos import RVOSConfig
 from downstream.systems.rvos.conv_lstm import ConvLSTM
 from mug.errors import InputError
+from mug.networks.hub import Pretrained
 from mug.networks.saved import Format
 from mug.networks.trunk import build_trunk
 from mug.norm import BatchNorm
@@ -29,7 +30,7 @@ class Decoded(NamedTuple):
     """(B, n), logits of the stop scores: that prediction i is an object; None without them."""
 
 
-class RVOS(nn.Module):
+class RVOS(Pretrained):
     """RVOS (Ventura et al., CVPR 2019).
 
     For level k, object i and frame t,
@@ -50,6 +51,8 @@ class RVOS(nn.Module):
     Raises:
         InputError: the configuration is out of range.
     """
+
+    stored_as = "downstream.systems.rvos.network:FORMAT"
 
     def __init__(self, config: RVOSConfig) -> None:
         super().__init__()
