@@ -37,7 +37,7 @@ def prior(options: PriorOptions) -> None:
         "kind": options.kind,
         "stride": options.stride,
         "classifier": options.classifier,
-        "weights": options.weights,
+        "weights": options.classifier_weights,
         "refinement": options.refine,
         "binary": options.binary,
         "overwrite": options.overwrite,

@@ -12,7 +12,7 @@ import pytest
 from downstream.systems.base import SYSTEMS
 from mug import cli
 from mug.command import preflight
-from mug.command.options import _leaves
+from mug.command.options import leaves
 from mug.errors import InputError
 from mug.lazy import resolve
 from tests.docs.documents import DOCUMENTS, ROOT, blocks, current, spans
@@ -55,7 +55,7 @@ def option_names(command: cli.Command, system: str) -> set[str]:
     options = resolve(command.options) if command.options else None
     if options is not None and not isinstance(options, type):
         options = options([system, "--system", system])
-    return {name for name, _ in _leaves(options)} if options else set()
+    return {name for name, _ in leaves(options)} if options else set()
 
 
 @pytest.fixture(scope="module")
