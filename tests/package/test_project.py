@@ -25,7 +25,7 @@ def project() -> dict:
 def test_command_is_installed_under_its_name(project: dict) -> None:
     assert project["name"] == "mug-vos"
     assert project["scripts"] == {"mug": "mug.cli:main"}
-    assert set(project["optional-dependencies"]) == {"crf", "dev", "imagenet", "test", "timm"}
+    assert set(project["optional-dependencies"]) == {"crf", "dev", "docs", "imagenet", "test", "timm"}
     assert not any("pydensecrf" in requirement for requirement in project["dependencies"])
 
 
