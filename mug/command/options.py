@@ -74,7 +74,8 @@ def parse(
         InputError: unknown, unused or missing options, values of a wrong type, an unreadable config file.
     """
     known = dict(leaves(options)) if options else {}
-    parser = _parser(command, options, positional, known, summary)
+    described = bool({"-h", "--help"} & set(arguments))
+    parser = _parser(command, options, positional, known, summary, described)
     configs, rest = _split(command, positional, list(arguments), known)
     in_files = [key for config in configs for key in _checked_keys(config, known)]
     words = [f"--config={config}" for config in configs] + rest
@@ -125,10 +126,15 @@ def _refuse_unused(options: Any, given: set[str]) -> None:
 
 
 def _parser(
-    command: str, options: type | None, positional: Sequence[str], known: dict[str, Any], summary: str | None
+    command: str,
+    options: type | None,
+    positional: Sequence[str],
+    known: dict[str, Any],
+    summary: str | None,
+    described: bool,
 ) -> Parser:
-    if find_spec("docstring_parser"):  # without it the help lacks descriptions
-        set_parsing_settings(docstring_parse_attribute_docstrings=True)
+    if find_spec("docstring_parser"):  # without it the help lacks descriptions, whose reading takes long
+        set_parsing_settings(docstring_parse_attribute_docstrings=described)
     places = f" {_places(positional)}" if positional else ""
     parser = Parser(
         prog=command,

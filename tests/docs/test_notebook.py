@@ -24,9 +24,9 @@ def test_it_has_no_output(path: Path) -> None:
         assert not cell.get("outputs") and cell.get("execution_count") is None
 
 
+@pytest.mark.skipif(KERNEL, reason="the next test runs it in a kernel")
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
-def test_it_runs_from_top_to_bottom(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Its code as a program; the next test shows that a kernel gets the same."""
+def test_its_code_runs_from_top_to_bottom(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     namespace: dict[str, object] = {}
     for cell in json.loads(path.read_text())["cells"]:
