@@ -5,8 +5,9 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/.installed
 LOWEST := .venv-lowest/.installed
+SITE := .venv/.installed-docs
 
-.PHONY: demo test test-lowest test-browser lint format wheel
+.PHONY: demo test test-lowest test-browser lint format docs wheel
 
 demo: $(INSTALLED)
 	$(BIN)/mug demo --out runs/demo
@@ -35,6 +36,11 @@ format: $(INSTALLED)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
+# the site, in site/; a link or a name that leads nowhere is an error
+docs: $(SITE)
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+	$(BIN)/python -m pytest -q tests/docs/test_notebook.py tests/docs/test_site.py
+
 wheel: $(INSTALLED)
 	$(BIN)/python -m pip wheel --quiet --no-deps --wheel-dir dist .
 
@@ -44,6 +50,10 @@ $(INSTALLED): pyproject.toml
 	$(BIN)/python -m pip install --quiet --upgrade pip
 	$(BIN)/python -m pip install --quiet --editable '.[dev]'
 	$(BIN)/mug doctor
+	touch $@
+
+$(SITE): $(INSTALLED)
+	$(BIN)/python -m pip install --quiet --editable '.[dev,docs]'
 	touch $@
 
 $(LOWEST): pyproject.toml .ci/lowest.py

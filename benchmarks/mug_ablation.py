@@ -81,19 +81,19 @@ class Row:
 
 ROWS: Mapping[str, Row] = {
     "one round": Row(),
-    "w/o frame term": Row(("--weights.frame", "0"), after="one round"),
-    "w/o any map (frame, readout)": Row(("--weights.frame", "0", "--weights.readout", "0"), after="one round"),
-    "w/o short term": Row(("--weights.short", "0"), after="one round"),
-    "w/o long term": Row(("--weights.long", "0"), after="one round"),
-    "w/o video term": Row(("--weights.video", "0"), after="one round"),
-    "w/o known warps after the warm-up": Row(("--weights.warp", "0"), after="one round"),
+    "w/o frame term": Row(("--loss.frame", "0"), after="one round"),
+    "w/o any map (frame, readout)": Row(("--loss.frame", "0", "--loss.readout", "0"), after="one round"),
+    "w/o short term": Row(("--loss.short", "0"), after="one round"),
+    "w/o long term": Row(("--loss.long", "0"), after="one round"),
+    "w/o video term": Row(("--loss.video", "0"), after="one round"),
+    "w/o known warps after the warm-up": Row(("--loss.warp", "0"), after="one round"),
     **{
         f"w/o known warps after the warm-up, w/o {term} term": Row(
-            ("--weights.warp", "0", f"--weights.{term}", "0"), after="one round"
+            ("--loss.warp", "0", f"--loss.{term}", "0"), after="one round"
         )
         for term in ("short", "long", "video")
     },
-    "w/o known warps, no warm-up": Row(("--weights.warp", "0", "--warmup.steps", "0")),
+    "w/o known warps, no warm-up": Row(("--loss.warp", "0", "--warmup.steps", "0")),
     "two rounds": Row(rounds=2, after="one round"),
     "three rounds": Row(rounds=3, after="two rounds"),
     "maps of manifold ranking": Row(prior="manifold-ranking", after="one round"),
@@ -121,9 +121,9 @@ class Bench:
         rounds = [self.warmup + self.steps] + [self.steps] * (row.rounds - 1)
         words = (
             "--config", self.config, "--videos", self.videos, "--out", self.folder(name, seed), "--seed", seed,
-            "--index_cache", self.out / "videos", "--labels", self.maps(row.prior), "--rounds", rounds,
+            "--index_cache", self.out / "videos", "--maps", self.maps(row.prior), "--rounds", rounds,
             # without maps, so that rows with any maps can share it
-            "--warmup.steps", self.warmup, "--warmup.weights.frame", 0, "--warmup.weights.readout", 0,
+            "--warmup.steps", self.warmup, "--warmup.loss.frame", 0, "--warmup.loss.readout", 0,
             "--schedule.each_round", "true", "--save_every", self.warmup, "--retrieval_every", 0, "--share_every", 20,
             *self.more, *row.options,
         )  # fmt: skip

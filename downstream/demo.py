@@ -102,7 +102,7 @@ FULL = Size(train=Videos(48, 12, 128, 192), test=Videos(6, 12, 128, 192))
 QUICK = Size(
     train=Videos(3, 8, 48, 64), test=Videos(1, 8, 48, 64),
     changes=("--sample.size", "48", "--rounds", "2", "--steps", "2", "--warmup.steps", "1",
-             "--batch", "2", "--picture_every", "2", "--save_every", "2", "--num_workers", "0"),
+             "--batch", "2", "--picture_every", "2", "--save_every", "2", "--workers", "0"),
 )  # fmt: skip
 
 
@@ -136,7 +136,7 @@ def script(at: Folders, size: Size = FULL) -> list[Step]:
         ),
         Step(
             "Pretrain in two rounds, the second on maps that the first has renewed",
-            ("pretrain", "--config", str(CONFIG), "--videos", str(at.train), "--labels", str(at.priors("train")),
+            ("pretrain", "--config", str(CONFIG), "--videos", str(at.train), "--maps", str(at.priors("train")),
              "--out", str(at.run), *size.changes),
             at.trained,
         ),

@@ -26,7 +26,7 @@ from mug.run.optimise import build_optimiser, learning_rate
 if TYPE_CHECKING:
     from lightning.fabric import Fabric
 
-FREE_KEYS = ("out", "num_workers", "save_every", "engine.threads")
+FREE_KEYS = ("out", "workers", "save_every", "engine.threads")
 """Options that may change when a run is resumed; none of them affects the loss."""
 
 COLUMNS = ("step", "lr", "still", "video", "iou", "grad_norm")
@@ -50,7 +50,7 @@ def check(options: FinetuneOptions) -> None:
     for name in ("steps", "save_every", "pseudo_frames"):
         if getattr(options, name) < 1:
             raise InputError(f"{name}: {getattr(options, name)} is too few; give 1 or more")
-    for name in ("hold", "num_workers"):
+    for name in ("hold", "workers"):
         if getattr(options, name) < 0:
             raise InputError(f"{name}: {getattr(options, name)} is negative; give 0 or more")
 
@@ -129,7 +129,7 @@ def train(run: Run) -> None:
     """Trains from the current step to the last."""
     options = run.options
     keys = (0, range(run.step, options.steps), options.sample.videos, 1)
-    batches = run.batches(run.samples, collate, keys, options.num_workers)
+    batches = run.batches(run.samples, collate, keys, options.workers)
     run.model.train()
     with run.signals, Log(run.folder, COLUMNS, run.step, options.steps, run.fabric.is_global_zero) as log:
         for step in range(run.step, options.steps):

@@ -247,7 +247,7 @@ class FinetuneOptions:
     """Number of training steps."""
     engine: Engine = field(default_factory=Engine)
     """Devices and precision."""
-    num_workers: int = 2
+    workers: int = 2
     """Data loading processes per training process; 0 loads in the training process."""
     save_every: int = 500
     """Steps between checkpoints."""

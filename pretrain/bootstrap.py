@@ -78,7 +78,7 @@ def require_labels(folders: Iterable[Path], videos: Iterable[TrainingVideo], str
                 path = label_path(folder, video, index)
                 if not path.is_file():
                     raise InputError(
-                        f"{path}: this map is missing; give --labels a folder with a map for every frame in {stride} "
+                        f"{path}: this map is missing; give --maps a folder with a map for every frame in {stride} "
                         "(`mug prior` makes one), or start the run in a new folder"
                     )
 

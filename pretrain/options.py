@@ -26,7 +26,7 @@ class WarmupOptions:
 
     steps: int = 0
     """Number of steps."""
-    weights: LossWeights = field(default_factory=lambda: LossWeights(short=0.0, long=0.0, video=0.0, warp=1.0))
+    loss: LossWeights = field(default_factory=lambda: LossWeights(short=0.0, long=0.0, video=0.0, warp=1.0))
     """Weights of the loss terms during the warm-up."""
 
 
@@ -64,13 +64,13 @@ class PretrainOptions:
     """Unlabeled video: a folder of clips, a data set in its own layout, or several of these (`--videos A B`)."""
     out: Path
     """Folder of the run; an existing run is resumed."""
-    labels: Path | None = None
+    maps: Path | None = None
     """Folder of initial maps written by `mug prior`; computed if not given."""
     index_cache: Path | None = None
     """Folder for the index and the unpacked frames of video files, shared by several runs."""
     model: ModelConfig = field(default_factory=ModelConfig)
     """The network."""
-    initial: Path | None = None
+    weights: Path | None = None
     """Initial weights: the state dict of a torchvision ResNet. Default: from scratch, as in the paper."""
     sample: SampleOptions = field(default_factory=SampleOptions)
     """Contents and augmentation of a sample."""
@@ -80,7 +80,7 @@ class PretrainOptions:
     """Optimiser."""
     schedule: ScheduleOptions = field(default_factory=ScheduleOptions)
     """Learning rate schedule."""
-    weights: LossWeights = field(default_factory=LossWeights)
+    loss: LossWeights = field(default_factory=LossWeights)
     """Weights of the loss terms (Eq. 16)."""
     warmup: WarmupOptions = field(default_factory=WarmupOptions)
     """Warm-up on synthetic warps."""
@@ -94,7 +94,7 @@ class PretrainOptions:
     """Parts per process and step over which gradients are accumulated."""
     engine: Engine = field(default_factory=Engine)
     """Device, precision and processes."""
-    num_workers: int = 2
+    workers: int = 2
     """Frame-reading processes per training process; with 0 the training process reads."""
     save_every: int = 500
     """Steps between checkpoints."""
@@ -113,11 +113,11 @@ class PretrainOptions:
         from mug.checkpoint import load_torchvision
         from pretrain.prior_cache import require_binary, require_classifier
 
-        if self.initial:
-            load_torchvision(Phi(self.model.backbone), self.initial)
-        if self.labels and self.bootstrap.binary_prior:
-            require_binary(self.labels)
-        if self.labels is None and self.bootstrap.prior in CLASSIFIED:
+        if self.weights:
+            load_torchvision(Phi(self.model.backbone), self.weights)
+        if self.maps and self.bootstrap.binary_prior:
+            require_binary(self.maps)
+        if self.maps is None and self.bootstrap.prior in CLASSIFIED:
             require_classifier(self.bootstrap.classifier, self.bootstrap.classifier_weights)
 
     def unused(self) -> Mapping[str, str]:
@@ -126,7 +126,7 @@ class PretrainOptions:
         if self.bootstrap.prior not in CLASSIFIED:
             unused |= dict.fromkeys(("bootstrap.classifier", "bootstrap.classifier_weights"), _OF_CLASSIFIED)
         if not self.warmup.steps:
-            unused["warmup.weights"] = "there are no --warmup.steps"
+            unused["warmup.loss"] = "there are no --warmup.steps"
         if isinstance(self.rounds, list):
             unused["steps"] = "--rounds lists the steps of each round"
         return unused
@@ -137,7 +137,7 @@ class PretrainOptions:
 
 
 FREE_KEYS = (
-    "out", "num_workers", "save_every", "picture_every", "share_every", "retrieval_every", "index_cache",
+    "out", "workers", "save_every", "picture_every", "share_every", "retrieval_every", "index_cache",
     "bootstrap.cache", "engine.threads",
 )  # fmt: skip
 """Options that may change when a run is resumed: they do not affect the losses."""
@@ -158,7 +158,7 @@ class PriorOptions:
     """Every `stride`-th frame of a video gets a map."""
     classifier: str = IMAGENET
     """Classifier for cam and motion-cam: `imagenet` (from the extra `imagenet`), torchvision:NAME or timm:NAME."""
-    weights: Path | None = None
+    classifier_weights: Path | None = None
     """State dict of that classifier; none for `imagenet`, which has its own."""
     refine: Refinement = "none"
     """Refinement of each map with its frame: `guided` (fast), `crf` (extra `crf`) or `none`."""
@@ -176,4 +176,4 @@ class PriorOptions:
 
     def unused(self) -> Mapping[str, str]:
         """See `mug.command.options.parse`."""
-        return {} if self.kind in CLASSIFIED else dict.fromkeys(("classifier", "weights"), _OF_CLASSIFIED)
+        return {} if self.kind in CLASSIFIED else dict.fromkeys(("classifier", "classifier_weights"), _OF_CLASSIFIED)

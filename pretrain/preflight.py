@@ -69,7 +69,7 @@ def check_step(options: PretrainOptions, network: MuG, batch: Batch, samples: in
         torch.autocast(device.type, torch.bfloat16, enabled=mixed),
         torch.autograd.graph.saved_tensors_hooks(keep, lambda x: x),
     ):
-        rehearsal(batch, options.weights)["total"]
+        rehearsal(batch, options.loss)["total"]
     needed = sum(kept.values()) * samples // len(batch.names)
     here = int(os.environ.get("LOCAL_WORLD_SIZE", 1)) if device.type == "cpu" else 1
     free = free_memory(device) // here
@@ -104,7 +104,7 @@ def check(options: PretrainOptions) -> None:
     # the tracked patch of the short term is a quarter of the frame, and batch norm needs two values per channel
     cells = -(-patch_size(options.sample.size) // options.model.backbone.stride)
     together = options.batch // options.accumulate
-    if together * cells**2 < 2 and (options.weights.short or (options.warmup.steps and options.warmup.weights.short)):
+    if together * cells**2 < 2 and (options.loss.short or (options.warmup.steps and options.warmup.loss.short)):
         raise InputError(
             f"batch: one sample at a time of {options.sample.size} px tracks a patch of one single cell, which batch "
             f"norm cannot normalise; give --batch {2 * options.accumulate} or more, or "
@@ -117,7 +117,7 @@ def check(options: PretrainOptions) -> None:
             raise InputError(f"{name}: {value} is too few; give 1 or more")
     for name, value in (
         ("picture_every", options.picture_every), ("share_every", options.share_every),
-        ("retrieval_every", options.retrieval_every), ("num_workers", options.num_workers),
+        ("retrieval_every", options.retrieval_every), ("workers", options.workers),
         ("schedule.warmup", options.schedule.warmup), ("warmup.steps", options.warmup.steps),
     ):  # fmt: skip
         if value < 0:

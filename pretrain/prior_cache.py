@@ -38,7 +38,7 @@ def prior(options: PriorOptions) -> None:
         "kind": options.kind,
         "stride": options.stride,
         "classifier": options.classifier,
-        "weights": options.weights,
+        "weights": options.classifier_weights,
         "refinement": options.refine,
         "binary": options.binary,
         "overwrite": options.overwrite,

@@ -35,7 +35,7 @@ from pretrain.videos import VideoIndex, in_words, roots_of
 if TYPE_CHECKING:
     from lightning.fabric import Fabric
 
-PLACES = ("videos", "out", "labels", "index_cache", "initial")
+PLACES = ("videos", "out", "maps", "index_cache", "weights")
 """Options that name local paths; omitted from the weights, which are shared between machines."""
 
 COLUMNS = (
@@ -68,7 +68,7 @@ class Run(Training):
     @property
     def prior(self) -> Path:
         """Folder of the initial maps Q."""
-        return self.options.labels or self.options.bootstrap.cache or self.folder.labels / "prior"
+        return self.options.maps or self.options.bootstrap.cache or self.folder.labels / "prior"
 
 
 def pretrain(options: PretrainOptions) -> None:
@@ -102,8 +102,8 @@ def setup(options: PretrainOptions, folder: RunFolder) -> Run:
     torch.manual_seed(options.seed)
     # on CPUs with bfloat16 units, this memory format makes convolutions take a fifth less of a step
     network: MuG = MuG(options.model).to(memory_format=torch.channels_last)
-    if options.initial:
-        load_torchvision(network.phi, options.initial)
+    if options.weights:
+        load_torchvision(network.phi, options.weights)
     model, optimiser = fabric.setup(network, build_optimiser(network, options.optimiser))
     run = Run(folder, fabric, model, optimiser, network, options, index, network)
     if run.resume():
@@ -111,7 +111,7 @@ def setup(options: PretrainOptions, folder: RunFolder) -> Run:
     else:
         run.say(f"{in_words(options.videos)}: {index}")
         try_out(run)
-    if options.labels is None and fabric.local_rank == 0:
+    if options.maps is None and fabric.local_rank == 0:
         make_priors(run)
     fabric.barrier()
     return run
@@ -205,7 +205,7 @@ def train_step(run: Run, step: int, rate: float, batches: Iterator[RawBatch]) ->
     """
     options = run.options
     torch.manual_seed(int(np.random.SeedSequence([options.seed, step]).generate_state(1)[0]))
-    weights = options.warmup.weights if step < options.warmup.steps else options.weights
+    weights = options.warmup.loss if step < options.warmup.steps else options.loss
     shares = bool(options.share_every) and step % options.share_every == 0
     seen: list[Batch] = []
 
@@ -227,7 +227,7 @@ def name_faint_terms(run: Run, step: int, values: dict[str, float]) -> None:
             run.faint.add(term)
             run.say(
                 f"step {step}: the term {term!r} has {share:.2%} of the trunk's gradient, less than {FAINT:.0%}, and "
-                f"teaches next to nothing; give --weights.{term} more, or 0"
+                f"teaches next to nothing; give --loss.{term} more, or 0"
             )
 
 
@@ -247,7 +247,7 @@ def training_set(run: Run, number: int) -> TrainingSamples:
 def loader(run: Run, samples: TrainingSamples, number: int, steps: range) -> Iterator[RawBatch]:
     """The batches of this process for the given steps of a round."""
     options = run.options
-    return run.batches(samples, collate, (number, steps, options.batch, options.accumulate), options.num_workers)
+    return run.batches(samples, collate, (number, steps, options.batch, options.accumulate), options.workers)
 
 
 def renew_labels(run: Run, number: int) -> None:

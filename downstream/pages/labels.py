@@ -125,7 +125,7 @@ def initial_maps(run: Path, config: Mapping[str, Any]) -> Path:
     """Folder of a run's initial maps: the configured one, or the default in the run."""
     bootstrap = config.get("bootstrap")
     cache = bootstrap.get("cache") if isinstance(bootstrap, Mapping) else None
-    return Path(config.get("labels") or cache or run / "labels" / "prior")
+    return Path(config.get("maps") or cache or run / "labels" / "prior")
 
 
 def renewed_areas(initial: Path, renewed: Path) -> dict[str, tuple[float, float]]:

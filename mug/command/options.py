@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import inspect
 import itertools
 import json
 import re
@@ -16,9 +15,11 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from jsonargparse import ArgumentError, ArgumentParser, DefaultHelpFormatter, set_parsing_settings
+from jsonargparse import ArgumentError, ArgumentParser, set_parsing_settings
 from jsonargparse.typing import register_type
 
+from mug.command.help import Help, Parser, attribute_doc
+from mug.command.names import RENAMED, advice, full, renamed
 from mug.errors import InputError
 from mug.media.address import Address
 
@@ -75,8 +76,9 @@ def parse(
     Raises:
         InputError: unknown, unused or missing options, values of a wrong type, an unreadable config file.
     """
-    known = dict(_leaves(options)) if options else {}
-    parser = _parser(command, options, positional, known, summary)
+    known = dict(leaves(options)) if options else {}
+    described = bool({"-h", "--help"} & set(arguments))
+    parser = _parser(command, options, positional, known, summary, described)
     configs, rest = _split(command, positional, list(arguments), known)
     in_files = [key for config in configs for key in _checked_keys(config, known)]
     words = [f"--config={config}" for config in configs] + rest
@@ -126,30 +128,23 @@ def _refuse_unused(options: Any, given: set[str]) -> None:
         raise InputError(f"--{key}: has no effect here: {reason}")
 
 
-class _Help(DefaultHelpFormatter):
-    """Shows the purpose and default of an option, but not the name of its type."""
-
-    def _get_help_string(self, action: Any) -> str:
-        text: str = action.help or ""
-        if not action.option_strings or action.dest in ("help", "config") or "(default: " in text:
-            return text
-        if action.required:
-            return f"{text} (required)"
-        return text if action.default in (None, "==SUPPRESS==") else f"{text} (default: %(default)s)"
-
-
 def _parser(
-    command: str, options: type | None, positional: Sequence[str], known: dict[str, Any], summary: str | None
-) -> ArgumentParser:
-    if find_spec("docstring_parser"):  # without it the help lacks descriptions
-        set_parsing_settings(docstring_parse_attribute_docstrings=True)
-    places = "".join(f" {name.upper()}" for name in positional)
-    parser = ArgumentParser(
+    command: str,
+    options: type | None,
+    positional: Sequence[str],
+    known: dict[str, Any],
+    summary: str | None,
+    described: bool,
+) -> Parser:
+    if find_spec("docstring_parser"):  # without it the help lacks descriptions, whose reading takes long
+        set_parsing_settings(docstring_parse_attribute_docstrings=described)
+    places = f" {_places(positional)}" if positional else ""
+    parser = Parser(
         prog=command,
         usage=f"{command}{places} [--config FILE.yaml] [--option VALUE ...]" if options else command,
         description=" ".join((summary or "").strip().split("\n\n")[0].split()),
         epilog="Every command also takes --quiet (only errors and results) and --verbose (more messages).",
-        formatter_class=_Help,
+        formatter_class=Help,
         exit_on_error=False,
         print_config=None,
     )
@@ -160,21 +155,14 @@ def _parser(
         several = _takes_list(known[name])
         kind = _listed(known[name]) if several else known[name]
         parser.add_argument(
-            name, type=kind, nargs="+" if several else None, metavar=name.upper(), help=_attribute_doc(options, name)
+            name, type=kind, nargs="+" if several else None, metavar=name.upper(), help=attribute_doc(options, name)
         )
     parser.add_class_arguments(options, skip=set(positional), fail_untyped=True)
+    parser.show(options, positional)
     return parser
 
 
-def _attribute_doc(options: type, name: str) -> str:
-    """The docstring below a field, in the class that declares it."""
-    owner = next(kind for kind in options.__mro__ if name in inspect.get_annotations(kind))
-    source = inspect.getsource(owner)
-    match = re.search(rf'^    {name}\s*:[^\n]*\n    """(.*?)"""', source, re.DOTALL | re.MULTILINE)
-    return " ".join(match[1].split()) if match else ""
-
-
-def _leaves(options: type, prefix: str = "") -> Iterator[tuple[str, Any]]:
+def leaves(options: type, prefix: str = "") -> Iterator[tuple[str, Any]]:
     """Dotted name and type of every field, including those of nested dataclasses."""
     hints = typing.get_type_hints(options)
     for field in fields(options):
@@ -182,7 +170,7 @@ def _leaves(options: type, prefix: str = "") -> Iterator[tuple[str, Any]]:
         yield prefix + field.name, kind
         for nested in (kind, *typing.get_args(kind)):
             if isinstance(nested, type) and is_dataclass(nested):
-                yield from _leaves(nested, f"{prefix}{field.name}.")
+                yield from leaves(nested, f"{prefix}{field.name}.")
 
 
 def _split(
@@ -202,7 +190,7 @@ def _split(
             rest.append(argument)
             continue
         written, equals, value = argument[2:].partition("=")
-        name = written.replace("-", "_")
+        name = full(written.replace("-", "_"), known)
         if name == "config" and known:
             if not equals:
                 if not arguments:
@@ -210,10 +198,12 @@ def _split(
                 value = arguments.pop(0)
             configs.append(Path(value))
             continue
+        if name in positional:
+            raise InputError(f"--{written}: {name.upper()} goes without a name: `{command} {_places(positional)}`")
         if name.startswith("no_") and known.get(name[3:]) is bool and not equals:
             rest.append(f"--{name[3:]}=false")
         elif name.removesuffix("+") not in known:
-            raise InputError(f"--{written} is no option of `{command}`{_nearest(name, known, '--')}")
+            raise InputError(f"--{written} is no option of `{command}`{advice(name, known, positional, command)}")
         elif known.get(name) is bool and not equals and not (arguments and arguments[0].lower() in BOOLEAN_WORDS):
             rest.append(f"--{name}=true")
         elif not positional and not equals and _takes_list(known.get(name)) and len(values := _values(arguments)) > 1:
@@ -227,6 +217,10 @@ def _split(
         whole = len(entries) == 1 and entries[0].startswith("[")
         rest.append(f"--{name}={entries[0] if whole else json.dumps(entries)}")
     return configs, rest
+
+
+def _places(positional: Sequence[str]) -> str:
+    return " ".join(name.upper() for name in positional)
 
 
 def _takes_list(kind: Any) -> bool:
@@ -264,7 +258,8 @@ def _checked_keys(path: Path, known: dict[str, Any]) -> list[str]:
     keys = list(_keys(_read_config(path), known))
     for key in keys:
         if key not in known:
-            raise InputError(f"{path}: {key!r} is no option{_nearest(key, known)}")
+            now = renamed(key, known)
+            raise InputError(f"{path}: {key!r} is " + (f"now {now!r}" if now else f"no option{_nearest(key, known)}"))
     return keys
 
 
@@ -272,13 +267,22 @@ def _keys(content: dict[Any, Any], known: dict[str, Any], prefix: str = "") -> I
     for key, value in content.items():
         name = f"{prefix}{key}"
         yield name
-        if isinstance(value, dict) and any(other.startswith(f"{name}.") for other in known):
+        if isinstance(value, dict) and (name in dict(RENAMED) or any(other.startswith(f"{name}.") for other in known)):
             yield from _keys(value, known, f"{name}.")
 
 
-def _nearest(name: str, known: dict[str, Any], dashes: str = "") -> str:
+def _nearest(name: str, known: dict[str, Any]) -> str:
     close = difflib.get_close_matches(name, known, n=1)
-    return f"; did you mean {dashes}{close[0]}?" if close else ""
+    return f"; did you mean {close[0]}?" if close else ""
+
+
+def _takes(positional: Sequence[str], known: Mapping[str, Any]) -> str:
+    """What a command takes, in words."""
+    if not known:
+        return "none"
+    if positional:
+        return f"{_places(positional)} and named options"
+    return f"named options alone, such as {' and '.join(f'--{name}' for name in list(known)[:2])}"
 
 
 def _explain(
@@ -296,7 +300,7 @@ def _explain(
         missing = [name.upper() if name.lower() in positional else f"--{name.lstrip('-')}" for name in names]
         return f"missing {', '.join(missing)}; see `{command} --help`"
     if match := re.search(r"unrecognized arguments: (.*)", message):
-        return f"{match[1]}: too many arguments; see `{command} --help`"
+        return f"{match[1]}: too many arguments; `{command}` takes {_takes(positional, known)}; see `{command} --help`"
     if match := re.match(r'Parser key "([^"]+)"', message):
         key = match[1]
         value = re.search(r"(?:Given|Got) value: (.*?)$", message)

@@ -50,7 +50,7 @@ def launch(engine: Engine) -> Fabric:
     threads = engine.threads or os.cpu_count() or 1
     torch.set_num_threads(threads)
     fabric = Fabric(
-        accelerator=engine.accelerator,
+        accelerator=engine.device,
         devices=engine.devices,
         num_nodes=engine.nodes,
         # the 32-bit precisions have no plugin of their own here
@@ -85,7 +85,7 @@ def resolve_precision(engine: Engine) -> str:
 
 
 def _device_type(engine: Engine) -> str:
-    wants_gpu = engine.accelerator == "cuda" or (engine.accelerator == "auto" and torch.cuda.is_available())
+    wants_gpu = engine.device == "cuda" or (engine.device == "auto" and torch.cuda.is_available())
     return "cuda" if wants_gpu else "cpu"
 
 
@@ -97,7 +97,7 @@ def check_engine(engine: Engine) -> None:
             has started another number of processes.
     """
     for name, value, known in (
-        ("engine.accelerator", engine.accelerator, ("auto", "cpu", "cuda")),
+        ("engine.device", engine.device, ("auto", "cpu", "cuda")),
         ("engine.precision", engine.precision, PRECISIONS),
         ("engine.strategy", engine.strategy, STRATEGIES),
     ):
@@ -106,12 +106,12 @@ def check_engine(engine: Engine) -> None:
     for name, count in (("devices", engine.devices), ("nodes", engine.nodes), ("threads", engine.threads)):
         if count is not None and count < 1:
             raise InputError(f"engine.{name}: {count} is too few; give 1 or more")
-    if engine.accelerator == "cuda":
+    if engine.device == "cuda":
         found = torch.cuda.device_count()
         if found < engine.devices:
             raise InputError(
-                f"engine.accelerator: CUDA was asked for on {engine.devices} device(s) and {found} can be used here; "
-                "give --engine.accelerator cpu, or install a torch built for this GPU (`mug doctor` explains)"
+                f"engine.device: CUDA was asked for on {engine.devices} device(s) and {found} can be used here; "
+                "give --device cpu, or install a torch built for this GPU (`mug doctor` explains)"
             )
     _check_launcher(engine)
 

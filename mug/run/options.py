@@ -14,7 +14,7 @@ AUTO = "auto"
 class Engine:
     """Device, precision and processes of a run, passed to Lightning Fabric."""
 
-    accelerator: str = "auto"
+    device: str = "auto"
     """`cpu`, `cuda` or `auto`: a GPU if there is one."""
     devices: int = 1
     """Processes per node, one for each device."""

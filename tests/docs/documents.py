@@ -4,11 +4,27 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import NamedTuple
 
 from mug import __version__
 
 ROOT = Path(__file__).resolve().parents[2]
-DOCUMENTS = ["README.md", "CONTRIBUTING.md", "CHANGELOG.md", *sorted(f"docs/{p.name}" for p in ROOT.glob("docs/*.md"))]
+DOCUMENTS = [
+    "README.md",
+    "CONTRIBUTING.md",
+    "CHANGELOG.md",
+    *sorted(path.relative_to(ROOT).as_posix() for path in ROOT.glob("docs/**/*.md")),
+]
+
+
+class Block(NamedTuple):
+    """A fenced block of code."""
+
+    language: str
+    """`bash` for commands, `python`, or empty for layouts and formats."""
+    title: str
+    """The file that it is, where the document says so."""
+    code: str
 
 
 def current(document: str) -> str:
@@ -20,9 +36,22 @@ def current(document: str) -> str:
     return "".join(part for part in sections if part.startswith(("## [Unreleased]", f"## [{__version__}]")))
 
 
-def blocks(text: str, language: str = "") -> list[str]:
-    """Fenced code blocks of a language."""
-    return re.findall(rf"^```{language}\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+def fenced(text: str) -> list[Block]:
+    """All fenced blocks, in order."""
+    found = re.findall(r'^```(\w*)(?: title="([^"]+)")?\n(.*?)^```$', text, re.MULTILINE | re.DOTALL)
+    assert 2 * len(found) == len(re.findall(r"^```", text, re.MULTILINE)), "a fence that is not understood"
+    return [Block(*parts) for parts in found]
+
+
+def blocks(text: str, *languages: str) -> list[str]:
+    """Code of the blocks in these languages; of all without any."""
+    return [block.code for block in fenced(text) if not languages or block.language in languages]
+
+
+def lines_of(code: str) -> list[str]:
+    """The command lines of a block, continued ones joined, without comments."""
+    joined = code.replace("\\\n", " ").splitlines()
+    return [line for raw in joined if (line := re.sub(r"\s+#\s.*$|^#\s.*$", "", raw).strip())]
 
 
 def spans(text: str) -> list[str]:

@@ -33,8 +33,8 @@ CONFIGS = sorted(
 BACKBONE = BackboneConfig(depth=18, stages=2, stride=8)
 SMALL = (
     "--model.embedding.backbone.stages=2", "--model.embedding.backbone.stride=8", "--model.embedding.rates=[1,2,3]",
-    "--model.channels=8", "--model.iterations=1", "--sample.size=32", "--num_workers=0", "--save_every=2",
-    "--engine.accelerator=cpu", "--engine.threads=1", "--engine.precision=32-true", "--optimiser.kind=adamw",
+    "--model.channels=8", "--model.iterations=1", "--sample.size=32", "--workers=0", "--save_every=2",
+    "--engine.device=cpu", "--engine.threads=1", "--engine.precision=32-true", "--optimiser.kind=adamw",
     "--optimiser.lr=1e-3",
 )  # fmt: skip
 
@@ -179,7 +179,7 @@ def test_frozen_batch_norm_stays_and_the_rest_of_the_trunk_learns(
         (("--steps", "0"), "steps: 0 is too few"),
         (("--hold", "9"), "--hold 9: leaves nothing"),
         (("--hold", "-1"), "hold: -1 is negative"),
-        (("--carry", "-1"), "carry: -1 is negative"),
+        (("--graphs", "-1"), "graphs: -1 is negative"),
         (("--sample.videos", "3", "--engine.devices", "2"), "sample.videos: 3 cannot be shared"),
         (("--model.embedding.backbone.depth", "34"), "its phi has depth 18, not 34"),
         (("--model.embedding.kind", "resnet"), "--model.embedding.backbone.stages: has no effect here: is not of"),

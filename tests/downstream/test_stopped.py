@@ -27,7 +27,7 @@ def words(moving_squares: Squares, tmp_path: Path) -> list[str]:
     torch.manual_seed(0)
     save_weights(tmp_path / "phi", MuG(ModelConfig(BackboneConfig(depth=18, stages=2, stride=8))).eval(), {})
     data = ("--data", moving_squares(videos=4, frames=6, objects=2), "--weights", tmp_path / "phi", "--steps", 5)
-    how = ("--save_every", 100, "--num_workers", 1, "--engine.precision", "64-true")
+    how = ("--save_every", 100, "--workers", 1, "--engine.precision", "64-true")
     return ["finetune", "agnn", *TRAINING["agnn"], *BRIEFLY, *(str(word) for word in (*data, *how)), "--out"]
 
 

@@ -34,7 +34,7 @@ from mug.options import BackboneConfig, ModelConfig
 FILE = Path(__file__).with_name("golden.json")
 GRID = (8, 12)
 BACKBONE = BackboneConfig(depth=18, stages=2, stride=8)
-ENGINE = ("--engine.accelerator", "cpu", "--engine.threads", "1", "--engine.precision", "32-true", "--num_workers", "0")
+ENGINE = ("--engine.device", "cpu", "--engine.threads", "1", "--engine.precision", "32-true", "--workers", "0")
 
 
 def run(*words: object) -> None:
@@ -101,7 +101,7 @@ def measure(place: Path) -> dict[str, Any]:
     run(
         "pretrain", "--videos", videos / "JPEGImages" / "480p", "--out", place / "pretrained", *trained,
         *(f"--model.{layers[0]}={layers[1]}", f"--model.{layers[2]}={layers[3]}", "--sample.size=32"),
-        *("--sample.abstract=2", "--batch=2", "--rounds=[5]", "--weights.warp=0.5", "--bootstrap.stride=2"),
+        *("--sample.abstract=2", "--batch=2", "--rounds=[5]", "--loss.warp=0.5", "--bootstrap.stride=2"),
         *("--retrieval_every=0", "--picture_every=0"),
     )  # fmt: skip
     run(

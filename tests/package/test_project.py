@@ -25,7 +25,7 @@ def project() -> dict:
 def test_command_is_installed_under_its_name(project: dict) -> None:
     assert project["name"] == "mug-vos"
     assert project["scripts"] == {"mug": "mug.cli:main"}
-    extras = {"browser", "coco", "crf", "dev", "imagenet", "test", "timm", "webdataset"}
+    extras = {"browser", "coco", "crf", "dev", "docs", "hub", "imagenet", "onnx", "test", "timm", "webdataset"}
     assert set(project["optional-dependencies"]) == extras
     assert not any("pydensecrf" in requirement for requirement in project["dependencies"])
 

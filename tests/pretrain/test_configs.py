@@ -40,7 +40,7 @@ def test_the_paper_is_there_number_by_number() -> None:
     )
     assert CONFIGS[-1].stem == "mug_resnet50_oxuva"
     assert (options.batch, options.sample.size, options.sample.abstract) == (16, 256, 8)
-    weights = options.weights
+    weights = options.loss
     assert (weights.short, weights.long, weights.video, weights.warp) == (0.1, 0.02, 0.5, 0.0)
     assert (options.bootstrap.alpha, options.bootstrap.keep, options.rounds) == (0.05, "prediction", 2)
     assert (options.bootstrap.prior, options.bootstrap.refine) == ("manifold-ranking", "crf")

@@ -123,7 +123,7 @@ def test_what_pretraining_leaves_out_is_left_out_and_named(moving_squares, tmp_p
 
 
 def test_priors_are_made_of_what_pretraining_reads(tmp_path, capsys):
-    """The nested layouts, video files and several roots, under the names that `mug pretrain --labels` looks for."""
+    """The nested layouts, video files and several roots, under the names that `mug pretrain --maps` looks for."""
     oxuva, files, out = tmp_path / "OxUvA", tmp_path / "clips", tmp_path / "q"
     make_frames(oxuva / "images/dev/vid0000", [f"{i:06d}.jpeg" for i in range(6)])
     make_frames(oxuva / "images/test/vid0337", [f"{i:06d}.jpeg" for i in range(6)])

@@ -15,7 +15,7 @@ def test_a_run_stopped_by_signals_saves_its_last_step_and_ends_as_the_undisturbe
     runs: tuple[Path, str], videos: Path, tmp_path: Path
 ) -> None:
     options = tiny(videos, tmp_path / "run")
-    options.save_every, options.num_workers = 100, 1
+    options.save_every, options.workers = 100, 1
     config = tmp_path / "tiny.yaml"
     config.write_text(yaml.safe_dump(to_plain(options)))
     for step, name, status in ((1, "SIGINT", 130), (0, "SIGINT", 0)):

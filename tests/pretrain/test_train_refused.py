@@ -75,8 +75,8 @@ def change(**values: Any) -> Callable[[PretrainOptions], None]:
         (change(bootstrap__alpha=1.5), "bootstrap.alpha"),
         (change(batch=6), "holds 5 usable videos and a batch takes 6"),
         (change(sample__abstract=9), "has 8 frames and an abstract takes 9"),
-        (change(labels=Path("nowhere")), "this map is missing"),
-        (change(engine__accelerator="cuda"), "CUDA was asked for"),
+        (change(maps=Path("nowhere")), "this map is missing"),
+        (change(engine__device="cuda"), "CUDA was asked for"),
         (change(videos=Path("nowhere")), "nowhere: no such file or folder"),
         (change(bootstrap__prior="cam", bootstrap__classifier="torchvision:resnet18"), "resnet18: needs its weights"),
     ],
@@ -114,8 +114,8 @@ def test_initial_maps_are_binary_where_asked_for(videos: Path, tmp_path: Path) -
     set_up(soft)
     assert len(np.unique([read_soft(path) for path in (tmp_path / "soft/labels/prior").rglob("*.png")])) > 20
     options = tiny(videos, tmp_path / "other")
-    options.bootstrap.binary_prior, options.labels = True, tmp_path / "soft/labels/prior"
+    options.bootstrap.binary_prior, options.maps = True, tmp_path / "soft/labels/prior"
     with pytest.raises(InputError, match="holds soft maps and --bootstrap"):
         pretrain(options)
-    options.labels = tmp_path / "run/labels/prior"
+    options.maps = tmp_path / "run/labels/prior"
     preflight(options)

@@ -40,7 +40,7 @@ def test_accumulated_parts_give_the_mean_of_their_gradients(videos: Path, tmp_pa
     moved = {name: (old - after[name]) / 0.5 for name, old in before.named_parameters()}
     for raw in train.loader(run, train.training_set(run, 1), 1, range(1)):
         assert len(raw.names) == 2
-        total = before(raw.augment(8), options.weights)["total"]
+        total = before(raw.augment(8), options.loss)["total"]
         (total / 2).backward()
         totals.append(total.item())
     assert values["total"] == pytest.approx(sum(totals) / 2, rel=1e-5)
@@ -64,7 +64,7 @@ def test_a_term_that_teaches_next_to_nothing_is_named_once(
     videos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     options = tiny(videos, tmp_path / "run")
-    options.share_every, options.warmup.steps, options.weights.short = 1, 0, 1e-6
+    options.share_every, options.warmup.steps, options.loss.short = 1, 0, 1e-6
     run = set_up(options)
     run.model.train()
     batches = train.loader(run, train.training_set(run, 1), 1, range(2))

@@ -50,7 +50,7 @@ class AGNNFinetuneOptions(BalancedOptions):
 
     model: AGNNConfig = field(default_factory=AGNNConfig)
     """The network architecture."""
-    carry: int = 0
+    graphs: int = 0
     """Maximum number of graphs that a state passes through before the loss; sampled at each step. Co-segmentation
     carries states from graph to graph (Sec. 4.2.1); without such training they drift."""
 

@@ -30,15 +30,15 @@ class AGNNTraining(BalancedTraining[AGNN]):
     format = FORMAT
 
     def __init__(self, options: AGNNFinetuneOptions) -> None:
-        if options.carry < 0:
-            raise InputError(f"carry: {options.carry} is negative; give 0 or more")
+        if options.graphs < 0:
+            raise InputError(f"graphs: {options.graphs} is negative; give 0 or more")
         super().__init__(replace(options.model, embedding=complete(options.model.embedding, options)), options)
         self._options = options
 
     def forward(self, batch: Mapping[str, Tensor], still: bool, step: int) -> dict[str, Tensor]:
         """The loss (AGNN Eq. 12): of the embedding's auxiliary output on still images, of the whole graph on videos.
 
-        On videos, the state of the first node first passes through a random number of graphs, up to `options.carry`,
+        On videos, the state of the first node first passes through a random number of graphs, up to `options.graphs`,
         without gradient.
         """
         frames = batch["frames"].float() / 255
@@ -47,7 +47,7 @@ class AGNNTraining(BalancedTraining[AGNN]):
             logits = network.auxiliary(network.embed(frames.flatten(0, 1)))
         else:
             v_bnchw = network.embed(frames.flatten(0, 1)).unflatten(0, frames.shape[:2])
-            graphs = int(np.random.default_rng([self._options.seed, step, 0]).integers(self._options.carry + 1))
+            graphs = int(np.random.default_rng([self._options.seed, step, 0]).integers(self._options.graphs + 1))
             own_b1chw = carry(network, v_bnchw, graphs) if graphs else v_bnchw[:, :1]
             state_bnchw = torch.cat([own_b1chw, v_bnchw[:, 1:]], 1)
             logits = network.read(network.propagate(v_bnchw, state_bnchw), v_bnchw).flatten(0, 1)

@@ -51,7 +51,7 @@ class HCPNTraining(NetworkTraining[HCPN]):
         if not self._sees_flow:
             return None
         options = self._options
-        method = flow_method(options.raft, choose_device(options.engine.accelerator))
+        method = flow_method(options.raft, choose_device(options.engine.device))
         flows = Flows(options.flows or folder / "flow", method, options.sample.size)
         flows.compute(sources)
         return flows

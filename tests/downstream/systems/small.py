@@ -43,7 +43,7 @@ TRAINING: Mapping[str, Sequence[str]] = {
 """By system, beside `BRIEFLY`."""
 
 BRIEFLY = (
-    "--sample.size=32", "--num_workers=0", "--save_every=2", "--engine.accelerator=cpu", "--engine.threads=1",
+    "--sample.size=32", "--workers=0", "--save_every=2", "--engine.device=cpu", "--engine.threads=1",
     "--engine.precision=32-true", "--optimiser.kind=adamw", "--optimiser.lr=1e-3",
 )  # fmt: skip
 """Any system's training."""

@@ -61,7 +61,7 @@ def test_a_carried_state_has_come_through_graphs_of_its_own(graphs: int) -> None
 
 def test_what_is_carried_is_learned_from() -> None:
     """The first node's logits go on from its carried state; all nodes' embeddings still have a gradient."""
-    trainee = trainable(carry=1).eval()
+    trainee = trainable(graphs=1).eval()
     network = trainee.network
     frames = torch.randint(0, 255, (1, 3, 3, 32, 32), dtype=torch.uint8)
     masks = torch.randint(0, 2, (1, 3, 32, 32), dtype=torch.uint8)

@@ -54,9 +54,9 @@ def test_weights_of_others_are_asked_for_before_videos_are_looked_at(tmp_path: P
         (LabelOptions(prior="motion-cam", classifier=RESNET, classifier_weights=nowhere), None, "nowhere.pth: no such"),
         (LabelOptions(), nowhere, "nowhere.pth: no such file"),
     ):
-        options = PretrainOptions(tmp_path / "no videos", tmp_path / "run", bootstrap=bootstrap, initial=initial)
+        options = PretrainOptions(tmp_path / "no videos", tmp_path / "run", bootstrap=bootstrap, weights=initial)
         with pytest.raises(InputError, match=message):
             pretrain(options)
     preflight(
-        PretrainOptions(tmp_path, tmp_path, labels=tmp_path, bootstrap=LabelOptions(prior="cam", classifier=RESNET))
+        PretrainOptions(tmp_path, tmp_path, maps=tmp_path, bootstrap=LabelOptions(prior="cam", classifier=RESNET))
     )

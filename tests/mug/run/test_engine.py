@@ -23,7 +23,7 @@ from mug.run.options import Engine
     [
         (Engine(precision="8-bit"), "engine.precision"),
         (Engine(strategy="magic"), "engine.strategy"),
-        (Engine(accelerator="abacus"), "engine.accelerator"),
+        (Engine(device="abacus"), "engine.device"),
         (Engine(devices=0), "engine.devices"),
         (Engine(threads=0), "engine.threads"),
     ],
@@ -36,7 +36,7 @@ def test_an_engine_that_does_not_exist_is_refused(engine: Engine, message: str) 
 def test_cuda_where_there_is_none_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
     with pytest.raises(InputError, match="CUDA was asked for"):
-        launch(Engine(accelerator="cuda"))
+        launch(Engine(device="cuda"))
 
 
 SRUN = {"SLURM_NTASKS": "4", "SLURM_PROCID": "1", "SLURM_STEP_NUM_TASKS": "4", "SLURM_NTASKS_PER_NODE": "2"}
@@ -104,7 +104,7 @@ def test_auto_is_bf16_where_the_device_has_units_for_it(monkeypatch: pytest.Monk
     monkeypatch.setattr(
         "mug.run.engine.has_units", lambda device_type: asked.append(device_type) or device_type == "cuda"
     )
-    resolved = [resolve_precision(Engine(accelerator=name)) for name in ("auto", "cuda", "cpu")]
+    resolved = [resolve_precision(Engine(device=name)) for name in ("auto", "cuda", "cpu")]
     assert asked == ["cuda", "cuda", "cpu"]
     assert resolved == ["bf16-mixed", "bf16-mixed", "32-true"]
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
@@ -137,7 +137,7 @@ def test_the_engine_says_its_precision_in_one_line(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     units(monkeypatch, there)
-    fabric = launch(Engine(accelerator="cpu", threads=1, precision=precision))
+    fabric = launch(Engine(device="cpu", threads=1, precision=precision))
     said = [text for text in capsys.readouterr().err.splitlines() if text.startswith(("precision ", "mug: "))]
     assert said == [line]
     with fabric.autocast():
@@ -159,7 +159,7 @@ def test_mixed_precision_does_not_round_what_goes_into_a_model() -> None:
             self.seen = x
             return x @ x.T
 
-    fabric = launch(Engine(accelerator="cpu", precision="bf16-mixed", threads=1))
+    fabric = launch(Engine(device="cpu", precision="bf16-mixed", threads=1))
     model = fabric.setup_module(Keeps())
     with fabric.autocast():
         model(torch.full((2, 2), 1 / 3))

@@ -44,7 +44,7 @@ class Options:
     """Options of a made-up run."""
 
     out: Path
-    engine: Engine = field(default_factory=lambda: Engine(accelerator="cpu"))
+    engine: Engine = field(default_factory=lambda: Engine(device="cpu"))
 
 
 def units(patch: pytest.MonkeyPatch, there: bool) -> None:
@@ -67,7 +67,7 @@ def test_a_run_records_and_keeps_the_precision_it_began_with(
     resumed = Options(tmp_path / "run")
     claim(resumed, ())
     assert resumed.engine.precision == precision
-    other = Options(tmp_path / "run", Engine(accelerator="cpu", precision="64-true"))
+    other = Options(tmp_path / "run", Engine(device="cpu", precision="64-true"))
     with pytest.raises(InputError, match=f"engine.precision = '{precision}' and this one has '64-true'"):
         claim(other, ())
 
@@ -75,7 +75,7 @@ def test_a_run_records_and_keeps_the_precision_it_began_with(
 def test_a_missing_gpu_does_not_decide_the_precision(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
     with pytest.raises(InputError, match="CUDA was asked for"):
-        claim(Options(tmp_path / "run", Engine(accelerator="cuda")), ())
+        claim(Options(tmp_path / "run", Engine(device="cuda")), ())
     assert not (tmp_path / "run").exists()
 
 
