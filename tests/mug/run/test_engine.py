@@ -73,7 +73,7 @@ def test_a_slurm_job_by_hand_starts_its_own_processes(monkeypatch: pytest.Monkey
     monkeypatch.setenv("SLURM_NTASKS", "1")
     for name in ("bash", "interactive"):
         monkeypatch.setenv("SLURM_JOB_NAME", name)
-        check_engine(Engine(devices=2, accelerator="cpu"))
+        check_engine(Engine(devices=2, device="cpu"))
     monkeypatch.setenv("SLURM_JOB_NAME", "train")
     check_engine(Engine())
 
