@@ -64,7 +64,7 @@ def part_of(network: Pretrained, label: str, name: str) -> Part:
 
 
 PARTS = [("mug", "phi"), ("mug", "propagation"), ("agnn", "agnn"), ("cosnet", "cosnet"), ("hcpn", "hcpn")]
-"""AGNN's program is tested with the command, in `tests/downstream/test_export.py`."""
+"""AGNN's program is tested with the command, in `tests/downstream/systems/test_export.py`."""
 
 
 def test_parts_are_what_their_networks_give() -> None:
