@@ -8,6 +8,7 @@ import pytest
 import torch
 import torchvision
 
+from mug import backbone
 from mug.backbone import Phi, for_inference
 from mug.checkpoint import load_phi_into_torchvision, load_torchvision, write_tensors
 from mug.errors import InputError
@@ -142,3 +143,16 @@ def test_the_copy_for_inference_computes_the_same_without_batch_norm(config: Bac
         for expected, got in zip(phi(frames), fast(frames), strict=True):
             torch.testing.assert_close(got, expected, rtol=1e-4, atol=1e-4)
     assert any(isinstance(module, torch.nn.BatchNorm2d) for module in phi.modules()), "phi itself is left alone"
+
+
+@pytest.mark.parametrize("width", [16, 40, 176])
+def test_shallow_maps_are_pooled_by_their_stride_in_frames_of_any_size(
+    width: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    factors: list[int] = []
+    pooled = backbone._pooled
+    monkeypatch.setattr(backbone, "_pooled", lambda x, factor: (factors.append(factor), pooled(x, factor))[1])
+    phi = Phi(BackboneConfig(depth=18, stages=3, stride=16, hypercolumn=True)).eval()
+    with torch.no_grad():
+        assert phi(torch.rand(1, 3, 32, width)).match.shape[-1] == -(-width // 16)
+    assert factors == [4, 2]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -180,3 +181,11 @@ def test_without_the_package_files_load_and_the_rest_names_it(
 def test_weights_of_another_network_are_refused(saved: Path) -> None:
     with pytest.raises(InputError, match="holds no agnn"):
         mug.AGNN.from_pretrained(saved)
+
+
+def test_a_video_is_segmented_by_weights_of_the_hub(
+    moving_squares: Callable[..., Path], online: list, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clip = moving_squares(videos=1, frames=1) / "JPEGImages/480p/square0"
+    assert len(list(mug.segment(clip, "me/phi", mode="paper", size=48, device="cpu"))) == 1
+    assert online == [("me/phi", FILE, None)]
