@@ -64,7 +64,10 @@ def every_option() -> set[str]:
 
 def calls(code: str) -> list[str]:
     """The lines that call `mug`, but for those that stand for any command."""
-    return [line for line in code.replace("\\\n", " ").splitlines() if re.match(r"mug [a-z]", line)]
+    lines = code.replace("\\\n", " ").splitlines()
+    return [
+        f"mug {called[1]}" for line in lines if (called := re.match(r"(?:srun |torchrun .*-m )?mug ([a-z].*)", line))
+    ]
 
 
 @pytest.mark.parametrize("document", DOCUMENTS)
