@@ -92,6 +92,21 @@ def replaced_together(name: str, folders: Iterable[Path], files: Callable[[], It
             shutil.rmtree(holder, ignore_errors=True)
 
 
+@contextmanager
+def undone_if_refused(folder: Path) -> Iterator[None]:
+    """Context for filling a folder: after an `InputError` or `OSError`, those that are new in it are removed."""
+    before = set(os.listdir(folder)) if folder.is_dir() else None
+    try:
+        yield
+    except (InputError, OSError):
+        for name in set(os.listdir(folder)) - (before or set()) if folder.is_dir() else ():
+            remove(folder / name)
+        if before is None:
+            with suppress(OSError):
+                folder.rmdir()
+        raise
+
+
 def remove(path: Path) -> None:
     """Removes a file, a link, or a folder with all it holds; a missing one is fine."""
     if path.is_dir() and not path.is_symlink():

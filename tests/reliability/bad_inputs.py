@@ -47,9 +47,9 @@ PROBE = ("--task", "probe", "--pred", "null", "--weights", "{root}/phi.safetenso
 GROUPS = ("--task", "cosegmentation", "--gt", "{root}/groups", "--pred", "{root}/found")
 TRAINS = ("pretrain", "finetune")
 """Commands whose device is that of the engine."""
-OUT = ("synth", "synth-groups", "prior", "pretrain", "finetune", "propagate", "segment", "cosegment", "demo")
+OUT = ("synth", "synth-groups", "prior", "pretrain", "finetune", "propagate", "segment", "cosegment", "masks", "demo")
 """Commands with an output folder."""
-FILES = {"evaluate": "scores.json", "convert": "ours.safetensors", "report": "page.html"}
+FILES = {"export": "resnet.pth", "evaluate": "scores.json", "convert": "ours.safetensors", "report": "page.html"}
 """Commands that write a file."""
 IN_USE = {"pretrain": "no config.yaml", "finetune": "no config.yaml", "segment": "clip", "propagate": "clip"}
 PLACES = {"segment": "out/clip", "propagate": "out/clip", "cosegment": "out/cats"}
@@ -60,6 +60,7 @@ WEIGHTS: dict[str, tuple[str, Sequence[str]]] = {
     "calibrate": (PHI, ()),
     "finetune": (PHI, ()),
     "cosegment": (AGNN, ()),
+    "export": (PHI, ()),
     "evaluate": (PHI, PROBE),
 }
 """Commands that read weights of mug: the file, and the words."""
@@ -87,6 +88,8 @@ TABLE: dict[str, list[Bad]] = {
         Bad("evaluate", without("davis"), "{root}/davis: no such folder"),
         Bad("evaluate", without("results"), "{root}/results: no such folder"),
         Bad("evaluate", without("davis/Annotations"), "{root}/davis: "),
+        Bad("masks", without("results"), "{root}/results: "),
+        Bad("masks", without("davis"), "{root}/davis: "),
         Bad("report", without("results"), "{root}/results: no such file or folder"),
         Bad("report", without("davis"), "{root}/davis: "),
         Bad("synth", without("photos"), "{root}/photos: "),
@@ -104,6 +107,7 @@ TABLE: dict[str, list[Bad]] = {
         Bad("cosegment", emptied("groups"), "{root}/groups: holds no group"),
         Bad("evaluate", emptied("davis"), "{root}/davis: is no dataset"),
         Bad("evaluate", emptied("results"), "{root}/results: holds no"),
+        Bad("masks", emptied("results"), "{root}/results: "),
         Bad("report", emptied("results"), "{root}/results: holds no"),
         Bad("synth", emptied("photos"), "{root}/photos: "),
         Bad("synth-groups", emptied("photos"), "{root}/photos: "),
@@ -130,6 +134,7 @@ TABLE: dict[str, list[Bad]] = {
         Bad("evaluate", cut(DOG), f"{{root}}/{DOG}: "),
         Bad("evaluate", cut(RESULT), f"{{root}}/{RESULT}: "),
         Bad("evaluate", cut("found/cats/00002.png"), "{root}/found/cats/00002.png: ", GROUPS),
+        Bad("masks", cut(RESULT), f"{{root}}/{RESULT}: "),
         Bad("report", cut(RESULT), f"{{root}}/{RESULT}: "),
         Bad("synth", cut("photos/00001.jpg"), "{root}/photos/00001.jpg: "),
         Bad("synth-groups", cut("photos/00001.jpg"), "{root}/photos/00001.jpg: "),
@@ -150,6 +155,7 @@ TABLE: dict[str, list[Bad]] = {
         Bad("evaluate", redrawn(RESULT, MANY_IDS), f"{{root}}/{RESULT}: holds 16 bits"),
         Bad("finetune", redrawn(DOG, DEEP), f"{{root}}/{DOG}: holds 16 bits"),
         Bad("finetune", redrawn(DOG, SOFT), f"{{root}}/{DOG}: "),
+        Bad("masks", redrawn(RESULT, MANY_IDS), f"{{root}}/{RESULT}: holds 16 bits"),
         Bad("report", redrawn(RESULT, MANY_IDS), f"{{root}}/{RESULT}: holds 16 bits"),
     ],
     "mask of another size or number": [
@@ -161,7 +167,8 @@ TABLE: dict[str, list[Bad]] = {
         Bad("evaluate", without("found/cats/00002.png"), "found/cats", GROUPS),
         Bad("finetune", resized(DOG), f"{{root}}/{DOG}: is 32x24 and its image 64x48"),
         Bad("cosegment", copied("groups/cats/GroundTruth/00000.png", "groups/cats/GroundTruth/9.png"), "GroundTruth/9"),
-        Bad("report", resized(RESULT), f"{{root}}/{RESULT}: "),
+        Bad("masks", resized(RESULT), f"{{root}}/{RESULT}: "),
+        Bad("report", resized(RESULT), "the mask dog/00001"),
     ],
     "mask without an object": [
         Bad("propagate", redrawn(FIRST, EMPTY), "{root}/first.png: shows no object"),
@@ -208,7 +215,7 @@ TABLE: dict[str, list[Bad]] = {
         *(
             Bad(name, nothing, "--device cuda: ", ("--device", "cuda"))
             for name in WEIGHTS
-            if name not in ("finetune", "evaluate")
+            if name not in ("finetune", "evaluate", "export")
         ),
         *(Bad(name, nothing, "engine.accelerator: CUDA", ("--engine.accelerator", "cuda")) for name in TRAINS),
     ],
@@ -238,6 +245,11 @@ TABLE: dict[str, list[Bad]] = {
         Bad("cosegment", nothing, "--memory", ("--memory", "1e-9")),
         Bad("calibrate", nothing, "--preset", ("--preset", "best")),
         Bad("convert", nothing, "system", ("best",)),
+        Bad("export", nothing, "resnet.onnx", ("--out", "{root}/resnet.onnx")),
+        Bad("export", nothing, "--to", ("--to", "caffe")),
+        Bad("masks", nothing, "--to", ("--to", "svg")),
+        Bad("masks", nothing, "--videos: has no effect", ("--to", "png")),
+        Bad("masks", nothing, "--to rgba: shows the frames", ("--videos", "null")),
         Bad("propagate", nothing, "--size", ("--size", "0")),
         Bad("segment", nothing, "--split", ("--split", "val")),
         Bad("segment", nothing, "system", ("--system", "best")),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import tarfile
 from pathlib import Path
 
 import numpy as np
@@ -100,3 +101,30 @@ def test_what_else_lies_beside_results_stays(root: Path) -> None:
     assert main([*words_of("segment", root), "--overwrite"]) == 0
     assert (root / "out/clip/notes.txt").read_text() == "dear to somebody"
     assert sorted(path.name for path in (root / "out/clip").glob("*.png")) == [f"{n:05d}.png" for n in range(FRAMES)]
+
+
+@pytest.mark.parametrize("name", ["../00000.jpg", "../../outside/dog/00000.jpg", "/outside/00000.jpg"])
+def test_a_coco_file_that_names_an_image_of_another_folder(name: str, tmp_path: Path) -> None:
+    pytest.importorskip("pycocotools")
+    content = {
+        "images": [{"id": 1, "file_name": name, "height": 2, "width": 2}],
+        "annotations": [{"id": 1, "image_id": 1, "category_id": 1, "segmentation": {"size": [2, 2], "counts": [0, 4]}}],
+        "categories": [{"id": 1, "name": "object"}],
+    }
+    (tmp_path / "masks.json").write_text(json.dumps(content))
+    before = snapshot(tmp_path)
+    status = main(["masks", str(tmp_path / "masks.json"), "--to", "png", "--out", str(tmp_path / "out")])
+    assert status == (2 if name.startswith("../0") else 0)
+    assert all(path.split("/")[0] == "out" for path in snapshot(tmp_path).keys() - before.keys())
+
+
+def test_a_tar_file_that_names_another_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with tarfile.open(tmp_path / "clips.tar", "w") as tar:
+        for number in range(3):
+            frame = tmp_path / "frame.jpg"
+            miniatures.frame(frame, number)
+            tar.add(frame, f"../../outside/{number:05d}.jpg")
+    before = snapshot(tmp_path)
+    assert main(["prior", str(tmp_path / "clips.tar"), "--out", str(tmp_path / "a/out"), "--workers", "1"]) in (0, 2)
+    added = snapshot(tmp_path).keys() - before.keys()
+    assert all(path == "a" or path.startswith("a/out") for path in added), added

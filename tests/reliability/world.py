@@ -55,6 +55,8 @@ def words_of(command: str, root: Path) -> list[str]:
         ),
         "segment": (root / "clip", "--weights", phi, "--out", out, "--mode", "paper", "--size", 48, *CPU),
         "cosegment": (root / "groups", "--weights", root / "agnn.safetensors", "--out", out, "--size", 32, *CPU),
+        "export": ("--to", "torchvision", "--weights", phi, "--out", root / "resnet.pth"),
+        "masks": (root / "results", "--to", "rgba", "--videos", root / "davis", "--out", out),
         "evaluate": (
             *("--task", "zero-shot", "--gt", root / "davis", "--pred", root / "results"),
             *("--out", root / "scores.json"),
