@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import multiprocessing
 import shlex
-import shutil
 import subprocess
 import sys
 import time
@@ -18,13 +17,13 @@ from typing import Any, NamedTuple
 from downstream.backbones.features import untrained_phi
 from downstream.options import DemoOptions
 from downstream.pages.demo import COMPETITORS, Folders, write_demo_page
-from downstream.pages.results import read_json
 from mug.checkpoint import load_weights, save_weights
 from mug.cli import main
 from mug.command.messages import level_words
 from mug.errors import InputError, logger
 from mug.frames import to_tensor
-from mug.media.files import atomic_path, prepare_output
+from mug.media.files import atomic_path, prepare_output, remove_partial
+from mug.media.plain import read_json
 from mug.media.video import find_videos
 
 CONFIG = Path(__file__).with_name("demo.yaml")
@@ -216,7 +215,12 @@ def run_command(arguments: tuple[str, ...]) -> int:
     context.set_forkserver_preload(list(PRELOADED))
     process = context.Process(target=_command, args=(arguments,))
     process.start()
-    process.join()
+    try:
+        process.join()
+    finally:
+        if process.is_alive():  # this process alone was stopped
+            process.terminate()
+            process.join()
     return process.exitcode or 0
 
 
@@ -253,9 +257,7 @@ def take_up(out: Path, quick: bool) -> dict[str, Any]:
     if record.get("quick") != quick:
         kind = "a full" if quick else "a quick"
         raise InputError(f"{out}: holds {kind} demo; choose another folder")
-    for holder in out.rglob(".*"):  # partial output of a killed step
-        if holder.is_dir():
-            shutil.rmtree(holder, ignore_errors=True)
+    remove_partial(out.rglob(".*"))  # of a killed step
     return record
 
 

@@ -78,11 +78,12 @@ def finetune(options: FinetuneOptions) -> None:
     weights = weights_of(folder, options)
     if is_finished(folder, options.steps, weights):
         return
-    fabric = launch(options.engine)
-    with fabric.rank_zero_first():
-        sources = training_sources(options, folder, fabric.is_global_zero)
-    run = setup(options, folder, fabric, sources)
-    train(run)
+    with folder.kept_if_useful():
+        fabric = launch(options.engine)
+        with fabric.rank_zero_first():
+            sources = training_sources(options, folder, fabric.is_global_zero)
+        run = setup(options, folder, fabric, sources)
+        train(run)
     run.say(f"{folder.path}: finished after {options.steps} steps; the weights are {weights}")
 
 

@@ -16,6 +16,7 @@ import mug
 from mug.backbone import Phi
 from mug.errors import InputError
 from mug.media.files import atomic_path
+from mug.media.plain import parse_json
 from mug.model import MuG
 from mug.networks.tensors import read_safetensors, read_tensors, without_prefix
 from mug.options import BackboneConfig, ModelConfig
@@ -107,7 +108,7 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: dict[str,
     """Writes a safetensors file atomically."""
     with atomic_path(Path(path)) as temporary:
         ready = {name: x.detach().cpu().contiguous() for name, x in tensors.items()}
-        safetensors.torch.save_file(ready, temporary, metadata=metadata)
+        temporary.write_bytes(safetensors.torch.save(ready, metadata))  # its own writing hides errors of the disk
 
 
 def packaged_weights() -> Path:
@@ -126,7 +127,7 @@ def _config(path: Path, metadata: dict[str, str]) -> ModelConfig:
     if "config" not in metadata:
         raise InputError(f"{path}: was not written by mug; give the weights of a training run")
     try:
-        fields = json.loads(metadata["config"])
+        fields = parse_json(metadata["config"])
         return ModelConfig(**fields | {"backbone": BackboneConfig(**fields["backbone"])})
     except (TypeError, KeyError, ValueError) as error:
         version = metadata.get("version", "unknown")

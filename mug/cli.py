@@ -14,6 +14,7 @@ from mug import __version__
 from mug.command.messages import show_messages, split_level
 from mug.errors import InputError, RunError, Stopped, logger
 from mug.lazy import resolve
+from mug.run.stop import Terminated, sigterm_raised
 
 
 class Command(NamedTuple):
@@ -28,6 +29,8 @@ class Command(NamedTuple):
     help: str
     positional: tuple[str, ...] = ()
     """Positional options."""
+    folder: str = ""
+    """The option that names an output folder, which one command at a time may write to."""
 
 
 COMMANDS = (
@@ -36,6 +39,7 @@ COMMANDS = (
         "downstream.demo:demo",
         "downstream.options:DemoOptions",
         "the whole way on synthetic videos, ending in one HTML page",
+        folder="out",
     ),
     Command(
         "synth",
@@ -43,6 +47,7 @@ COMMANDS = (
         "mug.synth.videos:SynthOptions",
         "write synthetic videos with masks in DAVIS layout",
         ("out",),
+        folder="out",
     ),
     Command(
         "synth-groups",
@@ -50,6 +55,7 @@ COMMANDS = (
         "mug.synth.groups:SynthGroupsOptions",
         "write groups of images that share an object",
         ("out",),
+        folder="out",
     ),
     Command(
         "prior",
@@ -57,12 +63,14 @@ COMMANDS = (
         "pretrain.options:PriorOptions",
         "initial foreground maps of unlabeled videos",
         ("videos",),
+        folder="out",
     ),
     Command(
         "pretrain",
         "pretrain.train:pretrain",
         "pretrain.options:PretrainOptions",
         "learn phi from unlabeled videos; resumes by itself",
+        folder="out",
     ),
     Command(
         "calibrate",
@@ -77,6 +85,7 @@ COMMANDS = (
         "downstream.systems.choice:finetune_options",
         "train a system on annotated or on unlabeled video; resumes by itself",
         ("system",),
+        folder="out",
     ),
     Command(
         "convert",
@@ -97,6 +106,7 @@ COMMANDS = (
         "downstream.systems.choice:propagate_options",
         "O-VOS: carry the first mask through a video",
         ("videos",),
+        folder="out",
     ),
     Command(
         "segment",
@@ -104,6 +114,7 @@ COMMANDS = (
         "downstream.systems.choice:segment_options",
         "Z-VOS: masks of the main object, or of the objects, none given",
         ("videos",),
+        folder="out",
     ),
     Command(
         "cosegment",
@@ -111,6 +122,7 @@ COMMANDS = (
         "downstream.options:CosegmentOptions",
         "masks of what the images of a group share",
         ("images",),
+        folder="out",
     ),
     Command(
         "masks",
@@ -139,9 +151,14 @@ COMMANDS = (
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command line and returns its exit status.
 
-    0 for success, 1 for a run that cannot continue, 2 for errors the user has to fix, 130 after Ctrl-C, 143 for a
-    training that SIGTERM has stopped.
+    0 for success, 1 for a run that cannot continue, 2 for errors the user has to fix, 130 after Ctrl-C, 143 after
+    SIGTERM.
     """
+    with sigterm_raised():
+        return _main(arguments)
+
+
+def _main(arguments: Sequence[str] | None) -> int:
     show_messages()
     try:
         level, arguments = split_level(sys.argv[1:] if arguments is None else arguments)
@@ -168,16 +185,38 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 1
     except Stopped as stopped:
         return stopped.status
+    except Terminated:
+        logger.info("mug: stopped")
+        return 143
     except KeyboardInterrupt:
         logger.info("mug: stopped")
         return 130
     except OSError as error:
-        if error.errno == errno.ENOSPC:
-            return _refuse(
-                f"{error.filename or 'the output folder'}: the disk is full; free some space and start again"
-            )
-        raise
+        remedy = _remedy(error)
+        if remedy is None:
+            raise
+        logger.debug("", exc_info=True)
+        return _refuse(f"{error.filename or 'the output folder'}: {remedy}")
     return 0
+
+
+DISK = {
+    errno.ENOSPC: "the disk is full; free some space and start again",
+    errno.EDQUOT: "your share of the disk is full; free some space and start again",
+    errno.EFBIG: "files may not grow larger here (`ulimit -f`); raise that limit and start again",
+    errno.EIO: "the disk reports an error; see that it works and start again",
+    errno.EROFS: "the disk is read-only; choose another folder",
+}
+"""Errors of a disk, with the remedy."""
+
+
+def _remedy(error: OSError) -> str | None:
+    """What to do about an error of a disk or a file; None if it may be an error of ours."""
+    if error.errno in DISK:
+        return DISK[error.errno]
+    if error.errno and error.filename:
+        return f"{(error.strerror or 'cannot be used').lower()}; see that it is there and may be used, and start again"
+    return None
 
 
 def overview() -> str:
@@ -236,8 +275,26 @@ def run(command: Command, arguments: Sequence[str]) -> None:
     preflight(options)
     logger.debug("mug %s, %s: %s", __version__, command.name, options)
     began = time.monotonic()
-    function(options)
+    with _alone(command, options):
+        function(options)
     logger.debug("%s took %.1f s", command.name, time.monotonic() - began)
+
+
+@contextmanager
+def _alone(command: Command, options: Any) -> Iterator[None]:
+    """Lets no other command write to the same output folder."""
+    if not command.folder:
+        yield
+        return
+    from mug.run.lock import output_lock
+
+    try:
+        with output_lock(options, command.folder):
+            yield
+    except OSError as error:
+        if error.errno in DISK and error.filename is None:
+            error.filename = str(getattr(options, command.folder))
+        raise
 
 
 @contextmanager

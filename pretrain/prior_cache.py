@@ -14,14 +14,16 @@ from typing import Any, get_args
 import numpy as np
 
 from mug.errors import InputError, logger
-from mug.media.files import atomic_path, require_free_disk
+from mug.media.files import atomic_path, check_output, inside, is_hidden
 from mug.media.masks import write_soft
+from mug.media.plain import parse_json
 from mug.media.refine import Refinement, refine
 from mug.media.video import Video
 from mug.networks.names import IMAGENET
 from mug.priors import PRIORS, Prior
 from mug.run.progress import track
 from mug.run.shard import shard_of
+from mug.run.stop import follow_parent
 from pretrain.options import CLASSIFIED, Kind, PriorOptions
 from pretrain.videos import VideoIndex, in_words
 
@@ -73,7 +75,7 @@ def cache_priors(
     Maps are written atomically, so that a stopped run resumes where it was.
 
     Args:
-        videos: The videos; their names are used for the folders.
+        videos: The videos; their names are used for the folders. Without any, the options are checked.
         folder: Output folder.
         kind: The prior.
         stride: Frames 0, stride, 2 stride, ... get a map.
@@ -104,7 +106,13 @@ def cache_priors(
     settings: dict[str, Any] = {"kind": kind}
     settings |= {"classifier": classifier, "weights": str(weights)} if kind in CLASSIFIED else {}
     settings |= {"refine": refinement, "binary": binary} if binary or refinement != "none" else {}
-    _claim(folder, settings, overwrite)
+    _check_folder(folder, settings, overwrite)
+    if not videos:
+        return 0
+    for video in videos:
+        inside(folder, video.name)
+    with atomic_path(folder / SETTINGS) as temporary:
+        temporary.write_text(json.dumps(settings) + "\n")
     task = partial(
         _cache_video, folder=folder, source=source, stride=stride, refinement=refinement, binary=binary, anew=overwrite
     )
@@ -138,6 +146,7 @@ def _map(task: partial[int], videos: Sequence[Video], workers: int) -> Iterator[
 
 
 def _one_thread() -> None:
+    follow_parent()
     os.environ["OMP_NUM_THREADS"] = "1"  # for torch, imported only by some priors
     import cv2
     from threadpoolctl import threadpool_limits
@@ -188,32 +197,24 @@ def require_binary(folder: Path) -> None:
 def _settings_of(folder: Path) -> dict[str, Any]:
     """The settings that `mug prior` stored with the maps in a folder; empty if it did not write them."""
     try:
-        found = json.loads((folder / SETTINGS).read_text())
+        found = parse_json((folder / SETTINGS).read_text())
     except (OSError, ValueError):
         return {}
     return {"binary": False} | found if isinstance(found, dict) else {}
 
 
-def _claim(folder: Path, settings: dict[str, Any], overwrite: bool) -> None:
-    """Stores the settings of the maps in their folder; rejects a folder with other contents."""
-    if folder.exists() and not folder.is_dir():
-        raise InputError(f"{folder}: is a file; name a folder for the maps")
+def _check_folder(folder: Path, settings: dict[str, Any], overwrite: bool) -> None:
+    """Rejects a folder that maps cannot be written to, or that has other contents."""
+    check_output(folder, overwrite=True)
     file = folder / SETTINGS
     # listed first: another shard writes its settings before its maps
-    holds = folder.is_dir() and any(not found.name.startswith(".") for found in folder.iterdir())
+    holds = any(not is_hidden(name) for name in os.listdir(folder)) if folder.is_dir() else False
     if file.is_file() and not overwrite:
         try:
-            found = json.loads(file.read_text())
+            found = parse_json(file.read_text())
         except ValueError:
             found = None
         if found != settings:
             raise InputError(f"{folder}: holds maps of another prior; choose another folder or add --overwrite")
     elif holds and not overwrite:
         raise InputError(f"{folder}: already holds something else; choose another folder or add --overwrite")
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        require_free_disk(folder)
-        with atomic_path(file) as temporary:
-            temporary.write_text(json.dumps(settings) + "\n")
-    except PermissionError as error:
-        raise InputError(f"{folder}: cannot be written to; choose another folder") from error

@@ -87,11 +87,12 @@ def pretrain(options: PretrainOptions) -> None:
     total = sum(options.round_steps())
     if is_finished(folder, total, folder.weights):
         return
-    run = setup(options, folder)
-    for number, steps in enumerate(run.rounds, start=1):
-        train_round(run, number, steps)
-        if run.step == steps.stop < total:
-            renew_labels(run, number)
+    with folder.kept_if_useful():
+        run = setup(options, folder)
+        for number, steps in enumerate(run.rounds, start=1):
+            train_round(run, number, steps)
+            if run.step == steps.stop < total:
+                renew_labels(run, number)
     run.say(f"{folder.path}: finished after {total} steps; the weights are {folder.weights}")
 
 
@@ -99,6 +100,8 @@ def setup(options: PretrainOptions, folder: RunFolder) -> Run:
     """Starts the engine, indexes the videos, computes the initial maps, builds the model and loads its state."""
     fabric = launch(options.engine)
     index = build_index(fabric, options)
+    if options.maps is not None:
+        require_labels([options.maps], index, options.bootstrap.stride)
     torch.manual_seed(options.seed)
     # on CPUs with bfloat16 units, this memory format makes convolutions take a fifth less of a step
     network: MuG = MuG(options.model).to(memory_format=torch.channels_last)

@@ -16,6 +16,7 @@ from mug.errors import InputError
 from mug.media.files import atomic_path, is_hidden, natural_key
 from mug.media.listing import FILE_SUFFIXES, FRAME_SUFFIXES, OTHER_PICTURES, files_below, files_of, frame_files
 from mug.media.pictures import PictureFile, is_whole, picture_size
+from mug.media.plain import parse_json
 from mug.run.progress import track
 from mug.run.settings import digest
 from mug.run.shard import ALL, Shard
@@ -126,7 +127,8 @@ class VideoIndex(Sequence[TrainingVideo]):
             index, tarred = _scan(on_disk + _in_tars(inside), inside.bad, cache, shorter, min_frames, shard)
             if tarred:
                 index.tarred = TarVideos.write(_mapped_part(store, state), tars, tarred)
-            _save(store, state, index, tars if tarred else [])
+            if index:
+                _save(store, state, index, tars if tarred else [])
         if not index and shard.count == 1:
             remedy = "give a folder of videos"
             if any(files_below(root, {TAR}) for root in roots if root.is_dir()):
@@ -312,12 +314,13 @@ def _save(store: Path, state: str, index: VideoIndex, tars: Sequence[Path]) -> N
 
 def _load(store: Path, state: str) -> VideoIndex | None:
     try:
-        stored = json.loads(store.read_text())
-    except (OSError, ValueError):
+        stored = parse_json(store.read_text())
+        if stored["state"] != state:
+            return None
+        found = stored["videos"]
+        videos = [FolderVideo(name, Path(at), tuple(frames), tuple(size)) for name, at, frames, size in found]
+    except (OSError, ValueError, TypeError, KeyError):
         return None
-    if stored.get("state") != state:
-        return None
-    videos = [FolderVideo(name, Path(at), tuple(frames), tuple(size)) for name, at, frames, size in stored["videos"]]
     if not all(video.place.is_dir() for video in videos):  # the unpacked frames were removed
         return None
     tarred = TarVideos(_mapped_part(store, state), list(map(Path, stored["tars"]))) if stored["tars"] else None

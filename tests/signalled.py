@@ -1,33 +1,77 @@
 """Runs `mug` as a real process that gets real signals in a given step of a training.
 
-python -m tests.signalled MODULE STEP SIGNAL[,SIGNAL] WORDS...; the step is that of `MODULE.train_step`. Signals go to
-the process group, as a terminal sends them, more than a second apart.
+Signals go to the process group, as a terminal sends them, more than a second apart. The processes are forked from a
+server that has imported the packages once.
 """
 
 from __future__ import annotations
 
 import importlib
+import multiprocessing
 import os
 import signal
-import subprocess
 import sys
+import tempfile
 import time
+import warnings
 from pathlib import Path
 from typing import Any
 
 from mug.cli import main
 from mug.run.stop import ECHO_S
 
+PRELOADED = ("tests.signalled", "lightning.fabric", "downstream.finetune", "pretrain.train", "mug.command.options")
 
-def run(module: str, step: int, signals: str, *words: object, **environment: str) -> subprocess.Popen[str]:
-    """Starts such a process, in a group of its own."""
-    command = [sys.executable, "-W", "ignore", "-m", "tests.signalled", module, str(step), signals]
-    command += [str(word) for word in words]
-    place = str(Path(__file__).parents[1])
-    environment |= {"OMP_NUM_THREADS": "1", "PYTHONPATH": place}
-    return subprocess.Popen(
-        command, env=os.environ | environment, stderr=subprocess.PIPE, text=True, start_new_session=True, cwd=place
-    )
+
+class Child:
+    """A started process.
+
+    Attributes:
+        returncode: Its exit status, after `communicate`.
+    """
+
+    def __init__(self, *arguments: Any) -> None:
+        context = multiprocessing.get_context("forkserver")
+        context.set_forkserver_preload(list(PRELOADED))
+        self.returncode: int | None = None
+        with tempfile.NamedTemporaryFile(delete=False) as file:
+            self._said = Path(file.name)
+        self._process = context.Process(target=_work, args=(str(self._said), *arguments))
+        self._process.start()
+
+    def communicate(self, timeout: float) -> str:
+        """Waits for the end; gives what was said on standard error."""
+        self._process.join(timeout)
+        self.returncode = self._process.exitcode
+        if self.returncode is None:
+            self._process.kill()
+        said = self._said.read_text()
+        self._said.unlink()
+        return said
+
+
+def run(module: str, step: int, signals: str, *words: object, **environment: str) -> Child:
+    """Starts `mug WORDS...` in a group of its own.
+
+    Args:
+        module: The module with the training's `train_step`.
+        step: The step of the signals.
+        signals: Their names, with commas between.
+        words: The command.
+        environment: More variables of its environment.
+    """
+    return Child(module, step, signals.split(","), [str(word) for word in words], environment)
+
+
+def _work(said: str, module: str, step: int, signals: list[str], words: list[str], environment: dict[str, str]) -> None:
+    os.setsid()
+    os.dup2(os.open(said, os.O_WRONLY), 2)
+    sys.stderr = open(2, "w", buffering=1, closefd=False)  # noqa: SIM115 - until the process ends
+    warnings.simplefilter("ignore")
+    os.environ.update(environment)
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # the tests may run in the background, where it is ignored
+    _send_in_step(module, step, signals)
+    sys.exit(main(words))
 
 
 def _send_in_step(module: str, step: int, signals: list[str]) -> None:
@@ -41,9 +85,3 @@ def _send_in_step(module: str, step: int, signals: list[str]) -> None:
         return train_step(run, number, *rest)
 
     trainer.train_step = signalled
-
-
-if __name__ == "__main__":
-    signal.signal(signal.SIGINT, signal.default_int_handler)  # the tests may run in the background, where it is ignored
-    _send_in_step(sys.argv[1], int(sys.argv[2]), sys.argv[3].split(","))
-    sys.exit(main(sys.argv[4:]))

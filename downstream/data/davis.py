@@ -27,6 +27,7 @@ from downstream.data.splits import read_split
 from mug.errors import InputError
 from mug.media.listing import frame_files, mask_files, sequence_folders
 from mug.media.masks import read_mask
+from mug.media.plain import read_yaml
 from mug.media.video import FrameFolder, Video, find_videos, open_all
 
 LEVELS = ("480p", "Full-Resolution", "1080p")
@@ -161,21 +162,19 @@ class Davis17(Dataset):
 
     def _info(self) -> list[dict[str, Any]] | None:
         """The sequence entries of `db_info.yml`; None if there is no such file."""
-        import yaml
-
         folders = (self.root, self.root / self.masks, self.annotations)
         files = (INFO_FILE, INFO_FILE.replace(".yml", ".yaml"))
         path = next((folder / file for folder in folders for file in files if (folder / file).is_file()), None)
         if path is None:
             return None
         try:
-            entries = yaml.safe_load(path.read_text())["sequences"]
+            entries = read_yaml(path)["sequences"]
             # every field used later is read here, so that a malformed file fails only here
             return [
                 {"name": e["name"], "eval_t": e.get("eval_t", False), "attributes": list(e.get("attributes") or [])}
                 for e in entries
             ]
-        except (OSError, ValueError, KeyError, TypeError, AttributeError, yaml.YAMLError) as error:
+        except (InputError, KeyError, TypeError, AttributeError) as error:
             raise InputError(
                 f"{path}: is no list of `sequences` with `name`, `eval_t` and `attributes` as DAVIS has it; mend or "
                 "remove it"

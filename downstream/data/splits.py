@@ -25,7 +25,7 @@ def read_split(root: Path, split: str, folders: Sequence[str] = ()) -> tuple[Pat
     """
     path = _find(root / "ImageSets", split, folders)
     # one name per line, or an image and an annotation per line (DAVIS-16); SegTrack v2 marks some names with a star
-    first = [line.split()[0].rstrip("/") for line in path.read_text().splitlines() if line.strip()]
+    first = [line.split()[0].rstrip("/") for line in path.read_text(errors="replace").splitlines() if line.strip()]
     names = [(entry.split("/")[-2] if "/" in entry else entry).lstrip("*") for entry in first]
     if not names:
         raise InputError(f"{path}: names no sequence; write one name a line")

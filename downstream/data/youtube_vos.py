@@ -6,7 +6,6 @@ be the first frame. `meta.json` lists the frames of every object.
 
 from __future__ import annotations
 
-import json
 from functools import cached_property
 from pathlib import Path
 
@@ -17,6 +16,7 @@ from mug.errors import InputError
 from mug.media.files import natural_key
 from mug.media.listing import mask_files, own_name
 from mug.media.masks import VOID
+from mug.media.plain import read_json
 from mug.media.video import FrameFolder
 
 PARTS = ("train", "valid", "test")
@@ -68,12 +68,12 @@ class YouTubeVOS(Dataset):
         if not path.is_file():
             raise InputError(f"{path}: is missing; it says where objects begin, unpack that part of YouTube-VOS anew")
         try:
-            videos = json.loads(path.read_text())["videos"]
+            videos = read_json(path)["videos"]
             firsts = {
                 name: [(min(entry["frames"], key=natural_key), int(identity)) for identity, entry in objects.items()]
                 for name, objects in ((name, video["objects"]) for name, video in sorted(videos.items()))
             }
-        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        except (InputError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise InputError(f"{path}: does not tell where objects are as YouTube-VOS does; unpack it anew") from error
         return {name: _by_frame(pairs) for name, pairs in firsts.items()}
 

@@ -13,11 +13,12 @@ from markupsafe import Markup
 from downstream.pages.affinity import affinity_parts
 from downstream.pages.html import heading, paragraph, part, strip, table, tiles, write_page
 from downstream.pages.mask_pictures import mask_picture, spread
-from downstream.pages.results import Scores, read_json, score_table, sequence_j
+from downstream.pages.results import Scores, score_table, sequence_j
 from downstream.pages.run import curve_parts, picture_parts, read_metrics
 from downstream.pages.terms import PRETRAINING
 from downstream.scoring.tables import percent
 from mug.media.masks import read_soft
+from mug.media.plain import read_json
 from mug.media.video import Video, find_videos
 
 SHOWN = 3

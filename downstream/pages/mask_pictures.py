@@ -66,14 +66,14 @@ def outlined(frame: np.ndarray, mask: np.ndarray) -> np.ndarray:
 
 
 def videos_by_name(path: Path | None, scored: Mapping[str, Any]) -> dict[str, Video]:
-    """The given videos, else those of the scored dataset, by name; empty if they no longer exist.
+    """The given videos, else those of the scored dataset, by name; empty if that no longer exists.
 
     Args:
         path: The videos.
         scored: Scores written by `mug evaluate --out`.
     """
     if path is not None:
-        return {video.name: video for video in open_videos(path)} if path.exists() else {}
+        return {video.name: video for video in open_videos(path)}
     if "gt" not in scored or not Path(scored["gt"]).exists():
         return {}
     videos = open_videos(Path(scored["gt"]), scored.get("dataset"), scored.get("split"))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +19,7 @@ from downstream.scoring.tables import percent
 from mug.errors import InputError
 from mug.media.files import natural_key
 from mug.media.listing import files_of, mask_files, own_name, sequence_folders
+from mug.media.plain import read_json
 from mug.media.video import Video
 from mug.run.progress import track
 
@@ -115,18 +115,6 @@ def read_contents(source: Path) -> dict[str, Any]:
     """
     files = sorted(files_of(source, (".json",))) if source.is_dir() else [source]
     return {file.stem: read_json(file) for file in files}
-
-
-def read_json(path: Path) -> Any:
-    """The content of a JSON file.
-
-    Raises:
-        InputError: the file is not valid JSON.
-    """
-    try:
-        return json.loads(path.read_text())
-    except ValueError as error:  # not text, or not JSON
-        raise InputError(f"{path}: is no JSON, it may be truncated; write it anew or remove it") from error
 
 
 def _is_scores(content: Any) -> bool:

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import yaml
 from markupsafe import Markup
 from PIL import Image
 
@@ -18,6 +17,7 @@ from downstream.pages.html import heading, paragraph, part, picture, table, tile
 from downstream.pages.labels import label_parts
 from downstream.pages.terms import FINETUNING, PRETRAINING, SHARES, Term
 from mug.errors import InputError
+from mug.media.plain import read_yaml
 
 
 def run_parts(run: Path) -> Iterator[Markup]:
@@ -55,10 +55,7 @@ def _summary(metrics: Mapping[str, list[float]]) -> Iterator[Markup]:
 
 def _config(run: Path) -> Mapping[str, Any]:
     file = run / "config.yaml"
-    try:
-        config = yaml.safe_load(file.read_text()) if file.is_file() else {}
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise InputError(f"{file}: is no valid YAML; restore it from the run") from error
+    config = read_yaml(file) if file.is_file() else {}
     return config if isinstance(config, Mapping) else {}
 
 

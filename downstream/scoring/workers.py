@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import multiprocessing
 import os
-import signal
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from typing import TypeVar
@@ -13,6 +12,7 @@ import cv2
 import numpy as np
 
 from mug.run.progress import track
+from mug.run.stop import follow_parent
 
 Key = TypeVar("Key")
 Job = TypeVar("Job")
@@ -50,7 +50,7 @@ def cores() -> int:
 
 
 def _enter_worker() -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent handles Ctrl-C
+    follow_parent()
     cv2.setNumThreads(1)
     _keep_memory()
 

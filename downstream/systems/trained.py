@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -13,6 +12,7 @@ import torch
 from downstream.options import CutConfig
 from downstream.zero_shot.in_order import Cut
 from mug.errors import InputError
+from mug.media.plain import parse_json
 from mug.networks.saved import Format, Network
 
 PAPER_SIDE = 473
@@ -56,7 +56,9 @@ def trained_side(metadata: Mapping[str, str], otherwise: int = PAPER_SIDE) -> in
 
 def trained_shape(metadata: Mapping[str, str], otherwise: tuple[int, int]) -> tuple[int, int]:
     """Height and width in pixels of training frames; `otherwise` if they are unknown."""
-    sample = json.loads(metadata.get("options", "{}")).get("sample", {})
-    if "size" not in sample:
+    try:
+        sample = parse_json(metadata["options"])["sample"]
+        height, width = int(sample["size"]), int(sample.get("width") or sample["size"])
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError):
         return otherwise
-    return int(sample["size"]), int(sample.get("width") or sample["size"])
+    return (height, width) if min(height, width) > 0 else otherwise

@@ -52,7 +52,7 @@ class Annotated(Protocol):
         The mask is HW uint8 at full size: 0 background, ids of objects from 1, 255 void.
 
         Raises:
-            InputError: the image or mask cannot be read.
+            InputError: the image or mask cannot be read, or they differ in size.
         """
 
 
@@ -70,7 +70,8 @@ class AnnotatedFiles:
 
     def read(self, index: int, shorter: int) -> tuple[np.ndarray, np.ndarray]:
         """See `Annotated`."""
-        return read_frame(self.images[index], shorter), self.masks[index].read()
+        path = self.images[index]
+        return read_frame(path, shorter), _fitting(self.masks[index].read(), self.masks[index].path, path)
 
 
 @dataclass
@@ -87,9 +88,11 @@ class AnnotatedGroup:
 
     def read(self, index: int, shorter: int) -> tuple[np.ndarray, np.ndarray]:
         """See `Annotated`."""
-        mask = self.group.mask(self.chosen[index])
+        number = self.chosen[index]
+        mask, path = self.group.mask(number), self.group.masks[number]
         assert mask is not None
-        return self.group.image(self.chosen[index]), mask
+        assert path is not None
+        return self.group.image(number), _fitting(mask, path, self.group.images[number])
 
 
 def open_annotated(root: Path, kind: Kind | None = None, split: str | None = None) -> Sequence[Annotated]:
@@ -167,9 +170,7 @@ def check_stills(stills: AnnotatedFiles) -> None:
         InputError: a file is not an image, has 16 bits per pixel, or a mask differs in size from its image.
     """
     for path, mask in track(list(zip(stills.images, stills.masks, strict=True)), f"{stills.name}: checking masks"):
-        (high, wide), (height, width) = picture_size(mask.path), picture_size(path)
-        if (high, wide) != (height, width):
-            raise InputError(f"{mask.path}: is {wide}x{high} and its image {width}x{height}; fetch it again")
+        _fitting(np.broadcast_to(np.uint8(0), picture_size(mask.path)), mask.path, path)
 
 
 def foreground_shares(sources: Sequence[Annotated]) -> list[float]:
@@ -200,6 +201,14 @@ def hold_out(names: Iterable[str], count: int) -> list[str]:
     ['camel']
     """
     return sorted(sorted(names, key=lambda name: hashlib.sha256(name.encode()).hexdigest())[:count])
+
+
+def _fitting(mask: np.ndarray, path: Path, image: PictureFile) -> np.ndarray:
+    """The mask (H, W), if it is of the size of its image."""
+    (high, wide), (height, width) = mask.shape, picture_size(image)
+    if (high, wide) != (height, width):
+        raise InputError(f"{path}: is {wide}x{high} and its image {width}x{height}; fetch it again")
+    return mask
 
 
 def _spread(length: int, most: int) -> list[int]:

@@ -17,7 +17,8 @@ from torchvision.utils import flow_to_image
 from downstream.instances.flow import FlowMethod
 from downstream.training.annotated import Annotated
 from mug.errors import InputError
-from mug.media.files import atomic_path
+from mug.media.files import atomic_path, inside
+from mug.media.pictures import load_picture
 from mug.run.progress import track
 
 LEVELS = 127
@@ -66,13 +67,13 @@ class Flows:
             return torch.zeros(2, *source.read(start, self._shorter)[0].shape[:2])
         path = self._path(source, start)
         try:
-            levels = np.asarray(Image.open(path), np.float32)[..., :2]
-        except (OSError, IndexError) as error:
+            levels = np.asarray(load_picture(path, "frame"), np.float32)[..., :2]
+        except (InputError, IndexError) as error:
             raise InputError(f"{path}: is damaged; remove it, it is computed again") from error
         return torch.from_numpy((levels - LEVELS - 1) / LEVELS).permute(2, 0, 1)
 
     def _path(self, source: Annotated, index: int) -> Path:
-        return self.folder / source.name / f"{index:05d}.png"
+        return inside(self.folder, source.name) / f"{index:05d}.png"
 
 
 def in_colours(flow_n2hw: Tensor) -> Tensor:

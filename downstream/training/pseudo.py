@@ -18,11 +18,12 @@ from downstream.zero_shot.main_object import segment_video
 from downstream.zero_shot.options import ZeroShotConfig
 from mug.checkpoint import load_weights
 from mug.errors import InputError, warn
-from mug.media.files import atomic_path
+from mug.media.files import atomic_path, inside
 from mug.media.masks import VOID, write_mask
 from mug.media.pictures import fit_size
 from mug.media.video import FrameFolder, Video
 from mug.run.progress import track
+from mug.run.stop import follow_parent
 
 SHORTER = 480
 """Shorter side of the stored frames, in pixels."""
@@ -69,10 +70,11 @@ def pseudo_annotations(
 
 
 def _masks(out: Path, video: Video) -> Path:
-    return out / "Annotations" / "480p" / video.name
+    return inside(out / "Annotations" / "480p", video.name)
 
 
 def _one_thread() -> None:
+    follow_parent()
     torch.set_num_threads(1)
     cv2.setNumThreads(1)
 

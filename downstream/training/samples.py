@@ -17,6 +17,7 @@ from downstream.backbones.lattice import EVEN, Lattice
 from downstream.training.annotated import Annotated, merged
 from downstream.training.flows import Flow, Flows, in_colours
 from downstream.training.options import DEFAULT_CLIP, Clip, SampleOptions
+from mug.errors import InputError
 from mug.media.masks import VOID
 from mug.run.optimise import Key
 
@@ -67,6 +68,8 @@ class Samples(Dataset[dict[str, Any]]):
             source = self.source(step, i)
             chosen = draw_nodes(source, self.options.nodes, rng, self.clip)
         read = [source.read(int(n), self.options.size) for n in chosen]
+        if source.alike and len({mask.shape for _, mask in read}) > 1:
+            raise InputError(f"{source.name}: its frames differ in size; make all frames of the sequence one size")
         if not self.clip.objects:
             read = [(frame, merged(mask)) for frame, mask in read]
         parts = [read] if source.alike else [[pair] for pair in read]

@@ -14,7 +14,6 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-import yaml
 from jsonargparse import ArgumentError, ArgumentParser, set_parsing_settings
 from jsonargparse.typing import register_type
 
@@ -22,6 +21,7 @@ from mug.command.help import Help, Parser, attribute_doc
 from mug.command.names import RENAMED, advice, full, renamed
 from mug.errors import InputError
 from mug.media.address import Address
+from mug.media.plain import read_yaml
 
 register_type(Address, serializer=lambda address: address.url)
 BOOLEAN_WORDS = ("true", "false", "yes", "no")
@@ -239,15 +239,7 @@ def _values(arguments: Sequence[str]) -> list[str]:
 
 
 def _read_config(path: Path) -> dict[Any, Any]:
-    try:
-        content = yaml.safe_load(path.read_text())
-    except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or "no text"
-        raise InputError(f"{path}: this config file cannot be read ({reason.lower()})") from None
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        where = f" at line {mark.line + 1}" if mark else ""
-        raise InputError(f"{path}: this config file is no valid YAML{where}") from None
+    content = read_yaml(path)
     if not isinstance(content, dict):
         raise InputError(f"{path}: a config file holds `option: value` lines, and this one does not")
     return content

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from mug.errors import InputError, logger
-from mug.media.files import atomic_path, prepare_file, prepare_output
+from mug.media.files import atomic_path, inside, prepare_file, prepare_output, undone_if_refused
 from mug.media.masks import write_mask
 from mug.run.progress import track
 
@@ -56,11 +56,12 @@ def _write_masks(options: MasksOptions) -> None:
 
     if options.masks.is_dir():
         raise InputError(f"{options.masks}: is a folder; --to png reads a COCO or YouTube-VIS file")
-    for _ in coco.read(options.masks):  # a fault is found before anything is written
-        pass
-    prepare_output(options.out, options.overwrite)
-    for sequence, frame, mask in track(coco.read(options.masks), "writing masks"):
-        write_mask(options.out / sequence / f"{frame}.png", mask)
+    for sequence, frame, _ in coco.read(options.masks):  # a fault is found before anything is written
+        inside(options.out, f"{sequence}/{frame}.png")
+    with undone_if_refused(options.out):
+        prepare_output(options.out, options.overwrite)
+        for sequence, frame, mask in track(coco.read(options.masks), "writing masks"):
+            write_mask(options.out / sequence / f"{frame}.png", mask)
 
 
 def _write_json(options: MasksOptions) -> None:
@@ -82,7 +83,8 @@ def _write_moving(options: MasksOptions) -> None:
     if options.videos is None:
         raise InputError(f"--to {options.to}: shows the frames; give their videos with --videos")
     found = sequences.find_sequences(options.masks, options.videos)
-    prepare_output(options.out, options.overwrite)
     write: Callable[[sequences.Sequence, Path], None] = getattr(moving, MOVING[options.to])
-    for sequence in track(found, "cutting out" if options.to != "gif" else "animating"):
-        write(sequence, options.out)
+    with undone_if_refused(options.out):
+        prepare_output(options.out, options.overwrite)
+        for sequence in track(found, "cutting out" if options.to != "gif" else "animating"):
+            write(sequence, options.out)

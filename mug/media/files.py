@@ -6,13 +6,15 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from mug.errors import InputError
 
 MIN_FREE_BYTES = 64 * 2**20
+PARTIAL = ".partial"
+"""Suffix of the hidden folders that files are written in before they are moved to their place."""
 
 
 @contextmanager
@@ -24,21 +26,93 @@ def atomic_path(path: Path) -> Iterator[Path]:
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    holder = Path(tempfile.mkdtemp(prefix=f".{path.stem}.", dir=path.parent))
+    holder = Path(tempfile.mkdtemp(prefix=f".{path.stem}.", suffix=PARTIAL, dir=path.parent))
     try:
         temporary = holder / path.name
         yield temporary
         if temporary.is_file():
             temporary.chmod(0o666 & ~_umask())  # some writers, like that of safetensors, make private files
         os.replace(temporary, path)
+    except OSError as error:  # of the disk, for example, which users know by the path that they gave
+        if error.errno and (error.filename is None or Path(os.fsdecode(error.filename)).is_relative_to(holder)):
+            error.filename = str(path)
+        raise
     finally:
         shutil.rmtree(holder, ignore_errors=True)
 
 
 def remove_partial(paths: Iterable[Path]) -> None:
-    """Removes the folders among these hidden paths: partial writes of a killed process, see `atomic_path`."""
-    for holder in [path for path in paths if path.is_dir()]:
-        shutil.rmtree(holder, ignore_errors=True)
+    """Removes, among these paths, the hidden folders of `atomic_path` that a killed process has left behind."""
+    for holder in [path for path in paths if path.name.startswith(".") and path.name.endswith(PARTIAL)]:
+        remove(holder)
+
+
+def begun_for(holder: Path) -> str:
+    """The name, without suffix and leading dots, of the file that a hidden folder of `atomic_path` is for.
+
+    >>> begun_for(Path("out/.dog.k3j_x7aq.partial"))
+    'dog'
+    """
+    return holder.name.removesuffix(PARTIAL).rpartition(".")[0].lstrip(".")
+
+
+@contextmanager
+def replaced_together(name: str, folders: Iterable[Path], files: Callable[[], Iterable[Path]]) -> Iterator[None]:
+    """Context for writing files that belong together, anew.
+
+    Those that are there are set aside. If the block fails because of the input (`InputError`) or the disk (`OSError`),
+    what it wrote is removed and everything is as before; else what was set aside is removed.
+
+    Args:
+        name: What the files are of; see `begun_for`.
+        folders: Folders that the block may create.
+        files: Gives those of the files that exist, now or after the block.
+    """
+    missing = [place for folder in folders for place in (folder, *folder.parents) if not place.exists()]
+    holders: dict[Path, Path] = {}
+    try:
+        for path in list(files()):
+            if path.parent not in holders:
+                made = tempfile.mkdtemp(prefix=f".{Path(name).name}.", suffix=PARTIAL, dir=path.parent)
+                holders[path.parent] = Path(made)
+            os.replace(path, holders[path.parent] / path.name)
+        yield
+    except (InputError, OSError):
+        for path in list(files()):
+            remove(path)
+        for folder, holder in holders.items():
+            for path in holder.iterdir():
+                os.replace(path, folder / path.name)
+        for place in missing:
+            with suppress(OSError):  # not empty, or not made
+                place.rmdir()
+        raise
+    finally:
+        for holder in holders.values():
+            shutil.rmtree(holder, ignore_errors=True)
+
+
+@contextmanager
+def undone_if_refused(folder: Path) -> Iterator[None]:
+    """Context for filling a folder: after an `InputError` or `OSError`, those that are new in it are removed."""
+    before = set(os.listdir(folder)) if folder.is_dir() else None
+    try:
+        yield
+    except (InputError, OSError):
+        for name in set(os.listdir(folder)) - (before or set()) if folder.is_dir() else ():
+            remove(folder / name)
+        if before is None:
+            with suppress(OSError):
+                folder.rmdir()
+        raise
+
+
+def remove(path: Path) -> None:
+    """Removes a file, a link, or a folder with all it holds; a missing one is fine."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def _umask() -> int:
@@ -48,10 +122,10 @@ def _umask() -> int:
     return mask
 
 
-def prepare_output(
+def check_output(
     folder: Path, overwrite: bool, fault: str = "already holds results; choose another folder or add --overwrite"
 ) -> None:
-    """Creates the folder for results.
+    """Checks that a folder can take results, and changes nothing.
 
     Args:
         folder: The folder.
@@ -59,24 +133,26 @@ def prepare_output(
         fault: What is said of a folder that is not empty.
 
     Raises:
-        InputError: it is not empty and `overwrite` is not set, it cannot be created, or its disk is full.
+        InputError: it is not empty and `overwrite` is not set, it cannot be created or written to, or its disk is full.
     """
     folder = Path(folder)
+    _check_place(folder, "choose another folder")
     if folder.exists() and not folder.is_dir():
         raise InputError(f"{folder}: is a file; name a folder for the results")
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(f"{folder}: cannot be made ({error.strerror}); choose another folder") from error
-    if not os.access(folder, os.W_OK):
-        raise InputError(f"{folder}: cannot be written to; choose another folder")
-    if not overwrite and not all(map(is_hidden, os.listdir(folder))):
+    if folder.exists() and not overwrite and not all(map(is_hidden, os.listdir(folder))):
         raise InputError(f"{folder}: {fault}")
-    require_free_disk(folder)
+
+
+def prepare_output(
+    folder: Path, overwrite: bool, fault: str = "already holds results; choose another folder or add --overwrite"
+) -> None:
+    """Creates the folder for results; see `check_output`."""
+    check_output(folder, overwrite, fault)
+    Path(folder).mkdir(parents=True, exist_ok=True)
 
 
 def prepare_file(path: Path, overwrite: bool) -> None:
-    """Makes sure that a file can be written.
+    """Checks that a file can be written; `atomic_path` creates its folder.
 
     Raises:
         InputError: it exists and `overwrite` is not set, its folder cannot be created or written to, or its disk is
@@ -84,13 +160,34 @@ def prepare_file(path: Path, overwrite: bool) -> None:
     """
     if path.exists() and not overwrite:
         raise InputError(f"{path}: is there already; choose another file or add --overwrite")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(f"{path.parent}: cannot be made ({error.strerror}); choose another place") from error
-    if not os.access(path.parent, os.W_OK):
-        raise InputError(f"{path.parent}: cannot be written to; choose another place")
-    require_free_disk(path.parent)
+    _check_place(path.parent, "choose another place")
+
+
+def _check_place(folder: Path, remedy: str) -> None:
+    """Raises `InputError` unless something can be written to the folder or to the one that it would be created in."""
+    there = Path(os.path.abspath(folder))
+    while not os.path.lexists(there):
+        there = there.parent
+    if there.is_dir() and not os.access(there, os.W_OK | os.X_OK):
+        raise InputError(f"{folder}: cannot be written to; {remedy}")
+    if not there.is_dir() and there != Path(os.path.abspath(folder)):
+        raise InputError(f"{folder}: cannot be made ({there} is no folder); {remedy}")
+    require_free_disk(there)
+
+
+def inside(folder: Path, name: str) -> Path:
+    """The path `folder / name` of what is named by others, such as the sequences that a list of a dataset names.
+
+    Raises:
+        InputError: the name leads out of the folder, or a link that lies in the folder does.
+    """
+    path = folder / name
+    parts = Path(name).parts
+    if not parts or path == folder or os.path.isabs(name) or ".." in parts or "\0" in name:
+        raise InputError(f"{folder}: {name!r} would lead out of it; rename that sequence")
+    if not path.resolve().is_relative_to(folder.resolve()):
+        raise InputError(f"{path}: is a link that leads out of {folder}; remove the link or choose another folder")
+    return path
 
 
 def require_free_disk(folder: Path, needed: int = MIN_FREE_BYTES) -> None:

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from PIL import Image
 
-from mug.errors import InputError, logger
-from mug.media.files import atomic_path, prepare_output, remove_partial
-from mug.media.listing import mask_files
+from mug.errors import InputError, RunError, logger
+from mug.media.files import atomic_path, begun_for, check_output, inside, remove_partial, replaced_together
+from mug.media.listing import MASK_SUFFIXES, files_of, mask_files
 from mug.media.masks import write_mask, write_soft
 from mug.media.overlay import OverlayWriter
+from mug.media.plain import parse_json
 from mug.media.video import Video
 from mug.run.settings import first_difference
 
@@ -48,7 +49,7 @@ class Results:
 
     Raises:
         InputError: a folder or file already exists or cannot be created, was made with other settings, or a sequence
-            has a name of `BESIDE`.
+            has a name of `BESIDE` or one that leads out of the folder.
     """
 
     def __init__(
@@ -66,6 +67,7 @@ class Results:
         self._settings = dict(settings or {})
         self._roots = (out, *(out / kept for kept in beside or ()))
         self._overlay = overlay
+        self._written = 0
         for name in set(names) & set(() if beside is None else BESIDE):
             raise InputError(f"{out}: results of a video called {name!r} would mix with others; rename it")
         begun = {name for name in names if resume and self._is_begun(name, overwrite)}
@@ -80,24 +82,37 @@ class Results:
                 raise InputError(f"{self._movie(name)}: {fault}")
         for root in self._roots:
             for name in names:
-                prepare_output(root / name, overwrite or name in begun, fault)
+                inside(out, str(inside(root, name).relative_to(out)))  # OUT/raw may be a link, too
+                check_output(root / name, overwrite or name in begun, fault)
         if resume:
             logger.info("%s: %d of %d are finished and kept", out, len(self.finished), len(names))
 
     @contextmanager
     def sequence(self, name: str) -> Iterator[None]:
-        """Context for writing the results of a sequence; they are complete when it ends without an error."""
-        remove_partial(path for root in self._roots for path in (root / name).glob(".*"))
-        remove_partial(path for path in self.out.glob(".*") if path.name.rpartition(".")[0].lstrip(".") == name)
-        self._write_record(name, None)
-        yield
-        count = len(mask_files(self.out / name))
-        self._write_record(name, count)
+        """Context for writing the results of a sequence; they are complete when it ends without an error.
+
+        Older results are set aside meanwhile. After an `InputError` they are back, and nothing of the new ones is left.
+
+        Raises:
+            RunError: masks were removed while others were written.
+        """
+        folders = [root / name for root in self._roots]
+        remove_partial(path for folder in folders for path in folder.glob(".*"))
+        remove_partial(path for root in self._roots for path in root.glob(".*") if begun_for(path) == name)
+        self._written = 0
+        with replaced_together(name, folders, lambda: self._files(name)):
+            self._write_record(name, None)
+            yield
+            count = len(mask_files(self.out / name))
+            if count < self._written:
+                raise RunError(f"{self.out / name}: was removed while masks were written there; start again")
+            self._write_record(name, count)
         logger.debug("%s: %d masks are written", self.out / name, count)
 
     def write_mask(self, sequence: str, frame: str, mask: np.ndarray) -> None:
         """Writes the mask (H, W) uint8 of a frame."""
         write_mask(self.out / sequence / f"{frame}.png", mask)
+        self._written += 1
 
     def write_raw(self, sequence: str, frame: str, mask: np.ndarray) -> None:
         """Writes the mask (H, W) uint8 of a frame before refinement."""
@@ -116,18 +131,24 @@ class Results:
 
     def write_video(self, video: Video, masks: Iterator[np.ndarray]) -> None:
         """Writes the masks (H, W) uint8 of all frames, and the overlay, as the iterator yields them in order."""
-        if self._overlay:
-            masks = self._drawn(video, masks)
-        with self.sequence(video.name):
-            for name, mask in zip(video.frame_names, masks, strict=True):
+        with self.sequence(video.name), closing(self._drawn(video, masks)) as drawn:
+            for name, mask in zip(video.frame_names, drawn, strict=True):
                 self.write_mask(video.name, name, mask)
 
-    def _drawn(self, video: Video, masks: Iterator[np.ndarray]) -> Iterator[np.ndarray]:
-        """Passes the masks on and draws them over their frames."""
+    def _drawn(self, video: Video, masks: Iterator[np.ndarray]) -> Generator[np.ndarray, None, None]:
+        """Passes the masks on and, for an overlay, draws them over their frames."""
+        if not self._overlay:
+            yield from masks
+            return
         with OverlayWriter(self._movie(video.name), video.fps, video.size) as movie:
             for index, (frame, mask) in enumerate(zip(video, masks, strict=True)):
                 movie.write(frame, mask, video.number(index))
                 yield mask
+
+    def _files(self, name: str) -> list[Path]:
+        """The files of a sequence that there are."""
+        masks = [path for root in self._roots for path in files_of(root / name, MASK_SUFFIXES)]
+        return masks + [path for path in (self._movie(name), self._record(name)) if path.is_file()]
 
     def _movie(self, name: str) -> Path:
         return self.out / f"{name}.mp4"
@@ -144,7 +165,7 @@ class Results:
     def _read_record(self, name: str) -> dict[str, Any]:
         """The record of a sequence; empty if there is none."""
         try:
-            found = json.loads(self._record(name).read_text())
+            found = parse_json(self._record(name).read_text())
         except (OSError, ValueError):
             return {}
         return found if isinstance(found, dict) and isinstance(found.get("settings"), dict) else {}

@@ -103,12 +103,12 @@ class VideoFile(Video):
         import av
 
         try:
-            with av.open(url_of(self.path)) as container:
+            with _opened(self.path) as container:
                 index = _moving_stream(container)
                 if index is None:
                     still = " but a picture" if container.streams.video else ""
                     raise InputError(f"{self.path}: has no video stream{still}; give a video file")
-            with av.open(url_of(self.path)) as container:
+            with _opened(self.path) as container:
                 stream = container.streams[index]
                 for frame in StreamDecoder(container, stream):
                     fps = float(stream.average_rate or stream.guessed_rate or FOLDER_FPS)
@@ -121,9 +121,7 @@ class VideoFile(Video):
     @cached_property
     def _found(self) -> _Found:
         """Decodes the whole file once and warns about missing frames."""
-        import av
-
-        with av.open(url_of(self.path)) as container:
+        with _opened(self.path) as container:
             stream = container.streams[self._index]
             decoder = StreamDecoder(container, stream)
             stamps = [frame.pts for frame in decoder]
@@ -143,7 +141,7 @@ class VideoFile(Video):
         import av
 
         stamps = self._found.stamps
-        with av.open(url_of(self.path)) as container:
+        with _opened(self.path) as container:
             stream = container.streams[self._index]
             if seek and start > 0 and stamps:
                 try:
@@ -195,6 +193,13 @@ class StreamDecoder:
             if packet is None:
                 self.damaged = True
                 return
+
+
+def _opened(path: Path) -> Any:
+    """The file as a container; titles and the like need not be UTF-8."""
+    import av
+
+    return av.open(url_of(path), metadata_errors="replace")
 
 
 def _moving_stream(container: Any) -> int | None:

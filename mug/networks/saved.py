@@ -12,6 +12,7 @@ from typing import Any, Generic, TypeVar
 import mug
 from mug.checkpoint import check_same, write_tensors
 from mug.errors import InputError
+from mug.media.plain import parse_json
 from mug.networks.hub import Pretrained
 from mug.networks.tensors import read_safetensors
 
@@ -60,7 +61,7 @@ class Format(Generic[Network]):
         if metadata.get("architecture") != self.name:
             raise InputError(f"{path}: holds no {self.name}; give the weights of `mug finetune {self.name}`")
         try:
-            config = rebuilt(self.config, json.loads(metadata["config"]))
+            config = rebuilt(self.config, parse_json(metadata["config"]))
         except (TypeError, KeyError, ValueError) as error:
             version = metadata.get("version", "unknown")
             raise InputError(

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 import pickle
+import struct
+import zipfile
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -91,6 +93,7 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
         return read_safetensors(path)[0]
     if not path.is_file():
         raise InputError(f"{path}: no such file; give the weights of the network")
+    refuse_inflated(path)
     try:
         with torch.serialization.safe_globals(_plain_data()):
             content = torch.load(path, map_location="cpu", weights_only=True)
@@ -98,9 +101,25 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
         raise InputError(
             f"{path}: is damaged or holds more than tensors and plain data; save its state dict alone"
         ) from error
-    except (RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
+    except Exception as error:  # a damaged pickle is a program with faults, which may end in any way
         raise InputError(f"{path}: is damaged or no file of torch.save; fetch it again") from error
     return _unwrapped(path, content)
+
+
+def refuse_inflated(path: Path) -> None:
+    """Raises `InputError` for an archive that would unpack to more than its own size, which `torch.save` never writes.
+
+    What it holds would fill the memory before anybody could look at it.
+    """
+    try:
+        if not zipfile.is_zipfile(path):
+            return
+        with zipfile.ZipFile(path) as archive:
+            inside = sum(entry.file_size for entry in archive.infolist())
+    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError, struct.error) as error:
+        raise InputError(f"{path}: is damaged; fetch it again") from error
+    if inside > path.stat().st_size:
+        raise InputError(f"{path}: would unpack to {inside / 2**20:.0f} MiB; give a file as torch.save writes it")
 
 
 def without_prefix(tensors: Mapping[str, Tensor], expected: Collection[str]) -> dict[str, Tensor]:

@@ -12,6 +12,7 @@ import torch
 
 from mug.errors import InputError, logger
 from mug.media.files import atomic_path
+from mug.networks.tensors import refuse_inflated
 
 KEPT_CHECKPOINTS = 2
 
@@ -34,10 +35,15 @@ class Checkpoints:
     def save(self, step: int, state: Mapping[str, Any]) -> Path:
         """Writes the state after `step` steps and deletes all but the last two."""
         path = self.folder / f"step{step:07d}.pt"
-        with atomic_path(path) as temporary:
-            torch.save(dict(state), temporary)
-            with open(temporary, "rb") as file:
-                os.fsync(file.fileno())  # the rename must not reach the disk before the content
+        with atomic_path(path) as temporary, open(temporary, "wb") as file:
+            try:
+                torch.save(dict(state), file)
+            except RuntimeError as error:
+                if isinstance(error.__context__, OSError):  # a full disk, for example
+                    raise error.__context__ from None
+                raise
+            file.flush()
+            os.fsync(file.fileno())  # the rename must not reach the disk before the content
         for old in self._all()[:-KEPT_CHECKPOINTS]:
             old.unlink(missing_ok=True)
         logger.debug("%s: is written", path)
@@ -52,6 +58,7 @@ class Checkpoints:
         found = self._all()
         for path in reversed(found):
             try:
+                refuse_inflated(path)
                 return torch.load(path, map_location="cpu", weights_only=True)
             except Exception as error:
                 # a disk may lose data despite the rename; the previous checkpoint only costs a few steps

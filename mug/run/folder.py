@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import os
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from mug.errors import InputError
-from mug.media.files import atomic_path, is_hidden, remove_partial
+from mug.media.files import atomic_path, check_output, is_hidden, remove, remove_partial
+from mug.media.plain import read_yaml
 from mug.run.engine import check_engine, resolve_precision
 from mug.run.options import AUTO
 from mug.run.settings import first_difference, to_plain
 from mug.run.shard import is_first_process
+
+LONG_TO_MAKE = ("checkpoints", "labels", "pseudo", "flow")
+"""Names in a run's folder that are worth keeping of a run that has not begun."""
 
 
 class RunFolder:
@@ -32,6 +37,7 @@ class RunFolder:
         self.labels = path / "labels"
         self.pictures = path / "pictures"
         self.weights = path / "phi.safetensors"
+        self._found: set[str] | None = None
 
     def claim(self, config: Mapping[str, Any], free: tuple[str, ...] = ()) -> dict[str, Any]:
         """Claims the folder for this run: writes `config.yaml`, or compares with the existing one.
@@ -50,7 +56,7 @@ class RunFolder:
         import yaml
 
         if self.config.is_file():
-            started = yaml.safe_load(self.config.read_text()) or {}
+            started = self._started()
             difference = first_difference(started, config, free)
             if difference:
                 key, old, new = difference
@@ -58,21 +64,41 @@ class RunFolder:
                     f"{self.path}: holds a run with {key} = {old!r} and this one has {new!r}; "
                     "give --out another folder, or the run's own settings to go on with it"
                 )
-            return started
+            return dict(started)
         if self.path.exists() and not (self.path.is_dir() and all(map(is_hidden, os.listdir(self.path)))):
             raise InputError(f"{self.path}: holds files and no config.yaml, so it is no run; give --out a new folder")
-        self.path.mkdir(parents=True, exist_ok=True)
+        self._found = set(os.listdir(self.path)) if self.path.is_dir() else set()
         write_text(self.config, yaml.safe_dump(dict(config), sort_keys=False))
         return dict(config)
 
+    @contextmanager
+    def kept_if_useful(self) -> Iterator[None]:
+        """Context of a run: a new one whose input is refused leaves nothing behind, unless something took long to make.
+
+        Then the same folder is free for the mended command; else the same command goes on.
+        """
+        try:
+            yield
+        except InputError:
+            new = set(os.listdir(self.path)) - self._found if self._found is not None else set()
+            if not new & set(LONG_TO_MAKE):
+                for name in new:
+                    remove(self.path / name)
+            raise
+
     def recorded(self, *keys: str) -> Any:
         """The value under nested keys in the configuration of the existing run; None without a run or such a key."""
-        import yaml
-
-        value = yaml.safe_load(self.config.read_text()) if self.config.is_file() else None
+        value: Any = self._started() if self.config.is_file() else None
         for key in keys:
             value = value.get(key) if isinstance(value, Mapping) else None
         return value
+
+    def _started(self) -> Mapping[str, Any]:
+        """The configuration of the existing run."""
+        content = read_yaml(self.config)
+        if not isinstance(content, dict) or not content:
+            raise InputError(f"{self.config}: is no configuration of a run; restore it or choose another folder")
+        return content
 
     def clean(self) -> None:
         """Removes partial writes of a killed process: hidden folders beside the files they were meant to become."""
@@ -96,6 +122,7 @@ def claim(options: Any, free: tuple[str, ...]) -> RunFolder:
     if engine.precision == AUTO:
         engine.precision = folder.recorded("engine", "precision") or resolve_precision(engine)
     if is_first_process():
+        check_output(folder.path, overwrite=True)
         folder.claim(to_plain(options), free)
         folder.clean()
     return folder

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import os
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -13,7 +14,7 @@ import numpy as np
 from PIL import Image
 from torch import Tensor
 
-from mug.errors import logger
+from mug.errors import RunError, logger
 from mug.media.files import atomic_path
 from mug.run.folder import RunFolder
 from mug.run.progress import LINE_EVERY_S, Pace, is_quiet
@@ -26,7 +27,7 @@ class MetricsLog:
     """
 
     def __init__(self, path: Path, columns: Sequence[str], step: int) -> None:
-        self._columns = columns
+        self._path, self._columns = path, columns
         kept = [row for row in _complete_rows(path)[1:] if int(row[0]) < step]
         with atomic_path(path) as temporary, open(temporary, "w", newline="") as file:
             csv.writer(file, lineterminator="\n").writerows([columns, *kept])
@@ -34,7 +35,13 @@ class MetricsLog:
         self._writer = csv.writer(self._file, lineterminator="\n")
 
     def write(self, row: Mapping[str, Any]) -> None:
-        """Appends one step; missing columns stay empty."""
+        """Appends one step; missing columns stay empty.
+
+        Raises:
+            RunError: the file was removed; what else is written would be lost, too.
+        """
+        if not os.fstat(self._file.fileno()).st_nlink:
+            raise RunError(f"{self._path}: was removed while the run wrote to it, so the run stops; start it again")
         self._writer.writerow([_digits(row.get(name, "")) for name in self._columns])
         self._file.flush()
 

@@ -1,12 +1,15 @@
-"""Signals that end a training between two steps, so that nothing is lost."""
+"""Signals that end a training between two steps, so that nothing is lost, and other work with its cleaning up."""
 
 from __future__ import annotations
 
 import contextlib
+import multiprocessing
+import os
 import signal
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from multiprocessing.process import BaseProcess
 from types import FrameType
 from typing import Any
 
@@ -19,6 +22,32 @@ already sent to all its processes."""
 
 WORKER_S = 60
 """Seconds that a worker lives on after SIGTERM."""
+
+
+class Terminated(KeyboardInterrupt):
+    """SIGTERM, as Python raises Ctrl-C."""
+
+
+@contextlib.contextmanager
+def sigterm_raised() -> Iterator[None]:
+    """Context in which SIGTERM raises `Terminated`, so that files that are being written are removed.
+
+    Repetitions are ignored. Where somebody else handles the signal, and outside of the main thread, nothing changes.
+    """
+    ours = threading.current_thread() is threading.main_thread()
+    if not ours or signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:
+        yield
+        return
+    signal.signal(signal.SIGTERM, _raise)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
+def _raise(number: int, _: FrameType | None) -> None:
+    signal.signal(number, signal.SIG_IGN)
+    raise Terminated
 
 
 class StopSignals:
@@ -64,6 +93,19 @@ class StopSignals:
                 logger.info("%s: ends after %s; Ctrl-C again ends at once", signal.Signals(number).name, self._after)
         elif number == signal.SIGINT and self._now() - self._since > ECHO_S:
             raise KeyboardInterrupt
+
+
+def follow_parent() -> None:
+    """Leaves Ctrl-C to the parent of this worker process, and ends with it, even if SIGKILL ended it."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        threading.Thread(target=_end_after, args=(parent,), daemon=True).start()
+
+
+def _end_after(parent: BaseProcess) -> None:
+    parent.join()
+    os._exit(1)
 
 
 def outlast_stop_signals() -> None:

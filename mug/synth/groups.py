@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 
 from mug.errors import InputError
-from mug.media.files import prepare_output
+from mug.media.files import prepare_output, undone_if_refused
 from mug.media.masks import write_mask
 from mug.run.progress import track
 from mug.synth.drawing import Body, Cut, draw_cut, draw_outline, pixel_grid, shift_colours, write_frame
@@ -56,14 +56,15 @@ def synth_groups(options: SynthGroupsOptions) -> None:
     """
     _check(options)
     photos = None if options.textures is None else load_textures(options.textures)
-    prepare_output(options.out, options.overwrite)
-    for index in track(range(options.groups), "synthesising"):
-        rng = np.random.default_rng([options.seed, index])
-        images, masks = synthetic_group(rng, options.images, options.size, options.distractors, photos)
-        folder = options.out / f"synth{options.seed}-{index:03d}"
-        for number, (image, mask) in enumerate(zip(images, masks, strict=True)):
-            write_frame(folder / f"{number:05d}.jpg", image)
-            write_mask(folder / "GroundTruth" / f"{number:05d}.png", mask)
+    with undone_if_refused(options.out):
+        prepare_output(options.out, options.overwrite)
+        for index in track(range(options.groups), "synthesising"):
+            rng = np.random.default_rng([options.seed, index])
+            images, masks = synthetic_group(rng, options.images, options.size, options.distractors, photos)
+            folder = options.out / f"synth{options.seed}-{index:03d}"
+            for number, (image, mask) in enumerate(zip(images, masks, strict=True)):
+                write_frame(folder / f"{number:05d}.jpg", image)
+                write_mask(folder / "GroundTruth" / f"{number:05d}.png", mask)
 
 
 def synthetic_group(

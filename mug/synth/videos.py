@@ -16,7 +16,7 @@ import cv2
 import numpy as np
 
 from mug.errors import InputError
-from mug.media.files import prepare_output
+from mug.media.files import prepare_output, undone_if_refused
 from mug.media.listing import frame_files
 from mug.media.masks import write_mask
 from mug.media.pictures import picture_size, read_frame
@@ -72,19 +72,20 @@ def synth(options: SynthOptions) -> None:
     fewest, most = _check(options)
     textures = load_textures(options.textures)
     cutouts = None if options.cutouts is None else find_cutouts(options.cutouts)
-    prepare_output(options.out, options.overwrite)
-    for index in track(range(options.videos), "synthesising"):
-        rng = np.random.default_rng([options.seed, index])
-        objects = int(rng.integers(fewest, most + 1))
-        size = (options.frames, options.height, options.width)
-        frames, masks = synthetic_video(rng, *size, objects, textures, options.resting, cutouts=cutouts)
-        name = f"synth{options.seed}-{index:03d}"
-        for number, (frame, mask) in enumerate(zip(frames, masks, strict=True)):
-            write_frame(options.out / "JPEGImages" / "480p" / name / f"{number:05d}.jpg", frame)
-            if not options.unlabeled:
-                path = options.out / "Annotations" / "480p" / name / f"{number:05d}.png"
-                path.parent.mkdir(parents=True, exist_ok=True)
-                write_mask(path, mask)
+    with undone_if_refused(options.out):
+        prepare_output(options.out, options.overwrite)
+        for index in track(range(options.videos), "synthesising"):
+            rng = np.random.default_rng([options.seed, index])
+            objects = int(rng.integers(fewest, most + 1))
+            size = (options.frames, options.height, options.width)
+            frames, masks = synthetic_video(rng, *size, objects, textures, options.resting, cutouts=cutouts)
+            name = f"synth{options.seed}-{index:03d}"
+            for number, (frame, mask) in enumerate(zip(frames, masks, strict=True)):
+                write_frame(options.out / "JPEGImages" / "480p" / name / f"{number:05d}.jpg", frame)
+                if not options.unlabeled:
+                    path = options.out / "Annotations" / "480p" / name / f"{number:05d}.png"
+                    path.parent.mkdir(parents=True, exist_ok=True)
+                    write_mask(path, mask)
 
 
 def synthetic_video(

@@ -8,29 +8,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from PIL import Image, ImageFilter
 
 from downstream.scoring.compare import names_of
-from mug.checkpoint import save_weights
 from mug.cli import main
 from mug.media.listing import visible
 from mug.media.masks import read_mask
-from mug.model import MuG
-from mug.options import BackboneConfig, ModelConfig
 from tests.mug.media.test_video import write_clip
 
 FRAMES, LABELS = Path("JPEGImages/480p"), Path("Annotations/480p")
 Squares = Callable[..., Path]
-
-
-@pytest.fixture(scope="module")
-def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    torch.manual_seed(0)
-    path = tmp_path_factory.mktemp("weights") / "untrained.safetensors"
-    model = MuG(ModelConfig(backbone=BackboneConfig(depth=18, stages=2, stride=8))).eval()
-    save_weights(path, model, {"one_shot_temperature": "0.01"})
-    return path
 
 
 def call(command: str, *arguments: object) -> int:

@@ -12,7 +12,7 @@ import sys
 import traceback
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import lightning.fabric  # noqa: F401 - before the forks, not after each
 import torch
@@ -52,9 +52,10 @@ def nth(count: int, function: Callable[..., Any], last: Callable[..., Any] = die
     return counted
 
 
-def write_half(state: object, path: Path) -> None:
+def write_half(state: object, file: BinaryIO) -> None:
     """What is left of a checkpoint by a kill in the middle of its writing."""
-    Path(path).write_bytes(b"PK half a checkpoint")
+    file.write(b"PK half a checkpoint")
+    file.flush()
     die()
 
 

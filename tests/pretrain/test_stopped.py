@@ -20,7 +20,7 @@ def test_a_run_stopped_by_signals_saves_its_last_step_and_ends_as_the_undisturbe
     config.write_text(yaml.safe_dump(to_plain(options)))
     for step, name, status in ((1, "SIGINT", 130), (0, "SIGINT", 0)):
         child = run("pretrain.train", step, name, "pretrain", "--config", config)
-        said = child.communicate(timeout=240)[1].splitlines()
+        said = child.communicate(timeout=240).splitlines()
         assert child.returncode == status, said
         if status:
             assert f"{name}: ends after this step; Ctrl-C again ends at once" in said

@@ -8,29 +8,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from PIL import Image
 
 from downstream.data.kinds import open_dataset, open_videos
 from downstream.scoring.davis import score_folder
-from mug.checkpoint import save_weights
 from mug.cli import main
 from mug.errors import InputError
 from mug.media.listing import subfolders
 from mug.media.masks import VOID, read_mask, write_mask
-from mug.model import MuG
-from mug.options import BackboneConfig, ModelConfig
 from tests.downstream.data import miniatures
 from tests.downstream.data.miniatures import FRAMES, truth
-
-
-@pytest.fixture(scope="module")
-def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    torch.manual_seed(0)
-    path = tmp_path_factory.mktemp("weights") / "untrained.safetensors"
-    model = MuG(ModelConfig(backbone=BackboneConfig(depth=18, stages=2, stride=8))).eval()
-    save_weights(path, model, {"one_shot_temperature": "0.01"})
-    return path
 
 
 def call(command: str, *arguments: object) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -78,8 +79,8 @@ def test_what_is_finished_is_kept_and_what_was_begun_is_done_again(
     results.write_video(video, iter(masks_of(1)))
     with pytest.raises(ValueError, match="argument 2 is shorter"):  # ends in the middle
         results.write_video(open_video(frames, "next"), iter(masks_of(1)[:1]))
-    (out / "next/.00001.abcdefgh").mkdir()
-    for name in (".next.abcdefgh", "..next.abcdefgh"):
+    (out / "next/.00001.abcdefgh.partial").mkdir()
+    for name in (".next.abcdefgh.partial", "..next.abcdefgh.partial"):
         (out / name).mkdir()
     with pytest.raises(InputError, match="add --resume to go on or --overwrite"):
         Results(out, names, {"lr": (1, 2)})
@@ -99,9 +100,13 @@ def test_results_that_lost_a_file_are_not_finished(frames: Path, tmp_path: Path,
     video, keep = open_video(frames), {"beside": ["raw"], "overlay": True}
     names = ["clip"]
     results = Results(tmp_path / "out", names, {}, **keep)  # type: ignore[arg-type]
-    for name in video.frame_names:
-        results.write_raw("clip", name, masks_of(1)[0])
-    results.write_video(video, iter(masks_of(1)))
+
+    def masks() -> Iterator[np.ndarray]:
+        for name, mask in zip(video.frame_names, masks_of(1), strict=True):
+            results.write_raw("clip", name, mask)
+            yield mask
+
+    results.write_video(video, masks())
     assert Results(tmp_path / "out", names, {}, resume=True, **keep).finished == {"clip"}  # type: ignore[arg-type]
     (tmp_path / lost).unlink()
     assert not Results(tmp_path / "out", names, {}, resume=True, **keep).finished  # type: ignore[arg-type]

@@ -207,3 +207,17 @@ def test_names_are_no_addresses(tmp_path: Path, name: str, monkeypatch: pytest.M
         with OverlayWriter(path, 10, (48, 64)) as writer:
             writer.write(picture(0), np.zeros((48, 64), np.uint8))
         assert len(open_video(path)) == 1
+
+
+def test_a_title_in_another_encoding_is_no_fault(tmp_path: Path) -> None:
+    path = tmp_path / "clip.mp4"
+    with av.open(str(path), "w") as container:
+        container.metadata["title"] = "Caf\u00e9 am See"
+        stream = container.add_stream("libx264", rate=10)
+        stream.height, stream.width, stream.pix_fmt = *SIZE, "yuv420p"
+        container.mux(stream.encode(av.VideoFrame.from_ndarray(picture(0, SIZE), format="rgb24")))
+        container.mux(stream.encode())
+    written = path.read_bytes()
+    assert written.count("Caf\u00e9 am".encode()) == 1
+    path.write_bytes(written.replace("Caf\u00e9 am".encode(), "Caf\u00e9  am".encode("latin-1")))
+    assert len(open_video(path)) == 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import BinaryIO
 
 import pytest
 import torch
@@ -40,8 +41,8 @@ def test_a_checkpoint_that_fails_to_be_written_leaves_the_old_one(
     checkpoints = Checkpoints(tmp_path)
     checkpoints.save(1, {"step": 1})
 
-    def fail(state: object, path: Path) -> None:
-        Path(path).write_bytes(b"half of it")
+    def fail(state: object, file: BinaryIO) -> None:
+        file.write(b"half of it")
         raise OSError("disk full")
 
     monkeypatch.setattr(torch, "save", fail)
