@@ -15,6 +15,7 @@ from downstream.pages.compare import comparison_parts, is_comparison, linked_cel
 from downstream.pages.html import Cell, heading, paragraph, share_cell, table
 from downstream.pages.mask_pictures import read_result, videos_by_name
 from downstream.pages.player import Film, Layer, fit, player
+from downstream.scoring.stored import check_scores
 from downstream.scoring.tables import percent
 from mug.errors import InputError
 from mug.media.files import natural_key
@@ -111,10 +112,14 @@ def read_contents(source: Path) -> dict[str, Any]:
     """Contents of the JSON files of a folder, or of a single file, by file name.
 
     Raises:
-        InputError: a file is not valid JSON.
+        InputError: a file is not valid JSON, or not as `mug evaluate` writes it.
     """
     files = sorted(files_of(source, (".json",))) if source.is_dir() else [source]
-    return {file.stem: read_json(file) for file in files}
+    contents = {file: read_json(file) for file in files}
+    for file, content in contents.items():
+        if _is_scores(content):
+            check_scores(file, content)
+    return {file.stem: content for file, content in contents.items()}
 
 
 def _is_scores(content: Any) -> bool:

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import resource
 import signal
 import struct
 import time
 import zlib
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from types import FrameType
+from typing import Any
 
 from hypothesis import strategies as st
 
@@ -66,7 +69,10 @@ def edits(draw: st.DrawFn) -> Edit:
 
 
 def damaged(valid: bytes) -> st.SearchStrategy[bytes]:
-    """The file with one to six changes; for a PNG often with checksums that fit, so that the damage is not seen."""
+    """The file with one to six changes.
+
+    Those of a PNG often get checksums that fit, and those of JSON are often other values: the damage gets further.
+    """
 
     def apply(changes: list[Edit], mend: bool) -> bytes:
         data = bytearray(valid)
@@ -74,7 +80,30 @@ def damaged(valid: bytes) -> st.SearchStrategy[bytes]:
             change(data)
         return with_checksums(bytes(data)) if mend and valid.startswith(b"\x89PNG") else bytes(data)
 
-    return st.builds(apply, st.lists(edits(), min_size=1, max_size=6), st.booleans())
+    anywhere = st.builds(apply, st.lists(edits(), min_size=1, max_size=6), st.booleans())
+    return (
+        anywhere | st.builds(partial(revalued, valid), st.integers(0), OTHER_VALUES) if valid[:1] == b"{" else anywhere
+    )
+
+
+OTHER_VALUES = st.sampled_from((None, True, -1, 0, 1e308, 10**30, "", "dog", [], [None], {}, {"a": 1}))
+
+
+def revalued(valid: bytes, number: int, value: object) -> bytes:
+    """JSON in which one entry, counted round, has another value."""
+    content = json.loads(valid)
+    places: list[tuple[Any, Any]] = []
+
+    def look(part: Any) -> None:
+        keys = list(part) if isinstance(part, dict) else range(len(part)) if isinstance(part, list) else ()
+        for key in keys:
+            places.append((part, key))
+            look(part[key])
+
+    look(content)
+    part, key = places[number % len(places)]
+    part[key] = value
+    return json.dumps(content).encode()
 
 
 def with_checksums(png: bytes) -> bytes:

@@ -9,6 +9,7 @@ has to end with the results of an undisturbed one.
 
 from __future__ import annotations
 
+import hashlib
 import os
 import random
 import shutil
@@ -35,7 +36,7 @@ from mug.cli import main
 from mug.command import options  # noqa: F401
 from mug.media.plain import read_json, read_yaml
 from mug.media.video import open_video
-from mug.networks.tensors import read_tensors
+from mug.networks.tensors import read_safetensors, read_tensors
 from mug.run.checkpoints import Checkpoints
 from tests.reliability.world import build, snapshot, words_of
 
@@ -142,12 +143,17 @@ def fresh(world: Path, root: Path) -> None:
 
 def visible(root: Path) -> dict[str, str]:
     """Everything that is not hidden and is the same each time."""
-    hidden = {path for path in snapshot(root) if any(part.startswith(".") for part in Path(path).parts)}
-    return {
-        path: content
-        for path, content in snapshot(root).items()
-        if path not in hidden and not Path(path).name.startswith(UNLIKE) and Path(path).suffix != ".pt"
-    }
+    found = {}
+    for name, content in snapshot(root).items():
+        path = Path(name)
+        if any(part.startswith(".") for part in path.parts) or path.name.startswith(UNLIKE) or path.suffix == ".pt":
+            continue
+        if path.suffix == ".safetensors":  # the order of its metadata is random
+            tensors, note = read_safetensors(root / path)
+            content = str([sorted(note.items()), *((key, x.tolist()) for key, x in sorted(tensors.items()))])
+            content = hashlib.sha256(content.encode()).hexdigest()
+        found[name] = content
+    return found
 
 
 def check_whole(root: Path) -> None:
