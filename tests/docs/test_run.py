@@ -28,6 +28,7 @@ RUN = ["README.md", *(name for name in DOCUMENTS if name.startswith("docs/") and
 
 NOT_RUN = {
     r"^make ": "installs, and runs for minutes: continuous integration calls the targets, test_demo.py the quick demo",
+    r"^hf ": "signs in",
     r"pip install": "installs from the network",
     r"^(torchrun|srun) |^#": "launches several processes; test_shards.py and test_shard.py do",
     r"resnet18_gpu": "needs GPUs",
@@ -124,6 +125,7 @@ def test_commands_run_one_after_another(document: str, here: Path, capsys: pytes
             exec(compile(block.code, document, "exec"), namespace)
         for line in lines_of(block.code) if block.language == "bash" else ():
             if not why_not(line):
+                assert line.startswith("mug "), line
                 if line.startswith("mug synth "):  # in place of what is taken for granted
                     shutil.rmtree(line.split()[2], ignore_errors=True)
                 status = main(made_small(line))

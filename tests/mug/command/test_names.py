@@ -18,6 +18,7 @@ from mug.lazy import resolve
 
 TWO_MEANINGS = {
     "images": "`synth-groups` counts what it makes, `cosegment` takes a folder",
+    "to": "`export` writes networks, `masks` writes masks",
     "videos": "`synth` counts what it makes, the others take a place",
     "objects": "`synth` makes one to three (`1..3`), RVOS and A-GAME know a largest number",
 }
