@@ -44,7 +44,7 @@ def _faults(content: Mapping[str, Any]) -> Iterable[str]:
             continue
         for measure in "JFT":
             value = entry.get(measure, {})
-            if measure != "T" and not isinstance(value, dict):
+            if not (isinstance(value, dict) or (measure == "T" and name)):  # T of a sequence is a number
                 yield prefix + measure
             for key, part in value.items() if isinstance(value, dict) else [("", value)]:
                 if not (key == "list" or (_is_list(part) if key in _LISTS else _is_number(part))):
