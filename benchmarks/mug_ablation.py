@@ -42,9 +42,9 @@ from mug.media.refine import Refinement, refine
 from mug.media.video import Video, find_videos
 from mug.networks.classifier import open_classifier
 from mug.networks.names import IMAGENET
+from mug.precision import has_units
 from mug.priors import PRIORS
 from mug.priors.cam import cam_prior
-from mug.run.bfloat16 import has_units
 from mug.run.folder import RunFolder, claim
 from mug.run.progress import track
 from pretrain.options import FREE_KEYS, Kind, PretrainOptions

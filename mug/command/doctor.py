@@ -144,7 +144,7 @@ def check_precision() -> Finding:
     """The precision that `engine.precision: auto` selects here, and the cost of bfloat16 relative to float32."""
     try:
         torch = importlib.import_module("torch")
-        from mug.run.bfloat16 import has_units, slowdown
+        from mug.precision import has_units, slowdown
 
         device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         units, factor = has_units(device.type), slowdown(device)

@@ -174,7 +174,7 @@ def _as_uint8(array: np.ndarray) -> np.ndarray:
 
 
 def _open(path: Path) -> Image.Image:
-    image = load_picture(path, "mask")
+    image = load_picture(Path(path), "mask")
     with Path(path).open("rb") as file:
         start = file.read(25)
     # Pillow silently converts 16-bit colour to 8 bits, so the depth is read from the PNG header itself

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from mug.errors import InputError, logger
-from mug.run.bfloat16 import has_units, precision_in_words
+from mug.precision import has_units, precision_in_words
 from mug.run.options import AUTO, Engine
 from mug.run.shard import process_rank
 

@@ -133,7 +133,7 @@ def test_what_became_of_the_labels_is_drawn(tmp_path: Path) -> None:
 def test_initial_maps_lie_where_the_run_was_told(tmp_path: Path) -> None:
     assert initial_maps(tmp_path, {}) == tmp_path / "labels" / "prior"
     assert initial_maps(tmp_path, {"labels": None, "bootstrap": {"cache": "shared"}}) == Path("shared")
-    assert initial_maps(tmp_path, {"labels": "given", "bootstrap": {"cache": "shared"}}) == Path("given")
+    assert initial_maps(tmp_path, {"maps": "given", "bootstrap": {"cache": "shared"}}) == Path("given")
 
 
 def test_results_become_tables_and_overlays(tmp_path: Path, scored: tuple[Path, Path]) -> None:

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 import torch
 
+from mug import precision
 from mug.options import LossWeights
-from mug.run import bfloat16
 from mug.run import engine as runtime
 from mug.run.options import OptimiserOptions
 from pretrain import train
@@ -78,9 +78,9 @@ def test_a_term_that_teaches_next_to_nothing_is_named_once(
 
 def test_bf16_on_the_cpu_learns_nearly_the_same(videos: Path, tmp_path: Path) -> None:
     totals = []
-    for precision in ("32-true", "bf16-mixed"):
-        options = tiny(videos, tmp_path / precision)
-        options.engine.precision = precision
+    for kind in ("32-true", "bf16-mixed"):
+        options = tiny(videos, tmp_path / kind)
+        options.engine.precision = kind
         run = set_up(options)
         values, _ = train.train_step(run, 0, 1e-3, train.loader(run, train.training_set(run, 1), 1, range(1)))
         totals.append(values["total"])
@@ -108,7 +108,7 @@ def test_a_bf16_run_goes_on_in_bf16_where_it_is_emulated(
     monkeypatch.setattr(train, "train_step", stop_after_one)
     for there, stop in ((True, True), (False, False)):
         monkeypatch.setattr(runtime, "has_units", lambda device_type, there=there: there)
-        monkeypatch.setattr(bfloat16, "has_units", lambda device_type, there=there: there)
+        monkeypatch.setattr(precision, "has_units", lambda device_type, there=there: there)
         with pytest.raises(KeyboardInterrupt) if stop else nullcontext():
             pretrain(options())
     assert computed == [(0, "bf16-mixed"), (1, "bf16-mixed")]

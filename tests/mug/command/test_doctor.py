@@ -12,10 +12,10 @@ from types import SimpleNamespace
 import pytest
 import torch
 
+from mug import precision
 from mug.cli import main
 from mug.command import doctor
 from mug.command.doctor import Finding
-from mug.run import bfloat16
 
 
 def test_sound_installation(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -131,8 +131,8 @@ def test_precision_that_auto_stands_for(
     gpu: bool, there: bool, expected: tuple[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: gpu)
-    monkeypatch.setattr(bfloat16, "has_units", lambda device_type: there and (device_type == "cuda") is gpu)
-    monkeypatch.setattr(bfloat16, "slowdown", lambda device: 0.5 if (device.type == "cuda") is gpu else 9)
+    monkeypatch.setattr(precision, "has_units", lambda device_type: there and (device_type == "cuda") is gpu)
+    monkeypatch.setattr(precision, "slowdown", lambda device: 0.5 if (device.type == "cuda") is gpu else 9)
     finding = doctor.check_precision()
     assert finding == Finding(expected[0], "precision", f"{expected[1]}as long as in float32")
 

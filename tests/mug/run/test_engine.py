@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 import torch
 
+from mug import precision
 from mug.errors import InputError
-from mug.run import bfloat16
 from mug.run.engine import check_engine, launch, resolve_precision
 from mug.run.folder import claim
 from mug.run.options import Engine
@@ -81,8 +81,8 @@ def test_a_slurm_job_by_hand_starts_its_own_processes(monkeypatch: pytest.Monkey
 def units(patch: pytest.MonkeyPatch, there: bool) -> None:
     """Makes this machine one with or without bfloat16 units."""
     patch.setattr("mug.run.engine.has_units", lambda device_type: there)
-    patch.setattr(bfloat16, "has_units", lambda device_type: there)
-    patch.setattr(bfloat16, "slowdown", lambda device: 46.8)
+    patch.setattr(precision, "has_units", lambda device_type: there)
+    patch.setattr(precision, "slowdown", lambda device: 46.8)
 
 
 @pytest.fixture

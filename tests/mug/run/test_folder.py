@@ -10,8 +10,8 @@ import pytest
 import torch
 import yaml
 
+from mug import precision
 from mug.errors import InputError
-from mug.run import bfloat16
 from mug.run.folder import RunFolder, claim, commit_of
 from mug.run.options import Engine
 
@@ -50,8 +50,8 @@ class Options:
 def units(patch: pytest.MonkeyPatch, there: bool) -> None:
     """Makes this machine one with or without bfloat16 units."""
     patch.setattr("mug.run.engine.has_units", lambda device_type: there)
-    patch.setattr(bfloat16, "has_units", lambda device_type: there)
-    patch.setattr(bfloat16, "slowdown", lambda device: 46.8)
+    patch.setattr(precision, "has_units", lambda device_type: there)
+    patch.setattr(precision, "slowdown", lambda device: 46.8)
 
 
 @pytest.mark.parametrize(("there", "precision"), [(True, "bf16-mixed"), (False, "32-true")])

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from mug.run import bfloat16
-from mug.run.bfloat16 import has_units, precision_in_words, slowdown
+from mug import precision
+from mug.precision import has_units, precision_in_words, slowdown
 
 CPU = torch.device("cpu")
 
@@ -64,8 +64,8 @@ def test_the_slowdown_is_the_ratio_of_the_best_times(monkeypatch: pytest.MonkeyP
         assert x.dtype == weight.dtype
         now += calls[x.dtype].pop(0)
 
-    monkeypatch.setattr(bfloat16.time, "process_time", lambda: now)
-    monkeypatch.setattr(bfloat16.F, "conv2d", conv2d)
+    monkeypatch.setattr(precision.time, "process_time", lambda: now)
+    monkeypatch.setattr(precision.F, "conv2d", conv2d)
     assert slowdown(CPU) == pytest.approx(7)
 
 
@@ -77,10 +77,10 @@ def test_measuring_leaves_the_random_numbers_alone() -> None:
 
 def test_emulated_bfloat16_is_warned_about_with_the_factor(monkeypatch: pytest.MonkeyPatch) -> None:
     processor(monkeypatch, onednn=False)
-    monkeypatch.setattr(bfloat16, "slowdown", lambda device: 46.8)
-    for precision in ("bf16-mixed", "bf16-true"):
-        line = precision_in_words(precision, CPU)
-        assert line.startswith(f"engine.precision {precision}: this CPU has no bfloat16 units")
+    monkeypatch.setattr(precision, "slowdown", lambda device: 46.8)
+    for name in ("bf16-mixed", "bf16-true"):
+        line = precision_in_words(name, CPU)
+        assert line.startswith(f"engine.precision {name}: this CPU has no bfloat16 units")
         assert "takes 47 times as long as in 32-true" in line
     assert precision_in_words("32-true", CPU) == "precision 32-true (this CPU has no bfloat16 units)"
 
