@@ -1,7 +1,8 @@
 # `make demo`, `make test` and `make lint` work on a fresh clone: each makes .venv and installs what it needs.
-# Another interpreter (3.11 or later): make test PYTHON=python3.12
+# Another interpreter (3.11 or later): make test PYTHON=python3.12; more processes: make test WORKERS=8
 
 PYTHON ?= python3
+WORKERS ?= 2
 BIN := .venv/bin
 INSTALLED := .venv/.installed
 LOWEST := .venv-lowest/.installed
@@ -12,8 +13,9 @@ SITE := .venv/.installed-docs
 demo: $(INSTALLED)
 	$(BIN)/mug demo --out runs/demo
 
+# in several processes, of one thread each
 test: $(INSTALLED)
-	$(BIN)/python -m pytest -q
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n $(WORKERS) --dist loadfile
 
 # with the lowest release line of each dependency that pyproject.toml admits
 test-lowest: $(LOWEST)
