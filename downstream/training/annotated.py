@@ -203,7 +203,7 @@ def hold_out(names: Iterable[str], count: int) -> list[str]:
     return sorted(sorted(names, key=lambda name: hashlib.sha256(name.encode()).hexdigest())[:count])
 
 
-def _fitting(mask: np.ndarray, path: Path, image: Path) -> np.ndarray:
+def _fitting(mask: np.ndarray, path: Path, image: PictureFile) -> np.ndarray:
     """The mask (H, W), if it is of the size of its image."""
     (high, wide), (height, width) = mask.shape, picture_size(image)
     if (high, wide) != (height, width):

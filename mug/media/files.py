@@ -73,8 +73,8 @@ def replaced_together(name: str, folders: Iterable[Path], files: Callable[[], It
     try:
         for path in list(files()):
             if path.parent not in holders:
-                holder = tempfile.mkdtemp(prefix=f".{Path(name).name}.", suffix=PARTIAL, dir=path.parent)
-                holders[path.parent] = Path(holder)
+                made = tempfile.mkdtemp(prefix=f".{Path(name).name}.", suffix=PARTIAL, dir=path.parent)
+                holders[path.parent] = Path(made)
             os.replace(path, holders[path.parent] / path.name)
         yield
     except (InputError, OSError):

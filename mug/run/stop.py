@@ -97,9 +97,14 @@ class StopSignals:
 def follow_parent() -> None:
     """Leaves Ctrl-C to the parent of this worker process, and ends with it, even if SIGKILL ended it."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
     parent = multiprocessing.parent_process()
     if parent is not None:
-        threading.Thread(target=lambda: (parent.join(), os._exit(1)), daemon=True).start()
+        parent.join()
+        os._exit(1)
 
 
 def outlast_stop_signals() -> None:
