@@ -9,7 +9,6 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
-from multiprocessing.process import BaseProcess
 from types import FrameType
 from typing import Any
 
@@ -98,14 +97,14 @@ class StopSignals:
 def follow_parent() -> None:
     """Leaves Ctrl-C to the parent of this worker process, and ends with it, even if SIGKILL ended it."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
     parent = multiprocessing.parent_process()
     if parent is not None:
-        threading.Thread(target=_end_after, args=(parent,), daemon=True).start()
-
-
-def _end_after(parent: BaseProcess) -> None:
-    parent.join()
-    os._exit(1)
+        parent.join()
+        os._exit(1)
 
 
 def outlast_stop_signals() -> None:
