@@ -286,7 +286,7 @@ def _alone(command: Command, options: Any) -> Iterator[None]:
     if not command.folder:
         yield
         return
-    from mug.run.lock import output_lock
+    from mug.command.lock import output_lock
 
     try:
         with output_lock(options, command.folder):

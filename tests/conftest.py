@@ -43,3 +43,19 @@ def moving_squares(tmp_path: Path) -> Callable[..., Path]:
     Called with the options of `write_squares`; gives the root.
     """
     return partial(write_squares, tmp_path / "squares")
+
+
+@pytest.fixture(scope="session")
+def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Weights of a small untrained phi with a matching temperature; not to be changed."""
+    import torch
+
+    from mug.checkpoint import save_weights
+    from mug.model import MuG
+    from mug.options import BackboneConfig, ModelConfig
+
+    torch.manual_seed(0)
+    path = tmp_path_factory.mktemp("weights") / "untrained.safetensors"
+    model = MuG(ModelConfig(backbone=BackboneConfig(depth=18, stages=2, stride=8))).eval()
+    save_weights(path, model, {"one_shot_temperature": "0.01"})
+    return path

@@ -19,6 +19,7 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
@@ -104,6 +105,24 @@ def call(words: Sequence[str], number: signal.Signals | None = None, after: floa
         return Ended(os.waitstatus_to_exitcode(status), said.read().decode(errors="replace"), seconds)
 
 
+class Whole(NamedTuple):
+    """An undisturbed call."""
+
+    seconds: float
+    """What it computed."""
+    found: dict[str, str]
+    """See `visible`."""
+
+
+@cache
+def undisturbed(command: str, world: Path, root: Path) -> Whole:
+    """What a command computes, and what it leaves."""
+    fresh(world, root)
+    whole = call([*words_of(command, root), *MORE[command]])
+    assert whole.status == 0, whole.said
+    return Whole(whole.seconds, visible(root))
+
+
 def interrupt(command: str, number: signal.Signals, share: float, world: Path, root: Path) -> bool:
     """Interrupts a command once; says whether it was still running.
 
@@ -115,10 +134,7 @@ def interrupt(command: str, number: signal.Signals, share: float, world: Path, r
         root: Where the command works; afterwards, the results are there.
     """
     words = [*words_of(command, root), *MORE[command]]
-    fresh(world, root)
-    whole = call(words)
-    assert whole.status == 0, whole.said
-    expected = visible(root)
+    whole = undisturbed(command, world, root)
     fresh(world, root)
     stopped = call(words, number, share * whole.seconds)
     assert stopped.status in (0, STATUS[number]), stopped
@@ -130,7 +146,7 @@ def interrupt(command: str, number: signal.Signals, share: float, world: Path, r
         again = call([*words, NEXT[command]] if command in NEXT else words)
         assert again.status == 0, (stopped, again)
     found = visible(root)
-    assert found == expected, sorted({*found.items()} ^ {*expected.items()})
+    assert found == whole.found, sorted({*found.items()} ^ {*whole.found.items()})
     assert not list(root.rglob("*.partial"))
     print(f"{command} {number.name} at {share:.0%} of {whole.seconds:.1f} s: {stopped.status}", flush=True)
     return stopped.status != 0

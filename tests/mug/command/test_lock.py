@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 from mug.cli import main
+from mug.command.lock import locked, output_lock
 from mug.errors import InputError
-from mug.run.lock import locked, output_lock
 
 
 @contextmanager
