@@ -66,10 +66,10 @@ WEIGHTS: dict[str, tuple[str, Sequence[str]]] = {
 """Commands that read weights of mug: the file, and the words."""
 OTHERS: dict[str, tuple[str, Sequence[str]]] = {
     "convert": ("theirs.pth", ()),
-    "pretrain": ("theirs.pth", ("--initial", "{root}/theirs.pth")),
+    "pretrain": ("theirs.pth", ("--weights", "{root}/theirs.pth")),
     "prior": (
         "theirs.pth",
-        ("--kind", "cam", "--classifier", "torchvision:resnet18", "--weights", "{root}/theirs.pth"),
+        ("--kind", "cam", "--classifier", "torchvision:resnet18", "--classifier_weights", "{root}/theirs.pth"),
     ),
 }
 """Commands that read weights of others."""
@@ -81,7 +81,7 @@ TABLE: dict[str, list[Bad]] = {
         Bad("propagate", without(FIRST), "{root}/first.png: no such mask"),
         Bad("prior", without("clips"), "{root}/clips: no such file or folder"),
         Bad("pretrain", without("clips"), "{root}/clips: no such file or folder"),
-        Bad("pretrain", nothing, "{root}/maps/", ("--labels", "{root}/maps")),
+        Bad("pretrain", nothing, "{root}/maps/", ("--maps", "{root}/maps")),
         Bad("finetune", without("davis"), "{root}/davis: no such folder"),
         Bad("finetune", nothing, "{root}/stills", ("--stills", "[{root}/stills]")),
         Bad("cosegment", without("groups"), "{root}/groups: no such folder"),
@@ -217,7 +217,7 @@ TABLE: dict[str, list[Bad]] = {
             for name in WEIGHTS
             if name not in ("finetune", "evaluate", "export")
         ),
-        *(Bad(name, nothing, "engine.accelerator: CUDA", ("--engine.accelerator", "cuda")) for name in TRAINS),
+        *(Bad(name, nothing, "CUDA was asked for", ("--device", "cuda")) for name in TRAINS),
     ],
     "name that leads out of the output folder": [
         Bad("segment", led_out, "'..' would lead out", ("{root}/davis", "--split", "val")),

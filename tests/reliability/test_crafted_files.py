@@ -48,7 +48,7 @@ def endless_yaml(path: Path) -> None:
 
 
 def deep_yaml(path: Path) -> None:
-    path.write_text("size: " + "[" * 3_000 + "\n")
+    path.write_text("size: " + "[" * 1_200 + "\n")
 
 
 def deep_json(path: Path) -> None:
