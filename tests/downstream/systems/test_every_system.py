@@ -35,6 +35,7 @@ from mug.media.video import Video
 from mug.model import MuG
 from mug.options import BackboneConfig, ModelConfig
 from tests.downstream.systems.small import BRIEFLY, TRAINING
+from tests.squares import write_squares
 
 Squares = Callable[..., Path]
 Make = Callable[[str], Path]
@@ -53,12 +54,7 @@ def phi(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def squares(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Four videos of two moving squares."""
-    from tests.conftest import _write_square_video
-
-    root = tmp_path_factory.mktemp("squares")
-    for number in range(4):
-        _write_square_video(root, f"square{number}", np.random.default_rng(number), (8, 48, 64), 2)
-    return root
+    return write_squares(tmp_path_factory.mktemp("data"), videos=4, frames=8, objects=2)
 
 
 def system_of(label: str) -> str:
