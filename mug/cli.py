@@ -185,12 +185,12 @@ def _main(arguments: Sequence[str] | None) -> int:
         return 1
     except Stopped as stopped:
         return stopped.status
-    except Terminated:
+    except KeyboardInterrupt as stop:
+        from mug.media.files import remove_begun
+
+        remove_begun()
         logger.info("mug: stopped")
-        return 143
-    except KeyboardInterrupt:
-        logger.info("mug: stopped")
-        return 130
+        return 143 if isinstance(stop, Terminated) else 130
     except OSError as error:
         remedy = _remedy(error)
         if remedy is None:

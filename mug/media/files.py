@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 import re
+import secrets
 import shutil
-import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -15,6 +15,9 @@ from mug.errors import InputError
 MIN_FREE_BYTES = 64 * 2**20
 PARTIAL = ".partial"
 """Suffix of the hidden folders that files are written in before they are moved to their place."""
+
+_holders: set[Path] = set()
+"""Those of this process that may exist now."""
 
 
 @contextmanager
@@ -26,8 +29,9 @@ def atomic_path(path: Path) -> Iterator[Path]:
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    holder = Path(tempfile.mkdtemp(prefix=f".{path.stem}.", suffix=PARTIAL, dir=path.parent))
+    holder = _new_holder(path.parent, path.stem)
     try:
+        holder.mkdir(mode=0o700)
         temporary = holder / path.name
         yield temporary
         if temporary.is_file():
@@ -38,7 +42,25 @@ def atomic_path(path: Path) -> Iterator[Path]:
             error.filename = str(path)
         raise
     finally:
-        shutil.rmtree(holder, ignore_errors=True)
+        _remove_holder(holder)
+
+
+def _new_holder(folder: Path, name: str) -> Path:
+    """The path of a hidden folder that is still to be made."""
+    holder = folder / f".{name}.{secrets.token_hex(4)}{PARTIAL}"
+    _holders.add(holder)
+    return holder
+
+
+def _remove_holder(holder: Path) -> None:
+    shutil.rmtree(holder, ignore_errors=True)
+    _holders.discard(holder)
+
+
+def remove_begun() -> None:
+    """Removes the partial writes of this process, which a signal may have kept from being removed."""
+    for holder in list(_holders):
+        _remove_holder(holder)
 
 
 def remove_partial(paths: Iterable[Path]) -> None:
@@ -73,8 +95,8 @@ def replaced_together(name: str, folders: Iterable[Path], files: Callable[[], It
     try:
         for path in list(files()):
             if path.parent not in holders:
-                made = tempfile.mkdtemp(prefix=f".{Path(name).name}.", suffix=PARTIAL, dir=path.parent)
-                holders[path.parent] = Path(made)
+                holders[path.parent] = _new_holder(path.parent, Path(name).name)
+                holders[path.parent].mkdir(mode=0o700)
             os.replace(path, holders[path.parent] / path.name)
         yield
     except (InputError, OSError):
@@ -89,7 +111,7 @@ def replaced_together(name: str, folders: Iterable[Path], files: Callable[[], It
         raise
     finally:
         for holder in holders.values():
-            shutil.rmtree(holder, ignore_errors=True)
+            _remove_holder(holder)
 
 
 @contextmanager

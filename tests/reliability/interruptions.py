@@ -1,6 +1,6 @@
 """Interrupts long commands at random moments, and looks at what they leave behind.
 
-python -m tests.reliability.interruptions 100
+python -m tests.reliability.interruptions 100 [COMMAND ...]
 
 Each time, a command is started as a process of its own, and gets SIGINT, SIGTERM or SIGKILL after a random share of the
 computing that it takes undisturbed. Then every visible file has to be whole, no process may be left, and the next call
@@ -9,8 +9,11 @@ has to end with the results of an undisturbed one.
 
 from __future__ import annotations
 
-import hashlib
 import os
+
+os.environ["OMP_NUM_THREADS"] = "1"  # other threads would not survive the forks
+
+import hashlib
 import random
 import shutil
 import signal
@@ -62,6 +65,8 @@ NEXT = {
 """What the next call says beside the words of the first."""
 UNLIKE = ("timing.csv", "events.out", "index-")
 """Files that differ between equal calls: times, and the state of folders."""
+HANGS_S = 1200
+"""Seconds after which a call is taken to hang."""
 GONE_S = 30
 """Seconds after which the workers of a killed command have to be gone."""
 
@@ -91,8 +96,9 @@ def call(words: Sequence[str], number: signal.Signals | None = None, after: floa
             finally:
                 sys.stderr.flush()
                 os._exit(status)
-        seconds, ended = 0.0, 0
+        seconds, ended, until = 0.0, 0, time.monotonic() + HANGS_S
         while not ended:
+            assert time.monotonic() < until, f"{words} hangs"
             seconds = max(seconds, _computed(child))
             if number is not None and seconds >= after:
                 # Ctrl-C reaches all processes of a terminal, the other signals one
@@ -214,10 +220,10 @@ def _wait_for_workers(group: int) -> None:
     raise AssertionError("processes are left")
 
 
-def interrupt_all(times: int) -> None:
+def interrupt_all(times: int, commands: Sequence[str]) -> None:
     """Interrupts the commands in turn until that often one was running; prints each time, and how often each was."""
     rng = random.Random(0)
-    cases = [(command, SIGNALS[(i + j) % 3]) for j in range(3) for i, command in enumerate(MORE)]
+    cases = [(command, SIGNALS[(i + j) % 3]) for j in range(3) for i, command in enumerate(commands)]
     counts: Counter[tuple[str, str]] = Counter()
     with tempfile.TemporaryDirectory() as folder:
         world, root = build(Path(folder) / "world"), Path(folder) / "root"
@@ -228,9 +234,9 @@ def interrupt_all(times: int) -> None:
             tried += 1
             done += running
             counts[command, number.name] += running
-    for command in MORE:
+    for command in commands:
         print(f"| `{command}` |", " | ".join(str(counts[command, number.name]) for number in SIGNALS), "|")
 
 
 if __name__ == "__main__":
-    interrupt_all(int(sys.argv[1]))
+    interrupt_all(int(sys.argv[1]), sys.argv[2:] or list(MORE))

@@ -10,7 +10,7 @@ from tests.docs.documents import ROOT
 
 def test_interrupted_commands_leave_whole_files_and_go_on() -> None:
     done = subprocess.run(
-        [sys.executable, "-W", "ignore", "-m", "tests.reliability.interruptions", "3"],
+        [sys.executable, "-W", "ignore", "-m", "tests.reliability.interruptions", "3", "segment", "cosegment", "synth"],
         cwd=ROOT,
         capture_output=True,
         text=True,

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from mug.errors import InputError
-from mug.media.files import atomic_path, natural_key, prepare_output
+from mug.media.files import atomic_path, natural_key, prepare_output, remove_begun
 
 
 def test_atomic_path_appears_only_on_success(tmp_path: Path) -> None:
@@ -61,3 +61,22 @@ def test_output_on_a_full_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 
 def test_natural_order() -> None:
     assert sorted(["f10", "f2", "a", "3", "f2b"], key=natural_key) == ["3", "a", "f2", "f2b", "f10"]
+
+
+def test_what_a_signal_kept_from_being_removed_is_removed_in_the_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    def write() -> None:
+        with monkeypatch.context() as patch, atomic_path(tmp_path / "a.png") as temporary:
+            temporary.touch()
+            patch.setattr(shutil, "rmtree", interrupted)
+
+    with pytest.raises(KeyboardInterrupt):
+        write()
+    monkeypatch.undo()
+    assert [path.name[:3] for path in tmp_path.glob(".*")] == [".a."]
+    remove_begun()
+    assert [path.name for path in tmp_path.iterdir()] == ["a.png"]
