@@ -14,7 +14,7 @@ from typing import Any, get_args
 import numpy as np
 
 from mug.errors import InputError, logger
-from mug.media.files import atomic_path, check_output, inside, is_hidden
+from mug.media.files import atomic_path, check_output, inside, is_hidden, remove_partial
 from mug.media.masks import write_soft
 from mug.media.plain import parse_json
 from mug.media.refine import Refinement, refine
@@ -48,6 +48,8 @@ def prior(options: PriorOptions) -> None:
     }
     cache_priors([], options.out, **how)  # rejects invalid options before videos are unpacked
     shard, cache = shard_of(options.shard), options.index_cache or options.out / ".videos"
+    if shard.count == 1:  # else another shard may be writing
+        remove_partial(options.out.rglob(".*"))
     index = VideoIndex.build(options.videos, cache, min_frames=1, shard=shard)
     logger.info("%s: %s", in_words(options.videos), index)
     videos = [video.open() for video in index]

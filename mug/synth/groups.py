@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 
 from mug.errors import InputError
-from mug.media.files import prepare_output, undone_if_refused
+from mug.media.files import prepare_output, remove_partial, undone_if_refused
 from mug.media.masks import write_mask
 from mug.run.progress import track
 from mug.synth.drawing import Body, Cut, draw_cut, draw_outline, pixel_grid, shift_colours, write_frame
@@ -58,6 +58,7 @@ def synth_groups(options: SynthGroupsOptions) -> None:
     photos = None if options.textures is None else load_textures(options.textures)
     with undone_if_refused(options.out):
         prepare_output(options.out, options.overwrite)
+        remove_partial(options.out.rglob(".*"))
         for index in track(range(options.groups), "synthesising"):
             rng = np.random.default_rng([options.seed, index])
             images, masks = synthetic_group(rng, options.images, options.size, options.distractors, photos)

@@ -16,7 +16,7 @@ import cv2
 import numpy as np
 
 from mug.errors import InputError
-from mug.media.files import prepare_output, undone_if_refused
+from mug.media.files import prepare_output, remove_partial, undone_if_refused
 from mug.media.listing import frame_files
 from mug.media.masks import write_mask
 from mug.media.pictures import picture_size, read_frame
@@ -74,6 +74,7 @@ def synth(options: SynthOptions) -> None:
     cutouts = None if options.cutouts is None else find_cutouts(options.cutouts)
     with undone_if_refused(options.out):
         prepare_output(options.out, options.overwrite)
+        remove_partial(options.out.rglob(".*"))
         for index in track(range(options.videos), "synthesising"):
             rng = np.random.default_rng([options.seed, index])
             objects = int(rng.integers(fewest, most + 1))

@@ -153,7 +153,8 @@ def interrupt(command: str, number: signal.Signals, share: float, world: Path, r
         assert again.status == 0, (stopped, again)
     found = visible(root)
     assert found == whole.found, sorted({*found.items()} ^ {*whole.found.items()})
-    assert not list(root.rglob("*.partial"))
+    # beside a single file, other commands may be writing
+    assert command == "evaluate" or not list(root.rglob("*.partial"))
     print(f"{command} {number.name} at {share:.0%} of {whole.seconds:.1f} s: {stopped.status}", flush=True)
     return stopped.status != 0
 
