@@ -19,7 +19,7 @@ from mug.errors import InputError
 from mug.media.masks import read_mask
 from mug.media.pictures import picture_size, read_frame
 from mug.media.plain import count_entries, parse_json, read_json, read_yaml
-from mug.networks.tensors import read_safetensors, read_tensors
+from mug.networks.tensors import read_safetensors, read_tensors, refuse_inflated
 from mug.run.checkpoints import Checkpoints
 from mug.run.folder import RunFolder
 from tests.reliability.damage import bounded, in_time
@@ -136,6 +136,20 @@ def test_harm_is_refused(
         read(tmp_path / name)
     assert "\n" not in str(error.value) and str(tmp_path) in str(error.value)
     assert not (tmp_path / "executed").exists()
+
+
+@pytest.mark.parametrize("read", [read_tensors, as_checkpoint])
+def test_a_zip_bomb_is_not_even_opened(
+    read: Callable[[Path], object], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    zip_bomb(tmp_path / "made.pth")
+    opened: list[object] = []
+    monkeypatch.setattr(torch, "load", lambda *given, **_: opened.append(given))
+    with pytest.raises(InputError):
+        read(tmp_path / "made.pth")
+    assert not opened
+    with pytest.raises(InputError, match="would unpack to 64 MiB"):
+        refuse_inflated(tmp_path / "made.pth")
 
 
 @pytest.mark.parametrize("make", [laughing_yaml, endless_yaml, deep_yaml, harmful_yaml])

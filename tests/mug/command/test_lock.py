@@ -27,9 +27,11 @@ def another(work: Callable[[], object]) -> Iterator[int]:
         os.write(write, b"ready")
         signal.pause()
     os.read(read, 5)
-    yield child
-    os.kill(child, signal.SIGKILL)
-    os.waitpid(child, 0)
+    try:
+        yield child
+    finally:
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
 
 
 def hold(folder: Path, shared: bool = False) -> Callable[[], object]:
