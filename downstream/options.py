@@ -4,6 +4,7 @@
 (`downstream.systems`). Annotations are evaluated types, not strings, because classes in other modules inherit them.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -206,7 +207,7 @@ class SegmentOptions:
 
 
 @dataclass(kw_only=True)
-class FinetuneOptions:
+class FinetuneOptions(ABC):
     """Options of `mug finetune`."""
 
     system: str
@@ -255,9 +256,9 @@ class FinetuneOptions:
     """Random seed."""
 
     @property
+    @abstractmethod
     def trunk(self) -> TrunkConfig:
         """Architecture of the trunk."""
-        raise NotImplementedError
 
     @property
     def teacher(self) -> Path | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
@@ -16,6 +15,7 @@ from mug.exchange import rle
 from mug.exchange import sequences as results
 from mug.media.files import is_hidden
 from mug.media.masks import VOID
+from mug.media.plain import read_json
 
 HEAD = {
     "info": {"description": f"masks of mug {__version__}"},
@@ -107,12 +107,7 @@ def read(path: Path) -> Masks:
     Raises:
         InputError: the file cannot be read, or is no such file.
     """
-    try:
-        content = json.loads(path.read_text())
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror}); check the path") from error
-    except (ValueError, RecursionError) as error:
-        raise InputError(f"{path}: is no valid JSON; export it again") from error
+    content = read_json(path)
     try:
         yield from _of_videos(content, path) if "videos" in content else _of_images(content, path)
     except (KeyError, TypeError, ValueError, AttributeError, IndexError, OverflowError, MemoryError) as error:

@@ -31,14 +31,6 @@ FRAMES = Path("JPEGImages") / "480p"
 LABELS = Path("Annotations") / "480p"
 
 
-@pytest.fixture(scope="module")
-def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    torch.manual_seed(0)
-    path = tmp_path_factory.mktemp("weights") / "untrained.safetensors"
-    save_weights(path, tiny_model(), {"one_shot_temperature": "0.01"})
-    return path
-
-
 def tiny_model() -> MuG:
     return MuG(ModelConfig(backbone=BackboneConfig(depth=18, stages=2, stride=8))).eval()
 

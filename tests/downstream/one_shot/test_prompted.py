@@ -13,27 +13,14 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
-import torch
 from PIL import Image
 
-from mug.checkpoint import save_weights
 from mug.cli import main
 from mug.media.masks import read_mask, write_mask
-from mug.model import MuG
-from mug.options import BackboneConfig, ModelConfig
 from tests.mug.media.streams import served
 
 SQUARE = "8,16,20,20"
 """The box of the square in the first frame of a stream."""
-
-
-@pytest.fixture(scope="module")
-def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    torch.manual_seed(0)
-    path = tmp_path_factory.mktemp("weights") / "untrained.safetensors"
-    model = MuG(ModelConfig(backbone=BackboneConfig(depth=18, stages=2, stride=8))).eval()
-    save_weights(path, model, {"one_shot_temperature": "0.01"})
-    return path
 
 
 @pytest.fixture

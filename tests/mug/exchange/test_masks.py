@@ -143,7 +143,7 @@ SHORT = {"size": [4, 4], "counts": "2"}
 @pytest.mark.parametrize(
     ("content", "says"),
     [
-        ("{", "is no valid JSON"),
+        ("{", "is no JSON"),
         ([], "is no COCO"),
         ({"images": []}, "'annotations' is missing"),
         ({"images": [IMAGE], "annotations": [{"image_id": 1, "segmentation": SHORT}]}, "do not fill"),
