@@ -30,10 +30,8 @@ FREE_KEYS = ("out", "workers", "save_every", "engine.threads")
 """Options that may change when a run is resumed; none of them affects the loss."""
 
 COLUMNS = ("step", "lr", "still", "video", "iou", "grad_norm")
-"""Columns of `metrics.csv`; `still` or `video` is the loss of a step, `iou` the J of its masks."""
-
-PLACES = ("data", "out", "weights", "start", "stills", "raft", "flows")
-"""Options with local paths, which are left out of the weights' metadata."""
+"""Columns of `metrics.csv` before the terms of the loss; `still` or `video` is the loss of a step, `iou` the J of its
+masks."""
 
 
 def check(options: FinetuneOptions) -> None:
@@ -132,7 +130,8 @@ def train(run: Run) -> None:
     keys = (0, range(run.step, options.steps), options.sample.videos, 1)
     batches = run.batches(run.samples, collate, keys, options.workers)
     run.model.train()
-    with run.signals, Log(run.folder, COLUMNS, run.step, options.steps, run.fabric.is_global_zero) as log:
+    columns = (*COLUMNS, *run.trainable.terms)
+    with run.signals, Log(run.folder, columns, run.step, options.steps, run.fabric.is_global_zero) as log:
         for step in range(run.step, options.steps):
             rate = learning_rate(step, 0, options.steps, options.optimiser.lr, options.schedule)
             values, batch, logits = train_step(run, step, rate, batches)
@@ -177,7 +176,7 @@ def save_weights_of(run: Run) -> None:
     options, sources = run.options, run.samples.sources
     metadata = {
         "training": f"{len(sources)} videos, labels: {options.labels} ({options.data.name})",
-        **provenance(options, PLACES, run.step),
+        **provenance(options, run.step),
     }
     network, more = run.trainable.finish(sources) if run.step == options.steps else (run.trainable.network, {})
     run.trainable.save(weights_of(run.folder, options), network, metadata | more)

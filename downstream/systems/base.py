@@ -80,6 +80,8 @@ class Trainable(Protocol):
     stills: Sequence[Path]
     """Datasets of still images that every other step trains on."""
 
+    terms: Sequence[str]
+    """Names of the terms of the loss, where there are several; columns of `metrics.csv`."""
     clip: Clip
     """Which frames of a video make a sample."""
 
@@ -94,7 +96,8 @@ class Trainable(Protocol):
             step: The step, as a seed for random choices.
 
         Returns:
-            `total`; and without gradient, `iou` and the foreground `logits` (B * N', 1, h, w).
+            `total`; and without gradient, the `terms` before they are weighted, `iou` and the foreground `logits`
+            (B * N', 1, h, w).
         """
 
     def prepare(self, sources: Sequence[Annotated], folder: Path) -> Flows | None:

@@ -39,6 +39,7 @@ class NetworkTraining(nn.Module, Generic[Network]):
     """Weights files of the system. Its network has a method `load_trunk(path)`, see `mug.networks.trunk.Trunk.load`."""
     trunks: ClassVar[Sequence[str]] = ("trunk",)
     """Names of the trunks in the network."""
+    terms: Sequence[str] = ()
     clip: Clip = DEFAULT_CLIP
     stills: Sequence[Path] = ()
 

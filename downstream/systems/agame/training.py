@@ -33,6 +33,7 @@ class AGAMETraining(NetworkTraining[AGAME]):
     """
 
     format = FORMAT
+    terms = ("mask", "coarse")
 
     def __init__(self, options: AGAMEFinetuneOptions) -> None:
         for name in ("gap", "objects"):
@@ -67,14 +68,16 @@ class AGAMETraining(NetworkTraining[AGAME]):
         else:
             coarse = final = frames.new_zeros(0, frames.shape[1] - 1, 1, 1)
         later_mnhw = truth_mnhw[:, 1:]
-        loss = cross_entropy(final, later_mnhw) + self.idle()
+        parts = {"mask": cross_entropy(final, later_mnhw)}
+        loss = parts["mask"] + self.idle()
         if self._options.auxiliary:
-            loss = loss + self._options.auxiliary * cross_entropy(coarse, later_mnhw)
+            parts["coarse"] = cross_entropy(coarse, later_mnhw)
+            loss = loss + self._options.auxiliary * parts["coarse"]
         with torch.no_grad():
             found = grown(final, later_mnhw) > 0
             iou = overlap(found.flatten(0, 1), later_mnhw.flatten(0, 1)) if len(found) else loss.new_ones(())
             logits = self._drawn(final.detach(), truth_mnhw, [len(ids) for ids in chosen])
-        return {"total": loss, "iou": iou, "logits": logits}
+        return {"total": loss, **{name: x.detach() for name, x in parts.items()}, "iou": iou, "logits": logits}
 
     def _keep_all_but_the_last_group(self) -> None:
         """Freezes the trunk, norms included, up to the layers of its last map (A-GAME: all but the last block)."""

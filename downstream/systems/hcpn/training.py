@@ -33,6 +33,7 @@ class HCPNTraining(NetworkTraining[HCPN]):
 
     format = FORMAT
     trunks = ("trunks",)
+    terms = ("mask", "contour")
 
     def __init__(self, options: HCPNFinetuneOptions) -> None:
         for name in ("head_rate", "stage_rate", "contour_weight"):
@@ -66,4 +67,5 @@ class HCPNTraining(NetworkTraining[HCPN]):
         terms = mask_and_contour_loss(logits, None if contours is None else contours.flatten(0, 1), target)
         total = terms.mask + self._options.contour_weight * terms.contour + self.idle()
         logits = logits.detach()
-        return {"total": total, "iou": overlap(logits[:, 0] > 0, target), "logits": logits}
+        parts = {name: x.detach() for name, x in terms._asdict().items()}
+        return {"total": total, **parts, "iou": overlap(logits[:, 0] > 0, target), "logits": logits}

@@ -36,6 +36,7 @@ class RVOSTraining(NetworkTraining[RVOS]):
     """
 
     format = FORMAT
+    terms = ("mask", "stop")
 
     def __init__(self, options: RVOSFinetuneOptions) -> None:
         for name, least in (("objects", 1), ("gap", 1), ("given_steps", 0), ("stop_weight", 0)):

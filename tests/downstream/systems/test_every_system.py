@@ -126,6 +126,22 @@ def test_a_training_that_was_stopped_goes_on_to_the_digit(
     assert all(torch.equal(x, repeated[name]) for name, x in tensors.items())
 
 
+WEIGHTED = {"hcpn": {"mask": 1, "contour": 1}, "rvos": {"mask": 1, "stop": 0.5}, "agame": {"mask": 1, "coarse": 1}}
+"""The terms of a system's loss and their weights by default."""
+
+
+@pytest.mark.parametrize("label", TRAINING)
+def test_metrics_hold_the_terms_of_the_loss(weights: Make, label: str) -> None:
+    expected = WEIGHTED.get(system_of(label), {})
+    with open(weights(label).parent / "metrics.csv", newline="") as file:
+        (row,) = csv.DictReader(file)
+    assert set(row) == {*command.COLUMNS, *expected}
+    if expected:
+        found = {name: float(row[name] or "0") for name in expected}  # RVOS has no stop score in one-shot
+        assert found["mask"] > 0
+        assert sum(weight * found[name] for name, weight in expected.items()) == pytest.approx(float(row["video"]))
+
+
 @pytest.fixture(scope="module")
 def together(phi: Path, squares: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the run of each system, trained by two processes, which start once for all of them."""
