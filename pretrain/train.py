@@ -35,9 +35,6 @@ from pretrain.videos import VideoIndex, in_words, roots_of
 if TYPE_CHECKING:
     from lightning.fabric import Fabric
 
-PLACES = ("videos", "out", "maps", "index_cache", "weights")
-"""Options that name local paths; omitted from the weights, which are shared between machines."""
-
 COLUMNS = (
     "step", "round", "lr", "total", "frame", "readout", "short", "short_error_px", "long", "inlier_share", "video",
     "instance_accuracy", "warp", "warp_geometry", "warp_matching", "temperature", "grad_norm",
@@ -277,7 +274,7 @@ def write_weights(run: Run, number: int) -> None:
     clips = ", ".join(own_name(path) for path in roots_of(run.options.videos))
     metadata = {
         "training": f"{len(run.index)} videos, {run.index.frames} frames without labels ({clips})",
-        **provenance(run.options, PLACES, run.step),
+        **provenance(run.options, run.step),
         "round": str(number),
         "temperature": f"{run.network.temperature.item():.6g}",
     }

@@ -22,7 +22,7 @@ from mug.errors import RunError, Stopped, logger
 from mug.run.checkpoints import Checkpoints
 from mug.run.folder import RunFolder, commit_of
 from mug.run.optimise import KeyBatches, set_learning_rate
-from mug.run.settings import to_plain
+from mug.run.settings import to_plain, without_paths
 from mug.run.shard import is_first_process
 from mug.run.stop import StopSignals, outlast_stop_signals
 
@@ -192,16 +192,17 @@ def is_finished(folder: RunFolder, steps: int, weights: Path) -> bool:
     return done
 
 
-def provenance(options: Any, places: Collection[str], steps: int) -> dict[str, str]:
+def provenance(options: Any, steps: int) -> dict[str, str]:
     """Origin of weights, for their metadata.
+
+    Options that name local files are left out, as weights are passed on.
 
     Args:
         options: Options of the run, a dataclass.
-        places: Options that name local files; they are omitted, as weights are shared between machines.
         steps: Number of completed steps.
     """
     return {
-        "options": json.dumps({k: v for k, v in to_plain(options).items() if k not in places}),
+        "options": json.dumps(to_plain(without_paths(options))),
         "steps": str(steps),
         "date": datetime.date.today().isoformat(),
         "commit": commit_of(Path(__file__).parents[2]),

@@ -26,6 +26,18 @@ def to_plain(options: Any) -> Any:
     return str(options) if isinstance(options, Path | Address) else options
 
 
+def without_paths(options: Any) -> Any:
+    """A dataclass of options as dictionaries without those that hold a path, or a list of paths, at any depth."""
+    if dataclasses.is_dataclass(options) and not isinstance(options, type):
+        kept = {field.name: without_paths(getattr(options, field.name)) for field in dataclasses.fields(options)}
+        return {name: value for name, value in kept.items() if not _holds_path(value)}
+    return options
+
+
+def _holds_path(value: Any) -> bool:
+    return any(map(_holds_path, value)) if isinstance(value, list | tuple) else isinstance(value, Path)
+
+
 def digest(content: Any, length: int = 12) -> str:
     """The first hexadecimal digits of a digest of plain data."""
     return hashlib.sha256(json.dumps(content).encode()).hexdigest()[:length]

@@ -50,6 +50,7 @@ def test_a_run_leaves_all_it_should_and_nothing_half_written(runs: tuple[Path, s
     assert metadata["training"].startswith("5 videos, 40 frames")
     assert metadata["steps"] == "5"
     assert {"date", "commit", "options", "round", "temperature"} <= metadata.keys()
+    assert str(folder) not in str(metadata)  # weights are passed on, and say nothing of the user's folders
 
 
 def test_retrieval_is_measured_as_often_as_asked(runs: tuple[Path, str]) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from mug import __version__
-from mug.run.settings import first_difference, settings_of, to_plain
+from mug.run.settings import first_difference, settings_of, to_plain, without_paths
 
 
 @dataclass
@@ -25,6 +25,20 @@ class Outer:
 
     inner: Inner = field(default_factory=Inner)
     steps: tuple[int, ...] = (1, 2)
+
+
+@dataclass
+class Listing:
+    """Options with lists of paths."""
+
+    inner: Inner = field(default_factory=Inner)
+    clips: list[Path] = field(default_factory=lambda: [Path("a"), Path("b")])
+    start: Path | None = None
+    names: list[str] = field(default_factory=lambda: ["a/b"])
+
+
+def test_paths_are_left_out_at_any_depth() -> None:
+    assert without_paths(Listing()) == {"inner": {"rate": 0.1}, "start": None, "names": ["a/b"]}
 
 
 def test_options_become_plain_data() -> None:
