@@ -31,6 +31,11 @@ class Stopped(KeyboardInterrupt):
         self.status = status
 
 
+def is_quiet() -> bool:
+    """Whether messages below warnings have been turned off; progress is then not shown either."""
+    return logger.level > logging.INFO
+
+
 _warned: set[Hashable] = set()
 
 

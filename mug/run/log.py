@@ -14,10 +14,11 @@ import numpy as np
 from PIL import Image
 from torch import Tensor
 
-from mug.errors import RunError, logger
+from mug.errors import RunError, is_quiet
 from mug.media.files import atomic_path
 from mug.run.folder import RunFolder
-from mug.run.progress import LINE_EVERY_S, Pace, is_quiet
+from mug.run.progress import Pace
+from mug.run.under_way import LINE_EVERY_S, UnderWay
 
 
 class MetricsLog:
@@ -62,30 +63,44 @@ def _digits(value: Any) -> str:
 
 
 class ProgressLine:
-    """A progress line: rewritten in place on a terminal, a message every 30 s elsewhere."""
+    """A progress line: rewritten in place on a terminal, a message every 30 s elsewhere, also in the middle of a step.
 
-    def __init__(self, total: int, now: Callable[[], float] = time.monotonic) -> None:
+    Args:
+        step: Number of steps that are done.
+        total: Number of steps of the whole run.
+        now: Clock in seconds.
+    """
+
+    def __init__(self, step: int, total: int, now: Callable[[], float] = time.monotonic) -> None:
         self.total = total
         self._now = now
         self._terminal = sys.stderr.isatty() and not is_quiet()
         self._pace = Pace(total, now)
         self._printed = now()
+        self._work = UnderWay(f"step {step}/{total}")
+        if self._terminal:
+            self._show(f"step {step}/{total}")
 
     def update(self, step: int, text: str) -> None:
         """Shows that `step` steps are done; `text` goes in the middle."""
         now, rate = self._now(), self._pace.rate(step)
+        self._work.at(f"step {step}/{self.total}")
         if now - self._printed < (0.2 if self._terminal else LINE_EVERY_S) and step < self.total:
             return
         self._printed = now
         speed = "" if rate is None else f"{rate:.2f} steps/s"
         line = "  ".join(filter(None, (f"step {step}/{self.total}", text, speed, self._pace.left(step, rate))))
         if self._terminal:
-            print(f"\r\033[K{line}", end="", file=sys.stderr, flush=True)
+            self._show(line)
         else:
-            logger.info("%s", line)
+            self._work.say(line)
+
+    def _show(self, line: str) -> None:
+        print(f"\r\033[K{line}", end="", file=sys.stderr, flush=True)
 
     def close(self) -> None:
         """Ends the line, which stays visible."""
+        self._work.close()
         if self._terminal:
             print(file=sys.stderr)
 
@@ -109,7 +124,7 @@ class Log:
             self._metrics = MetricsLog(folder.metrics, columns, step)
             self._timing = MetricsLog(folder.timing, ("step", "seconds"), step)
             self._events = open_events(folder.path / "events", step)
-            self._line = ProgressLine(steps)
+            self._line = ProgressLine(step, steps)
 
     def __enter__(self) -> Log:
         self._began = time.perf_counter()

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import logging
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sized
+from contextlib import closing
 from datetime import timedelta
 from typing import TypeVar
 
-from mug.errors import logger
+from mug.errors import is_quiet
+from mug.run.under_way import LINE_EVERY_S, UnderWay
 
 T = TypeVar("T")
-
-LINE_EVERY_S = 30.0
-"""Seconds between the lines of work in progress where standard error is no terminal."""
 
 
 class Pace:
@@ -45,18 +43,13 @@ class Pace:
         return f"{timedelta(seconds=round((self._total - done) / rate))} left"
 
 
-def is_quiet() -> bool:
-    """Whether messages of the logger below warnings have been turned off; progress then is, too."""
-    return logger.level > logging.INFO
-
-
 def track(
     iterable: Iterable[T], description: str, total: float | None = None, now: Callable[[], float] = time.monotonic
 ) -> Iterator[T]:
     """Yields the items of `iterable` and shows progress and remaining time, on standard error.
 
     On a terminal this is a bar; elsewhere a line as the first item ends that does so 30 s after the last line, so that
-    short work is silent.
+    short work is silent, and a line every 30 s that a single item takes.
 
     Args:
         iterable: The items.
@@ -77,20 +70,32 @@ def track(
 def _with_bar(iterable: Iterable[T], description: str, total: float | None) -> Iterator[T]:
     # importing rich takes a tenth of a second, which scripts and workers without a bar save
     from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
 
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    shown = (BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
+    columns = (TextColumn("{task.description}"), *shown)
     with Progress(*columns, console=Console(stderr=True)) as progress:
         yield from progress.track(iterable, total=total, description=description)
 
 
 def _with_lines(iterable: Iterable[T], description: str, total: float | None, now: Callable[[], float]) -> Iterator[T]:
+    def count(done: int) -> str:
+        return f"{description}: {done}" if total is None else f"{description}: {done}/{total:g}"
+
     pace, printed = Pace(total, now), now()
-    for done, item in enumerate(iterable):  # as an item comes, and its maker is through, those before it are done
-        if done:
-            rate = pace.rate(done)
-            if now() - printed >= LINE_EVERY_S:
-                printed = now()
-                count = f"{done}" if total is None else f"{done}/{total:g}"
-                logger.info("%s", "  ".join(filter(None, (f"{description}: {count}", pace.left(done, rate)))))
-        yield item
+    with closing(UnderWay(count(0))) as work:
+        for done, item in enumerate(iterable):  # as an item comes, and its maker is through, those before it are done
+            if done:
+                rate = pace.rate(done)
+                if now() - printed >= LINE_EVERY_S:
+                    printed = now()
+                    work.say("  ".join(filter(None, (count(done), pace.left(done, rate)))))
+            yield item
+            work.at(count(done + 1))

@@ -59,7 +59,7 @@ class Clock:
 
 def test_the_progress_line_comes_every_30_s_and_leaves_out_the_first_step(capsys: pytest.CaptureFixture[str]) -> None:
     clock = Clock()
-    line = ProgressLine(total=20, now=clock)
+    line = ProgressLine(0, total=20, now=clock)
     for seconds, step in ((40, 5), (42, 6), (71, 7), (72, 8), (73, 20)):  # resumed after step 4
         clock.seconds = seconds
         line.update(step, "loss 1")
@@ -74,7 +74,7 @@ def test_the_progress_line_comes_every_30_s_and_leaves_out_the_first_step(capsys
 def test_the_progress_line_is_off_where_information_is(capsys: pytest.CaptureFixture[str]) -> None:
     clock = Clock()
     logger.setLevel(logging.ERROR)
-    line = ProgressLine(total=2, now=clock)
+    line = ProgressLine(0, total=2, now=clock)
     for step in (1, 2):
         clock.seconds += 60
         line.update(step, "loss 1")
