@@ -145,8 +145,8 @@ def script(at: Folders, size: Size = FULL) -> list[Step]:
         *_zero_shot(at, "zero-shot-paper", at.trained, "paper"),
         *_zero_shot(at, "zero-shot-untrained", at.untrained, "adapted"),
         *_zero_shot(at, "zero-shot-adapted", at.trained, "adapted"),
-        _score(at, "zero-shot-refined", at.results("zero-shot-adapted")),
-        _score(at, "zero-shot-prior", at.priors("test"), "--threshold", "0.5"),
+        _score(at, "zero-shot-refined"),
+        _score(at, "zero-shot-prior", "--threshold", "0.5"),
     ]  # fmt: skip
 
 
@@ -164,7 +164,7 @@ def _one_shot(at: Folders, state: str, weights: Path, size: Size) -> Iterator[St
          "--size", str(2 * size.test.height), "--out", str(at.results(name)), "--overwrite"),
         at.results(name),
     )  # fmt: skip
-    yield _score(at, name, at.results(name))
+    yield _score(at, name)
 
 
 def _zero_shot(at: Folders, name: str, weights: Path, mode: str) -> Iterator[Step]:
@@ -174,14 +174,14 @@ def _zero_shot(at: Folders, name: str, weights: Path, mode: str) -> Iterator[Ste
          "--out", str(at.results(name)), "--overwrite"),
         at.results(name),
     )  # fmt: skip
-    yield _score(at, name, at.results(name) / "raw")
+    yield _score(at, name)
 
 
-def _score(at: Folders, name: str, results: Path, *more: str) -> Step:
+def _score(at: Folders, name: str, *more: str) -> Step:
     task = "one-shot" if name.startswith("one-shot") else "zero-shot"
     return Step(
         f"{COMPETITORS[name]}: score",
-        ("evaluate", "--task", task, "--gt", str(at.test), "--pred", str(results), *more, "--no-stability",
+        ("evaluate", "--task", task, "--gt", str(at.test), "--pred", str(at.scored(name)), *more, "--no-stability",
          "--out", str(at.scores(name)), "--overwrite"),
         at.scores(name),
     )  # fmt: skip

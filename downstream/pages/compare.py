@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Set
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,6 @@ from markupsafe import Markup
 from downstream.data.kinds import open_dataset
 from downstream.pages.html import Cell, heading, paragraph, share_cell, strip, table
 from downstream.pages.mask_pictures import mask_picture, over_frame, videos_by_name
-from downstream.pages.player import anchor
 from downstream.scoring.compare import in_words, signed
 from downstream.scoring.tables import missing_in_words, percent
 from mug.media.listing import mask_files
@@ -22,17 +21,17 @@ def is_comparison(content: Any) -> bool:
     return isinstance(content, dict) and {"task", "gt", "results", "comparison"} <= content.keys()
 
 
-def comparison_parts(content: Mapping[str, Any], videos: Path | None, linked: Set[str]) -> Iterator[Markup]:
+def comparison_parts(content: Mapping[str, Any], videos: Path | None, links: Mapping[str, str]) -> Iterator[Markup]:
     """The table of a comparison, and the frames where the results differ most: annotation, then each result.
 
     Args:
         content: Content of the JSON file.
         videos: Folder of the frames; None: those of the dataset.
-        linked: Sequences that have a player in the page.
+        links: Identifiers of players in the page, by sequence.
     """
     results, comparison = content["results"], content["comparison"]
     shown = short_names(results)
-    yield _table(content, shown, linked)
+    yield _table(content, shown, links)
     if lacking := missing_in_words(results[comparison["baseline"]]):
         yield paragraph(f"PARTIAL: {lacking}")
     for note in in_words(content):
@@ -54,11 +53,11 @@ def comparison_parts(content: Mapping[str, Any], videos: Path | None, linked: Se
             images = [over_frame(truth.read(), truth.path, frame, films.get(sequence))]
             images += [mask_picture(path, frame, films.get(sequence), content["threshold"]) for path in paths]
             values = [f"{shown[name]} J {percent(j)}" for name, j in zip((baseline, other), place["J"], strict=True)]
-            title = linked_cell(sequence, linked, frame)
+            title = linked_cell(sequence, links, frame)
             yield strip(images, f": annotation; {'; '.join(values)}", title)
 
 
-def _table(content: Mapping[str, Any], shown: Mapping[str, str], linked: Set[str]) -> Markup:
+def _table(content: Mapping[str, Any], shown: Mapping[str, str], links: Mapping[str, str]) -> Markup:
     """J and F of each result and their differences to the first: one row per sequence, the mean and its interval."""
     results, comparison = content["results"], content["comparison"]
     baseline, others = comparison["baseline"], comparison["others"]
@@ -79,7 +78,7 @@ def _table(content: Mapping[str, Any], shown: Mapping[str, str], linked: Set[str
 
     rows = [
         row(
-            linked_cell(name, linked),
+            linked_cell(name, links),
             {result: entry["sequences"][name] for result, entry in results.items()},
             {other: entry["sequences"][name] for other, entry in others.items()},
         )
@@ -95,10 +94,11 @@ def _table(content: Mapping[str, Any], shown: Mapping[str, str], linked: Set[str
     return table(header, rows, f"{content['task']}, per cent; a name leads to its player.", foot=foot)
 
 
-def linked_cell(sequence: str, linked: Set[str], frame: str = "") -> Cell:
+def linked_cell(sequence: str, links: Mapping[str, str], frame: str = "") -> Cell:
     """The name of a sequence, or of a frame, which leads to its player if the page has one."""
     name = f"{sequence}, frame {frame}" if frame else sequence
-    return Cell(name, link=anchor(sequence, frame) if sequence in linked else "")
+    place = links.get(sequence, "")
+    return Cell(name, link=f"{place}/{frame}" if place and frame else place)
 
 
 def _share(fraction: float | None) -> Cell:

@@ -10,9 +10,12 @@ from typing import Any
 import numpy as np
 from markupsafe import Markup
 
+from downstream.data.kinds import open_dataset
 from downstream.pages.affinity import affinity_parts
+from downstream.pages.films import film_of
 from downstream.pages.html import heading, paragraph, part, strip, table, tiles, write_page
 from downstream.pages.mask_pictures import mask_picture, spread
+from downstream.pages.player import fit, player
 from downstream.pages.results import Scores, score_table, sequence_j
 from downstream.pages.run import curve_parts, picture_parts, read_metrics
 from downstream.pages.terms import PRETRAINING
@@ -64,6 +67,14 @@ class Folders:
         """Result masks of one of `COMPETITORS`."""
         return self.out / "results" / name
 
+    def scored(self, name: str) -> Path:
+        """The masks of one of `COMPETITORS` that are scored: all unrefined but those of the last."""
+        if name == "zero-shot-prior":
+            return self.priors("test")
+        if name == "zero-shot-refined":
+            return self.results("zero-shot-adapted")
+        return self.results(name) / "raw" if name.startswith("zero-shot") else self.results(name)
+
     def scores(self, name: str) -> Path:
         """Scores of one of `COMPETITORS`."""
         return self.out / "scores" / f"{name}.json"
@@ -78,7 +89,9 @@ COMPETITORS = {
     "zero-shot-adapted": "Z-VOS, trained phi, adapted mode",
     "zero-shot-refined": "Z-VOS, the same, refined along the edges of the frames",
 }
-"""Methods that are compared; all masks are unrefined except those of the last row."""
+"""Methods that are compared."""
+FILM_BYTES = 700_000
+"""Approximate maximum size of a player, a third of it for features."""
 
 
 def write_demo_page(at: Folders, record: Mapping[str, Any]) -> Path:
@@ -111,6 +124,7 @@ def _parts(at: Folders, record: Mapping[str, Any]) -> Iterator[Markup]:
     )
     yield from _one_shot(at, scores, videos[:SHOWN])
     yield from _zero_shot(at, scores, videos[:SHOWN])
+    yield from _players(at, scores, videos[:SHOWN])
     yield from affinity_parts(at.untrained, at.trained, videos[:SHOWN], _truth(at))
     yield from picture_parts(at.run / "pictures")
     yield from curve_parts(read_metrics(at.run / "metrics.csv"), PRETRAINING)
@@ -156,7 +170,7 @@ def _one_shot(at: Folders, scores: Mapping[str, Scores], videos: list[Video]) ->
         yield heading(video.name, 3)
         frames = spread(list(video.frame_names))
         for name in ("one-shot-untrained", "one-shot-trained"):
-            yield _masks(video, frames, at.results(name), _caption(name, scores, video))
+            yield _masks(video, frames, at.scored(name), _caption(name, scores, video))
         yield _masks(video, frames, _truth(at), "truth")
 
 
@@ -174,8 +188,27 @@ def _zero_shot(at: Folders, scores: Mapping[str, Scores], videos: list[Video]) -
         yield strip([_frame(video, frame) for frame in frames], "frames")
         yield strip(maps, f"prior Q: {_j('zero-shot-prior', scores, video)}")
         for name in ("zero-shot-paper", "zero-shot-adapted"):
-            yield _masks(video, frames, at.results(name) / "raw", _caption(name, scores, video))
+            yield _masks(video, frames, at.scored(name), _caption(name, scores, video))
         yield _masks(video, frames, _truth(at), "truth")
+
+
+def _players(at: Folders, scores: Mapping[str, Scores], videos: list[Video]) -> Iterator[Markup]:
+    from downstream.pages.features import features, open_matcher
+
+    yield heading("The same, to play")
+    yield paragraph(
+        "Two results side by side, frame by frame, with the truth and what differs from it. Click a place in the "
+        "picture to see what each phi takes it for in another frame.",
+        "soft",
+    )
+    folders = {title: at.scored(name) for name, title in COMPETITORS.items()}
+    entries = {title: scores[name] for name, title in COMPETITORS.items()}
+    matchers = [open_matcher(at.untrained, "untrained phi"), open_matcher(at.trained, "trained phi")]
+    for video in videos:
+        film = film_of(video.name, video, folders, entries, open_dataset(at.test))
+        size, frames = fit(film, FILM_BYTES * 2 // 3)
+        found = [features(video, frames, matcher, FILM_BYTES // 3 // len(matchers)) for matcher in matchers]
+        yield player(film, size, frames, filter(None, found))
 
 
 def _masks(video: Video, frames: list[str], folder: Path, caption: str) -> Markup:

@@ -64,18 +64,22 @@ class Matcher:
     """M (C, C), symmetric: the score of two positions is q M s^T."""
 
 
-def open_matcher(weights: Path | None) -> Matcher:
+def open_matcher(weights: Path | None, name: str | None = None) -> Matcher:
     """The features of weights of MuG (None: the packaged ones) or of AGNN.
+
+    Args:
+        weights: The file.
+        name: What the page calls them; default: the system, and the name of the file.
 
     Raises:
         InputError: the weights are neither.
     """
-    if weights is not None and read_safetensors(weights)[1].get("architecture") == AGNN_FORMAT.name:
-        return _agnn(weights)
-    return _mug(weights)
+    is_agnn = weights is not None and read_safetensors(weights)[1].get("architecture") == AGNN_FORMAT.name
+    name = name or f"{'AGNN' if is_agnn else 'MuG'}, {weights.name if weights else 'packaged weights'}"
+    return _agnn(weights, name) if weights is not None and is_agnn else _mug(weights, name)
 
 
-def _mug(weights: Path | None) -> Matcher:
+def _mug(weights: Path | None, name: str) -> Matcher:
     model, metadata = load_weights(weights)
     extract = PhiFeatures(model.phi)
     stride = extract.cells.stride
@@ -91,10 +95,10 @@ def _mug(weights: Path | None) -> Matcher:
         return match_chw.flatten(1).T.float(), grid
 
     channels = see(np.zeros((stride, stride, 3), np.uint8))[0].shape[1]
-    return Matcher("MuG", see, torch.eye(channels) / suited_temperature(model, metadata))
+    return Matcher(name, see, torch.eye(channels) / suited_temperature(model, metadata))
 
 
-def _agnn(weights: Path) -> Matcher:
+def _agnn(weights: Path, name: str) -> Matcher:
     model, metadata = AGNN_FORMAT.load(weights)
     side = trained_side(metadata)
 
@@ -105,7 +109,7 @@ def _agnn(weights: Path) -> Matcher:
         return v_chw.flatten(1).T.float(), Grid(rows, columns, 0.5 / rows, 0.5 / columns, 1 / rows, 1 / columns)
 
     with torch.inference_mode():
-        return Matcher("AGNN", see, model.messages.line.weight.float())
+        return Matcher(name, see, model.messages.line.weight.float())
 
 
 @torch.inference_mode()

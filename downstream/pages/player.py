@@ -41,6 +41,8 @@ class Layer:
     name: str
     read: ReadMask
     is_truth: bool = False
+    by_id: bool = False
+    """Whether a result has the ids of the annotation, as in O-VOS; else all objects are compared as one."""
     values: Mapping[str, Mapping[str, float | None]] = field(default_factory=dict)
     """J and F by frame name, as `values["J"]["00000"]`."""
 
@@ -120,8 +122,8 @@ def player(
     sequence: Film,
     size: tuple[int, int],
     shown: list[int],
-    by_id: bool = False,
     features: Iterable[Mapping[str, Any]] = (),
+    place: str | None = None,
 ) -> Markup:
     """A player of a sequence.
 
@@ -129,8 +131,8 @@ def player(
         sequence: The sequence.
         size: Height and width of its pictures.
         shown: Indices of the frames that are embedded.
-        by_id: Whether results have the ids of the annotation, as in O-VOS; else all objects are compared as one.
         features: See `downstream.pages.features`.
+        place: Its identifier in the page; default: `anchor(name)`.
 
     Raises:
         InputError: a frame or a mask cannot be read, or they differ in size.
@@ -146,12 +148,12 @@ def player(
         "frames": [text(sequence.picture(k, size)) for k in shown] if video is not None else [],
         "ids": ids,
         "colours": {str(k): _bright(k) for k in ids if k not in (0, 255)},
-        "byId": by_id,
         "fps": float(video.fps) if video is not None else FOLDER_FPS,
         "layers": [
             {
                 "name": layer.name,
                 "truth": layer.is_truth,
+                "byId": layer.by_id,
                 "masks": [None if mask is None else text(runs(mask, ids)) for mask in some],
                 "values": {m: [_rounded(found.get(frame)) for frame in names] for m, found in layer.values.items()},
             }
@@ -163,7 +165,7 @@ def player(
     results = [layer.name for layer in layers if not layer.is_truth]
     content = template.render(
         name=name,
-        anchor=anchor(name),
+        anchor=anchor(name) if place is None else place,
         data=data,
         results=results,
         truth=any(layer.is_truth for layer in layers),
@@ -174,14 +176,13 @@ def player(
     return Markup(content)
 
 
-def anchor(sequence: str, frame: str = "") -> str:
-    """Identifier of a sequence's player in the page, or of a frame in it.
+def anchor(sequence: str) -> str:
+    """Identifier of a sequence's player in the page; with `/<frame>` it leads to a frame.
 
-    >>> anchor("dog 1"), anchor("dog", "00003")
-    ('dog-1', 'dog/00003')
+    >>> anchor("dog 1")
+    'dog-1'
     """
-    plain = re.sub(r"[^\w.-]+", "-", sequence)
-    return f"{plain}/{frame}" if frame else plain
+    return re.sub(r"[^\w.-]+", "-", sequence)
 
 
 def text(data: bytes) -> str:

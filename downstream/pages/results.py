@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence, Set
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,16 +12,16 @@ from markupsafe import Markup
 from downstream.data.dataset import Dataset
 from downstream.data.kinds import find_dataset, open_dataset
 from downstream.pages.compare import comparison_parts, is_comparison, linked_cell, short_names
+from downstream.pages.films import film_of
 from downstream.pages.html import Cell, heading, paragraph, share_cell, table
-from downstream.pages.mask_pictures import read_result, videos_by_name
-from downstream.pages.player import Film, Layer, fit, player
+from downstream.pages.mask_pictures import videos_by_name
+from downstream.pages.player import anchor, fit, player
 from downstream.scoring.stored import check_scores
 from downstream.scoring.tables import percent
 from mug.errors import InputError
 from mug.media.files import natural_key
-from mug.media.listing import files_of, mask_files, own_name, sequence_folders
+from mug.media.listing import files_of, own_name, sequence_folders
 from mug.media.plain import read_json
-from mug.media.video import Video
 from mug.run.progress import track
 
 SEQUENCES = 20
@@ -37,7 +37,7 @@ Scores = dict[str, Any]
 """Scores written by `mug evaluate --out`."""
 
 
-@dataclass(frozen=True)
+@dataclass
 class Collection:
     """Results on the same videos."""
 
@@ -45,6 +45,19 @@ class Collection:
     """Folders of masks by the name of the result."""
     scores: dict[str, Scores]
     """Scores of the results that have some."""
+    videos: tuple[Any, ...] = ()
+    """See `videos_of`."""
+    number: int = 1
+    """Its number in the page."""
+
+    def title(self) -> str:
+        """The videos in words."""
+        return ", ".join(str(fact) for fact in (Path(self.videos[0]).name, *self.videos[1:]) if fact)
+
+    def links(self) -> dict[str, str]:
+        """Identifiers of the players of its sequences; those of other collections may have the same names."""
+        prefix = f"{self.number}:" if self.number > 1 else ""
+        return {name: prefix + anchor(name) for name in self.sequences()[:SEQUENCES]}
 
     def scored(self) -> Scores:
         """The facts that all scores share; empty without scores."""
@@ -81,31 +94,43 @@ def results_parts(source: Path, videos: Path | None, weights: Path | None = None
     collections = collect(scores, comparisons)
     if not collections and source.is_dir() and sequence_folders(source):
         collections = [Collection({own_name(source): source}, {})]
-    linked = {name for collection in collections for name in collection.sequences()[:SEQUENCES]}
+    for number, collection in enumerate(collections[1:], 2):
+        collection.number = number
     parts: list[Markup] = []
     for name, content in comparisons.items():
-        parts += [heading(name), *comparison_parts(content, videos, linked)]
+        links = next((of.links() for of in collections if of.videos == videos_of(content)), {})
+        parts += [heading(name), *comparison_parts(content, videos, links)]
     if scores:
-        parts += [heading("Scores"), score_table(scores), heading("Sequences"), sequence_table(scores, linked)]
+        parts += [heading("Scores"), score_table(scores)]
     for collection in collections:
-        parts += _players(collection, videos, weights)
+        more = f" of {collection.title()}" if len(collections) > 1 else ""
+        if own := {name: entry for name, entry in collection.scores.items() if name in scores}:
+            parts += [heading(f"Sequences{more}"), sequence_table(own, collection.links())]
+        parts += [heading(f"Masks{more}"), *_players(collection, videos, weights)]
     return parts
 
 
 def collect(scores: Mapping[str, Scores], comparisons: Mapping[str, Any]) -> list[Collection]:
     """All results of score files and comparisons, each once; those on the same videos together."""
     named = dict(scores)
-    known = {(entry["pred"], entry["task"]) for entry in scores.values()}
+    known = {(entry["pred"], entry["task"], *videos_of(entry)) for entry in scores.values()}
     for content in comparisons.values():
         shown = short_names(content["results"])
         for name, entry in content["results"].items():
-            if (entry["pred"], entry["task"]) not in known:
-                known.add((entry["pred"], entry["task"]))
+            if (made := (entry["pred"], entry["task"], *videos_of(entry))) not in known:
+                known.add(made)
                 named[shown[name] if shown[name] not in named else entry["pred"]] = entry
     together: dict[tuple[Any, ...], dict[str, Scores]] = {}
     for name, entry in named.items():
-        together.setdefault((entry["gt"], entry.get("dataset"), entry.get("split")), {})[name] = entry
-    return [Collection({name: Path(e["pred"]) for name, e in found.items()}, found) for found in together.values()]
+        together.setdefault(videos_of(entry), {})[name] = entry
+    return [
+        Collection({name: Path(e["pred"]) for name, e in found.items()}, found, of) for of, found in together.items()
+    ]
+
+
+def videos_of(content: Mapping[str, Any]) -> tuple[Any, ...]:
+    """The dataset, its kind and the split of scores or of a comparison."""
+    return content["gt"], content.get("dataset"), content.get("split")
 
 
 def read_contents(source: Path) -> dict[str, Any]:
@@ -147,12 +172,12 @@ def score_table(scores: Mapping[str, Scores], names: Mapping[str, str] | None = 
     return table(header, rows, "Per cent; higher is better, but for decay and T.")
 
 
-def sequence_table(scores: Mapping[str, Scores], linked: Set[str]) -> Markup:
+def sequence_table(scores: Mapping[str, Scores], links: Mapping[str, str]) -> Markup:
     """Mean J and F of every sequence, two columns per score file.
 
     Args:
         scores: Score files by name.
-        linked: Sequences that have a player, which their names lead to.
+        links: Identifiers of players in the page, by sequence.
     """
     sequences = dict.fromkeys(name for entry in scores.values() for name in entry["sequences"])
 
@@ -161,7 +186,7 @@ def sequence_table(scores: Mapping[str, Scores], linked: Set[str]) -> Markup:
         return [name, *(share_cell(percent(value), value) for value in values)]
 
     rows = [
-        row(linked_cell(name, linked), {file: entry["sequences"].get(name, {}) for file, entry in scores.items()})
+        row(linked_cell(name, links), {file: entry["sequences"].get(name, {}) for file, entry in scores.items()})
         for name in sequences
     ]
     named = len(scores) > 1
@@ -179,7 +204,6 @@ def sequence_j(scores: Scores, sequence: str) -> float | None:
 
 
 def _players(collection: Collection, videos: Path | None, weights: Path | None) -> Iterator[Markup]:
-    yield heading("Masks")
     there, sequences = collection.there(), collection.sequences()
     if not there:
         yield paragraph("The masks that were scored are no longer where they lay.", "soft")
@@ -189,11 +213,12 @@ def _players(collection: Collection, videos: Path | None, weights: Path | None) 
     dataset = _dataset(videos, scored)
     if len(sequences) > SEQUENCES:
         yield paragraph(f"The first {SEQUENCES} of {len(sequences)} sequences.", "soft")
-    shown = sequences[:SEQUENCES]
+    links = collection.links()
+    shown = list(links)
     matchers = _matchers(there, shown, weights)
     budget = min(FILM_BYTES, PAGE_BYTES // max(len(shown), 1))
     for name in track(shown, "players"):
-        film = _film(name, found.get(name), there, collection.scores, dataset)
+        film = film_of(name, found.get(name), there, collection.scores, dataset)
         size, frames = fit(film, round(budget * (1 - FEATURES)) if matchers else budget)
         features: list[Any] = []
         if film.video is not None and matchers:
@@ -201,7 +226,7 @@ def _players(collection: Collection, videos: Path | None, weights: Path | None) 
 
             each = round(budget * FEATURES) // len(matchers)
             features = [features_of(film.video, frames, matcher, each) for matcher in matchers]
-        yield player(film, size, frames, scored.get("task") == "one-shot", filter(None, features))
+        yield player(film, size, frames, filter(None, features), links[name])
 
 
 def _dataset(videos: Path | None, scored: Scores) -> Dataset | None:
@@ -209,45 +234,6 @@ def _dataset(videos: Path | None, scored: Scores) -> Dataset | None:
     if scored:
         return open_dataset(Path(scored["gt"]), scored.get("dataset")) if Path(scored["gt"]).is_dir() else None
     return None if videos is None else find_dataset(videos)
-
-
-def _film(
-    name: str,
-    video: Video | None,
-    folders: Mapping[str, Path],
-    scores: Mapping[str, Scores],
-    dataset: Dataset | None,
-) -> Film:
-    """A sequence with its annotation and all its results."""
-    annotated = dataset.frames(name) if dataset is not None and name in dataset.sequences() else {}
-    layers, masked = [], dict.fromkeys(annotated)
-    if annotated:
-        layers.append(Layer("truth", lambda frame: annotated[frame].read() if frame in annotated else None, True))
-    for result, folder in folders.items():
-        if files := mask_files(folder / name):
-            entry = scores.get(result, {})
-            values = _values(entry.get("sequences", {}).get(name, {}), list(annotated))
-            layers.append(Layer(result, _reader(files, entry.get("threshold")), values=values))
-            masked |= dict.fromkeys(files)
-    if video is not None and not masked.keys() & set(video.frame_names):
-        video = None
-    names = sorted(masked, key=natural_key) if video is None else list(video.frame_names)
-    return Film(name, video, names, layers)
-
-
-def _reader(files: Mapping[str, Path], threshold: float | None) -> Any:
-    return lambda frame: read_result(files[frame], threshold) if frame in files else None
-
-
-def _values(sequence: Mapping[str, Any], annotated: Sequence[str]) -> dict[str, dict[str, float | None]]:
-    """J and F of each frame by name, of the scores of a sequence."""
-    values = {}
-    for measure in "JF":
-        frames = sequence.get(measure, {}).get("frames", [])
-        names = sequence.get("frame_names", annotated)
-        if frames and len(names) == len(frames):
-            values[measure] = dict(zip(names, frames, strict=True))
-    return values
 
 
 def _matchers(folders: Mapping[str, Path], sequences: Sequence[str], weights: Path | None) -> list[Any]:

@@ -25,6 +25,7 @@ from mug.cli import main
 from mug.errors import InputError
 from mug.model import MuG
 from mug.options import BackboneConfig, ModelConfig
+from tests.downstream.pages.players import players_in
 
 
 @pytest.fixture(scope="module")
@@ -82,7 +83,10 @@ def test_page_shows_scores_pictures_curves_and_affinity(finished: tuple[Path, li
         assert re.search(rf"{name_cell}<td>(one|zero)-shot</td><td[^>]*>{100 * score:.1f}</td>", html)
     assert "its numbers mean nothing" in html
     assert html.count('class="chart"') >= 8
-    assert html.count("<canvas>") == 3
+    (shown,) = players_in(html).values()
+    assert [layer["name"] for layer in shown["layers"]] == ["truth", *COMPETITORS.values()]
+    assert all(mask is not None for layer in shown["layers"] for mask in layer["masks"])
+    assert [entry["name"] for entry in shown["features"]] == ["untrained phi", "trained phi"]
     assert "Tracking: a patch" in html
     assert not re.search(r'(?:src|href)="(?!data:)', html)
     data = json.loads(html.partition('id="affinity-data">')[2].partition("</script>")[0])

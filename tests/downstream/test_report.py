@@ -24,6 +24,8 @@ from mug.cli import main
 from mug.errors import InputError
 from mug.media.masks import PALETTE, read_mask, write_mask, write_soft
 from mug.media.video import find_videos
+from tests.downstream.pages.players import players_in
+from tests.squares import write_squares
 
 Make = Callable[..., Path]
 
@@ -71,14 +73,8 @@ def _page(path: Path) -> str:
 
 def _targets(html: str) -> set[str]:
     """What links in the page can lead to: players and their frames."""
-    players = _players(html)
+    players = players_in(html)
     return {*players, *(f"{name}/{frame}" for name, data in players.items() for frame in data["names"])}
-
-
-def _players(html: str) -> dict[str, dict[str, Any]]:
-    """The data of the players by sequence."""
-    sections = re.findall(r'<section class="player" id="([^"]*)".*?application/json">(.*?)</script>', html, re.DOTALL)
-    return {name: json.loads(data) for name, data in sections}
 
 
 def _rows(html: str) -> list[list[str]]:
@@ -144,13 +140,41 @@ def test_results_become_tables_and_overlays(tmp_path: Path, scored: tuple[Path, 
     assert ["good", "zero-shot", "100.0"] in [row[:3] for row in rows]
     assert ["empty", "zero-shot", "0.0"] in [row[:3] for row in rows]
     assert ["square1", "0.0", "0.0", "100.0", "100.0"] in rows  # files in order of their names
-    players = _players(html)
+    players = players_in(html)
     assert list(players) == ["square0", "square1"]
     for data in players.values():
         assert [layer["name"] for layer in data["layers"]] == ["truth", "empty", "good"]
         assert data["names"] == [f"{k:05d}" for k in range(6)]
         assert data["layers"][2]["values"]["J"] == [None, 1, 1, 1, 1, None]  # DAVIS scores neither end
         assert len(data["frames"]) == 6
+
+
+def test_each_result_is_compared_as_its_task_asks(tmp_path: Path, scored: tuple[Path, Path]) -> None:
+    """With the ids of the annotation in O-VOS, and all objects as one in Z-VOS, although both are in one player."""
+    root, scores = scored
+    evaluate(EvaluateOptions("one-shot", root, tmp_path / "good", scores / "carried.json", workers=1))
+    report(ReportOptions(scores))
+    for data in players_in(_page(scores / "report.html")).values():
+        compared = {layer["name"]: layer["byId"] for layer in data["layers"]}
+        assert compared == {"truth": False, "carried": True, "empty": False, "good": False}
+
+
+def test_sequences_of_the_same_name_in_two_datasets_have_a_player_each(
+    tmp_path: Path, scored: tuple[Path, Path]
+) -> None:
+    _, scores = scored
+    other = write_squares(tmp_path / "other", videos=2, frames=4)
+    masks = other / "Annotations" / "480p"
+    evaluate(EvaluateOptions("zero-shot", other, masks, scores / "other.json", workers=1))
+    report(ReportOptions(scores))
+    html = _page(scores / "report.html")
+    names = sorted(folder.name for folder in masks.iterdir())
+    identifiers = re.findall(r'<section class="player" id="([^"]*)"', html)
+    assert identifiers == [*names, *(f"2:{name}" for name in names)]
+    players = players_in(html)
+    for name in names:
+        assert [len(players[place]["names"]) for place in (name, f"2:{name}")] == [6, 4]
+        assert f'href="#{name}"' in html and f'href="#2:{name}"' in html
 
 
 def test_one_score_file(tmp_path: Path, scored: tuple[Path, Path]) -> None:
@@ -176,10 +200,10 @@ def test_folder_of_masks_alone_is_drawn_over_its_videos(tmp_path: Path, scored: 
     report(ReportOptions(tmp_path / "good", tmp_path / "plain.html"))
     report(ReportOptions(tmp_path / "good", tmp_path / "over.html", videos=root))
     plain, over = _page(tmp_path / "plain.html"), _page(tmp_path / "over.html")
-    for name, data in _players(plain).items():
+    for name, data in players_in(plain).items():
         assert data["frames"] == []  # the masks are drawn over black
         assert [layer["name"] for layer in data["layers"]] == ["good"]
-        drawn = _players(over)[name]
+        drawn = players_in(over)[name]
         assert len(drawn["frames"]) == 6
         assert [layer["name"] for layer in drawn["layers"]] == ["truth", "good"]
         assert drawn["layers"][0]["masks"] == drawn["layers"][1]["masks"] == data["layers"][0]["masks"]

@@ -43,7 +43,7 @@
         frame: () => null,
         truth: () => plain(t),
         result: () => plain(r),
-        difference: () => t && r && [masks.difference(t, r, data.byId), masks.DIFFERENCE],
+        difference: () => t && r && [masks.difference(t, r, result.byId), masks.DIFFERENCE],
       }[state.view]();
       return found && masks.picture(width, height, ...found, state.opacity);
     };
