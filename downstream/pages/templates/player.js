@@ -118,19 +118,22 @@
       pane.querySelector("select")?.addEventListener("change", ({ target }) => {
         chosen[number] = results[target.selectedIndex];
         render();
+        if ($(".plot")) drawPlot();
       });
     }
 
-    // --- J and F of each frame; the curve moves the player and follows it
+    // --- J and F of each frame of the results that are shown; the curve moves the player and follows it
     const drawPlot = () => {
-      const series = results.flatMap((result, number) =>
+      plot?.destroy();
+      const compared = [...new Set(chosen)];
+      const series = compared.flatMap((result, number) =>
         valuesOf(result).map(([measure, y]) => ({
-          label: results.length > 1 ? `${measure} ${result.name}` : measure,
+          label: compared.length > 1 ? `${measure} ${result.name}` : measure,
           y: y.map((value) => (value === null ? null : 100 * value)),
           colour: COLOURS[number % COLOURS.length],
           dash: measure === "J" ? undefined : [5, 4],
           width: measure === "J" ? 2 : 1.5,
-          show: measure === "J" || results.length === 1,
+          show: measure === "J" || compared.length === 1,
         })),
       );
       const spec = { x: names.map((_, frame) => frame), across: "frame", series, range: [0, 103], height: 170, whole: true };

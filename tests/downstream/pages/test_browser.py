@@ -47,7 +47,7 @@ def place(index: int) -> tuple[int, int]:
 
 @pytest.fixture(scope="module")
 def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """The page of two results on three sequences, and that of a run."""
+    """Pages of two and of three results on three sequences, and that of a run."""
     at = tmp_path_factory.mktemp("pages")
     rng = np.random.default_rng(0)
     texture, ground = (rng.integers(0, 255, (12, 16, 3), np.uint8).repeat(8, 0).repeat(8, 1) for _ in range(2))
@@ -67,11 +67,16 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
             half[y : y + SQUARE, max(x - 2 * number - index, 0) : x] = 1
             write_mask(at / "good" / name / f"{index:05d}.png", mask)
             write_mask(at / "half" / name / f"{index:05d}.png", half)
+            write_mask(at / "a result with a long name" / name / f"{index:05d}.png", mask - (half & mask))
     preds, pair = [at / "good", at / "half"], at / "scores" / "pair.json"
     evaluate(EvaluateOptions("zero-shot", at / "data", preds, pair, stability=False, workers=1))
     (at / "good" / ".00.json").write_text('{"settings": {"backbone": "mug", "weights": null}}')
     report(ReportOptions(pair, at / "results.html"))
-    return {"results": at / "results.html", "run": _run_page(at / "run")}
+    three = at / "scores" / "three.json"
+    preds.append(at / "a result with a long name")
+    evaluate(EvaluateOptions("zero-shot", at / "data", preds, three, stability=False, workers=1))
+    report(ReportOptions(three, at / "three.html"))
+    return {"results": at / "results.html", "three": at / "three.html", "run": _run_page(at / "run")}
 
 
 def _run_page(run: Path) -> Path:
@@ -143,7 +148,7 @@ def frame_of(player: Any) -> int:
     return int(player.get_attribute("data-frame"))
 
 
-@pytest.mark.parametrize("kind", ["results", "run"])
+@pytest.mark.parametrize("kind", ["results", "three", "run"])
 def test_page_fits_the_screen_and_has_no_fault(opened: Any, pages: dict[str, Path], kind: str) -> None:
     page = opened(pages[kind]).page
     for top in range(0, page.evaluate("document.body.scrollHeight"), 500):
@@ -189,6 +194,23 @@ def test_curve_moves_the_player(opened: Any, pages: dict[str, Path]) -> None:
         player.locator(".u-over").click(position={"x": share * box["width"], "y": 20})
         assert frame_of(player) == frame
         assert player.locator("input[name=frame]").input_value() == str(frame)
+
+
+def test_each_pane_shows_the_result_that_is_chosen_and_so_does_the_curve(opened: Any, pages: dict[str, Path]) -> None:
+    shown = opened(pages["three"])
+    player = shown.player(BLACK)
+    player.locator("input[name=opacity]").fill("100")
+    y, x = place(0)
+    second, right = player.locator(".pane canvas").nth(1), (x + 24, y + 16)
+    assert shown.pixel(second, *right) == [0, 0, 0]
+    player.locator(".pane select").nth(1).select_option("a result with a long name")
+    assert shown.pixel(second, *right) == [255, 40, 40]
+    assert player.locator(".uplot").count() == 1
+    labels = player.locator(".u-legend th").all_inner_texts()
+    assert [label for label in labels if label.startswith("J")] == ["J good", "J a result with a long name"]
+    box = player.locator(".u-over").bounding_box()
+    player.locator(".u-over").click(position={"x": 0.51 * box["width"], "y": 20})
+    assert frame_of(player) == 3
 
 
 def test_columns_sort_both_ways_and_the_mean_stays_last(opened: Any, pages: dict[str, Path]) -> None:
