@@ -209,6 +209,18 @@ def test_outline_takes_the_longest_contour_and_leaves_no_long_segment() -> None:
     assert np.hypot(*(np.roll(points, -1, axis=0) - points).T).max() <= 3 + 1e-9
 
 
+def test_outline_is_the_polygon_with_the_most_corners_of_all() -> None:
+    """A long plain contour has fewer corners than a short one with teeth."""
+    for seed in range(20):
+        noise = np.random.default_rng(seed).normal(size=(80, 90)).astype(np.float32)
+        mask = cv2.GaussianBlur(noise, (0, 0), 3 + seed % 4) > 0.05
+        contours, _ = cv2.findContours(mask.astype(np.uint8), cv2.RETR_LIST, cv2.CHAIN_APPROX_NONE)
+        polygons = [cv2.approxPolyDP(cv2.approxPolyDP(c, 0.1, closed=True), 3.0, closed=True) for c in contours]
+        assert len(polygons) > 2
+        longest = max(polygons, key=len)[:, 0].astype(float)
+        np.testing.assert_array_equal(outline(mask), resample(longest))
+
+
 def test_resample_keeps_the_corners_and_divides_evenly() -> None:
     square = np.array([[0.0, 0.0], [10.0, 0.0], [10.0, 2.0], [0.0, 2.0]])
     points = resample(square)

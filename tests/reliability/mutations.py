@@ -1,6 +1,6 @@
 """Makes small mistakes in the code, one at a time, and looks whether the tests notice.
 
-python -m tests.reliability.mutations
+python -m tests.reliability.mutations [PART ...]
 
 Each mistake is made in a copy of the tree, in which the tests of the part run until the first fails. Mistakes were
 chosen that most input does not show.
@@ -121,13 +121,14 @@ def failing(tree: Path, tests: Sequence[str]) -> str:
     return found[1] if found else "?" * done.returncode
 
 
-def main() -> int:
-    """Makes all mistakes; prints a row for each, and returns the number that no test noticed."""
+def main(parts: Sequence[str]) -> int:
+    """Makes the mistakes of parts; prints a row for each, and returns the number that no test noticed."""
     missed = 0
     print("| part | instead of | there was | noticed by |\n|---|---|---|---|")
     with tempfile.TemporaryDirectory() as folder:
         tree = Path(folder) / "tree"
-        for part, (tests, mutations) in PARTS.items():
+        for part in parts or PARTS:
+            tests, mutations = PARTS[part]
             for mutation in (None, *mutations):
                 shutil.rmtree(tree, ignore_errors=True)
                 for name in COPIED:
@@ -148,4 +149,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:]))

@@ -12,23 +12,33 @@ from tests.mug.affinity.dense import LargestTensor, assert_same, fresh
 
 
 def dense_topk(
-    query: Tensor, memory: Tensor, values: Tensor, k: int | None, radii: list[int | None], temperature: float
+    query: Tensor,
+    memory: Tensor,
+    values: Tensor,
+    k: int | None,
+    radii: list[int | None],
+    temperature: float,
+    circle: bool = False,
+    renormalise: bool = True,
 ) -> Tensor:
     frames, _, height, width = memory.shape
+    rows, columns = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
     out = []
     for y in range(height):
         for x in range(width):
             logits, labels = [], []
             for t in range(frames):
-                r = radii[t] if radii[t] is not None else max(height, width)
-                window = (..., slice(max(0, y - r), y + r + 1), slice(max(0, x - r), x + r + 1))
-                logits.append(torch.einsum("c,cyx->yx", query[:, y, x], memory[t][window]).flatten() / temperature)
-                labels.append(values[t][window].flatten(1))
+                r = radii[t] if radii[t] is not None else height + width
+                down, right = (rows - y).abs(), (columns - x).abs()
+                seen = down**2 + right**2 <= r**2 if circle else (down <= r) & (right <= r)
+                logits.append(query[:, y, x] @ memory[t][:, seen] / temperature)
+                labels.append(values[t][:, seen])
             logit, label = torch.cat(logits), torch.cat(labels, 1)
+            total = logit.logsumexp(0)
             if k is not None:
                 logit, index = logit.topk(min(k, len(logit)))
                 label = label[:, index]
-            out.append(label @ logit.softmax(0))
+            out.append(label @ (logit.softmax(0) if renormalise else (logit - total).exp()))
     return torch.stack(out, 1).view(-1, height, width)
 
 
@@ -43,6 +53,18 @@ def test_topk_attend_reads_the_best_of_all_windows(
     assert_same(
         lambda q, m, v: topk_attend(q, m, v, k, radius, 0.1),
         lambda q, m, v: dense_topk(q, m, v, k, radii, 0.1),
+        query, memory, values,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("renormalise", [True, False])
+@pytest.mark.parametrize("radius", [1, 2.3, 3, 5])  # 3-4-5 and 1-1-sqrt(2): cells that lie on a circle and beside it
+def test_a_circle_holds_its_rim(radius: float, renormalise: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(windowed, "TILE", 4)
+    query, memory, values = fresh(6, 9, 11, unit=0), fresh(2, 6, 9, 11, unit=1), fresh(2, 2, 9, 11)
+    assert_same(
+        lambda q, m, v: topk_attend(q, m, v, 5, radius, 0.1, "circle", renormalise),
+        lambda q, m, v: dense_topk(q, m, v, 5, [radius] * 2, 0.1, True, renormalise),
         query, memory, values,
     )  # fmt: skip
 
@@ -65,6 +87,3 @@ def test_topk_attend_computes_a_tile_at_a_time() -> None:
 def test_topk_attend_wants_a_radius_for_every_frame() -> None:
     with pytest.raises(ValueError, match="2 radii for 3 frames"):
         topk_attend(torch.ones(1, 2, 2), torch.ones(3, 1, 2, 2), torch.ones(3, 1, 2, 2), 1, [None, 1], 1.0)
-
-
-# --- the warp --------------------------------------------------------------------------------------------------------

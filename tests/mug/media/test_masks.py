@@ -284,9 +284,9 @@ def test_a_mask_is_turned_as_its_frame_is(tmp_path: Path) -> None:
 
 
 def test_given_objects_replace_what_was_carried_except_where_nothing_is_known() -> None:
-    carried, given = np.array([[[1, 1, 2, 3, 3]], [[255, 0, 0, 3, 0]]], np.uint8)
+    carried, given = np.array([[[1, 3, 1, 2, 3, 3]], [[255, 255, 0, 0, 3, 0]]], np.uint8)
     assert ids_of(given) == [3]
-    assert np.array_equal(with_given(carried, given), [[1, 1, 2, 3, 0]])
+    assert np.array_equal(with_given(carried, given), [[1, 3, 1, 2, 3, 0]])
     assert np.array_equal(with_given(carried, np.full_like(given, VOID)), carried)
 
 

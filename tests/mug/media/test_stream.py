@@ -11,6 +11,7 @@ import pytest
 from av.stream import Disposition
 
 from mug.errors import InputError
+from mug.media import stream
 from mug.media.overlay import OverlayWriter
 from mug.media.video import Video, open_video
 from tests.mug.media.test_video import number, picture, write_clip
@@ -171,6 +172,33 @@ def test_what_decodes_is_used_and_it_is_said_how_much(
     said = capsys.readouterr().err.splitlines()
     much = f"{len(video)} of 40 frames" if DAMAGED[suffix, damage] else f"the {len(video)} frames that can be decoded"
     assert len(said) == 1 and "is cut off or damaged" in said[0] and much in said[0]
+
+
+def test_a_file_that_is_damaged_while_it_is_read_is_refused(tmp_path: Path) -> None:
+    path = write(tmp_path / "clip.mkv", "libx264", 40)
+    video = open_video(path)
+    assert len(video) == 40
+    cut(path)
+    with pytest.raises(InputError, match=r"clip\.mkv: frame \d+ cannot be decoded"):
+        list(video)
+    with pytest.raises(InputError, match=r"clip\.mkv: frame 39 cannot be decoded"):
+        video[39]
+
+
+def test_going_back_decodes_from_a_key_frame_not_from_the_start(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    video = open_video(write(tmp_path / "clip.mp4", "libx264", 50))
+    assert number(video[49]) == 49
+    decoded = []
+    read = stream.StreamDecoder.__iter__
+    monkeypatch.setattr(stream.StreamDecoder, "__iter__", lambda self: (decoded.append(x) or x for x in read(self)))
+    assert [number(video[index]) for index in (44, 43, 20, 21)] == [44, 43, 20, 21]
+    assert len(decoded) < 40  # of the 107 before them; key frames are 8 frames apart
+
+
+def test_a_frame_with_a_time_that_no_frame_has_is_left_out() -> None:
+    assert [stream._place([0, 10, 20], stamp) for stamp in (0, 20, 15, -1, 25, None)] == [0, 2, None, None, None, None]
 
 
 def test_an_mp4_whose_index_was_cut_off_is_refused(tmp_path: Path) -> None:

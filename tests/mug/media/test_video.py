@@ -162,11 +162,12 @@ def test_reduced_decoding_keeps_the_shorter_side(tmp_path: Path) -> None:
     assert read_frame(path, shorter=500).shape[:2] == (480, 854)
 
 
-def test_other_size_is_refused_by_name(tmp_path: Path) -> None:
+@pytest.mark.parametrize("size", [(50, 64), (48, 62)])
+def test_other_size_is_refused_by_name(tmp_path: Path, size: tuple[int, int]) -> None:
     folder = write_folder(tmp_path / "seq", ["0.png", "1.png"])
-    Image.fromarray(picture(0, (50, 64))).save(folder / "2.png")
+    Image.fromarray(picture(0, size)).save(folder / "2.png")
     video = open_video(folder)
-    with pytest.raises(InputError, match=r"2\.png: is 64x50, the first frame of its video 64x48"):
+    with pytest.raises(InputError, match=rf"2\.png: is {size[1]}x{size[0]}, the first frame of its video 64x48"):
         list(video)
 
 
