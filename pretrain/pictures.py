@@ -19,7 +19,7 @@ START, END = (0.1, 0.9, 0.2), (1.0, 0.2, 0.1)
 def training_pictures(network: MuG, batch: Batch) -> dict[str, Tensor]:
     """Pictures (3, H, W) in [0, 1] of the first samples of a batch, by name; the network is not changed.
 
-    `labels`: each reference frame, its target, P of the single frame and the readout from r, from top to bottom.
+    `labels`: each reference frame, its target, P of the single frame and the readout from r, from left to right.
     `tracking`: the clip with the patch at its start in green and, after tracking forth and back, at its end in red.
     `warps`: a frame, its warped copy and the frame under kappa's estimate of the warp; then the same for a long-term
     pair.
@@ -54,7 +54,7 @@ def _labels(network: MuG, batch: Batch) -> Tensor:
             _as_frame(x, frames, network.phi.stride) for x in (target, single, network.segment_frame(query, source))
         ]
         rows.append(torch.stack([frames[:, r].float(), *maps], 1))
-    return _tiles(torch.cat(rows, 1).unflatten(1, (-1, 4)).transpose(1, 2).flatten(0, 1))
+    return _tiles(torch.stack(rows, 1).flatten(0, 1))
 
 
 def _tracking(network: MuG, batch: Batch) -> Tensor:

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
+from PIL import Image
 
 from mug.checkpoint import load_weights
 from mug.cli import main
@@ -46,6 +47,8 @@ def test_a_run_leaves_all_it_should_and_nothing_half_written(runs: tuple[Path, s
         assert sorted(path.name for path in (run / "pictures").iterdir()) == [
             f"0000004_{name}.png" for name in ("labels", "tracking", "warps")
         ]
+        with Image.open(run / "pictures" / "0000004_labels.png") as labels:  # a row for each frame, four pictures wide
+            assert labels.size == (4 * 64, 4 * 64)
     _, metadata = load_weights(folder / "whole/phi.safetensors")
     assert metadata["training"].startswith("5 videos, 40 frames")
     assert metadata["steps"] == "5"
