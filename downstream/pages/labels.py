@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from markupsafe import Markup
 from downstream.data.kinds import open_videos
 from downstream.pages.curves import charts, dots
 from downstream.pages.html import Cell, heading, paragraph, strip, table
+from mug.errors import InputError
 from mug.media.files import natural_key
 from mug.media.masks import read_soft
 from mug.media.video import Video
@@ -39,10 +41,18 @@ def label_parts(run: Path, config: Mapping[str, Any]) -> Iterator[Markup]:
     """
     initial = initial_maps(run, config)
     rounds = sorted((run / "labels").glob("round*"), key=lambda path: natural_key(path.name))
-    if not rounds and not initial.is_dir():
+    videos = config.get("videos") or []
+    titles = {initial: "the prior"} | {folder: f"after {folder.name.replace('round', 'round ')}" for folder in rounds}
+    pictures = list(
+        _pictures(
+            {folder: title for folder, title in titles.items() if folder.is_dir()},
+            [Path(root) for root in (videos if isinstance(videos, list) else [videos])],
+        )
+    )
+    if not pictures:
         return
     yield heading("Labels: what the network is taught as foreground")
-    yield from _pictures([initial, *rounds], config.get("videos"))
+    yield from pictures
     areas = {folder.name: renewed_areas(initial, folder) for folder in rounds}
     areas = {name: points for name, points in areas.items() if points}
     if not areas:
@@ -72,12 +82,12 @@ def label_parts(run: Path, config: Mapping[str, Any]) -> Iterator[Markup]:
         yield table(header, lost, f"Videos that kept less than {WIPED:.0%} of the area; per cent of the frame.")
 
 
-def _pictures(folders: list[Path], videos: str | None) -> Iterator[Markup]:
+def _pictures(folders: Mapping[Path, str], roots: Sequence[Path]) -> Iterator[Markup]:
     """A frame of a few videos with its map before and after each round; of videos that have all of them if there are.
 
     Args:
-        folders: The initial maps, and the renewed ones of each round.
-        videos: The videos; without them the maps are shown alone.
+        folders: The initial maps, and the renewed ones of each round, with what they are.
+        roots: The videos; maps of those that are no longer there are shown alone.
     """
     names = [sorted({str(path.parent.relative_to(folder)) for path in folder.rglob("*.png")}) for folder in folders]
     everywhere = [
@@ -90,9 +100,9 @@ def _pictures(folders: list[Path], videos: str | None) -> Iterator[Markup]:
     )
     if not shown:
         return
-    titles = ["the prior", *(f"after {folder.name.replace('round', 'round ')}" for folder in folders[1:])]
-    yield paragraph(f"From left to right: a frame, {', '.join(titles)}. White is foreground.", "soft")
-    found = {video.name: video for video in open_videos(Path(videos))} if videos and Path(videos).exists() else {}
+    found = _videos(roots)
+    columns = [*(["a frame"] if found else []), *folders.values()]
+    yield paragraph(f"From left to right: {', '.join(columns)}. White is foreground.", "soft")
     for name in shown:
         maps = [sorted((folder / name).glob("*.png")) for folder in folders]
         common = sorted(set.intersection(*({path.name for path in files} for files in maps)))
@@ -105,6 +115,16 @@ def _pictures(folders: list[Path], videos: str | None) -> Iterator[Markup]:
             [*([] if frame is None else [_small(frame, images[0].shape[:2])]), *images],
             f"{name}, frame {Path(file).stem}",
         )
+
+
+def _videos(roots: Sequence[Path]) -> dict[str, Video]:
+    """The videos by name; those that cannot be opened now are left out."""
+    found: dict[str, Video] = {}
+    for root in roots:
+        if root.exists():
+            with suppress(InputError):
+                found |= {video.name: video for video in open_videos(root)}
+    return found
 
 
 def _frame(video: Video | None, name: str) -> np.ndarray | None:

@@ -126,6 +126,24 @@ def test_what_became_of_the_labels_is_drawn(tmp_path: Path) -> None:
     assert html.count("<img") == 2 * 2 + 1  # the prior and the renewed map of both videos, and the picture of the run
 
 
+def test_frames_lie_over_the_labels_of_all_folders_that_are_still_there(tmp_path: Path) -> None:
+    run = _run(tmp_path / "run")
+    roots = [write_squares(tmp_path / name, videos=1, frames=3) / "JPEGImages/480p" for name in ("a", "b")]
+    roots[1].joinpath("square0").rename(roots[1] / "other")
+    (tmp_path / "empty").mkdir()
+    places = [*roots, tmp_path / "gone", tmp_path / "empty"]
+    (run / "config.yaml").write_text(json.dumps({"videos": [str(place) for place in places], "maps": "gone"}))
+    for name in ("square0", "other"):
+        write_soft(run / "labels/round1" / name / "00001.png", np.full((6, 8), 200, np.uint8))
+    report(ReportOptions(run))
+    html = _page(run / "report.html")
+    assert "From left to right: a frame, after round 1." in html  # the initial maps are gone
+    assert html.count("<img") == 2 * 2 + 1
+    shutil.rmtree(run / "labels")
+    report(ReportOptions(run))
+    assert "Labels" not in _page(run / "report.html")
+
+
 def test_initial_maps_lie_where_the_run_was_told(tmp_path: Path) -> None:
     assert initial_maps(tmp_path, {}) == tmp_path / "labels" / "prior"
     assert initial_maps(tmp_path, {"labels": None, "bootstrap": {"cache": "shared"}}) == Path("shared")

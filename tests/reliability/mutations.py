@@ -49,7 +49,7 @@ PARTS: dict[str, tuple[Sequence[str], Sequence[Mutation]]] = {
             Mutation("downstream/metrics/matching.py", "linear_sum_assignment(-value)", "linear_sum_assignment(value)"),
             Mutation(TEMPORAL, ".argmin()] + 1 for path", ".argmin()] for path"),
             Mutation(TEMPORAL, "for side in (0, 1):", "for side in (1, 0):"),
-            Mutation(TEMPORAL, "len(contour) > len(longest)", "len(contour) >= 4 * len(longest)"),
+            Mutation(TEMPORAL, "max(longest, polygon, key=len)", "polygon"),
         ),
     ),
     "affinity": (
