@@ -80,7 +80,8 @@ def splits(arguments: argparse.Namespace) -> Iterator[tuple[Path, Path, list[str
     """Where the runs of each split go, the data to train on, and the sequences of DAVIS to test on."""
     names, out = open_dataset(arguments.davis).sequences(), arguments.out
     if arguments.clips:
-        yield out, pseudo_annotations(arguments.clips, out / "pseudo", AGNNFinetuneOptions.pseudo_frames), names
+        pseudo_annotations([arguments.clips], out / "pseudo", AGNNFinetuneOptions.pseudo_frames)
+        yield out, out / "pseudo", names
         return
     tested = parts(names, arguments.parts) if arguments.parts else [hold_out(names, arguments.hold)]
     for part, held in enumerate(tested):

@@ -12,11 +12,12 @@ from torch import Tensor
 
 from downstream.options import FinetuneOptions
 from downstream.systems.base import Trainable, open_part
-from downstream.training.annotated import Annotated, hold_out, open_annotated, saliency_images
+from downstream.training.annotated import Annotated, hold_out, open_several, saliency_images
 from downstream.training.pictures import training_picture
 from downstream.training.pseudo import pseudo_annotations
 from downstream.training.samples import Samples, collate
 from mug.errors import InputError
+from mug.media.listing import in_words, own_name, roots_of
 from mug.run.engine import launch
 from mug.run.folder import RunFolder, claim, write_text
 from mug.run.log import Log
@@ -106,18 +107,17 @@ def setup(options: FinetuneOptions, folder: RunFolder, fabric: Fabric, sources: 
 
 def training_sources(options: FinetuneOptions, folder: RunFolder, tell: bool) -> list[Annotated]:
     """The videos or groups to train on; held-out ones are removed and listed in `held_out.txt`."""
-    root = options.data
+    roots = roots_of(options.data)
     if options.labels == "pseudo":
-        root = pseudo_annotations(
-            root, folder.path / "pseudo", options.pseudo_frames, options.teacher, options.engine.threads
-        )
-        sources = open_annotated(root)
+        made = folder.path / "pseudo"
+        pseudo_annotations(roots, made, options.pseudo_frames, options.teacher, options.engine.threads)
+        sources = open_several([made])
     else:
-        sources = open_annotated(root, options.dataset, options.split)
+        sources = open_several(roots, options.dataset, options.split)
     held = hold_out([source.name for source in sources], options.hold)
     sources = [source for source in sources if source.name not in held]
     if not sources:
-        raise InputError(f"--hold {options.hold}: leaves nothing of {root} to train on; hold out less")
+        raise InputError(f"--hold {options.hold}: leaves nothing of {in_words(roots)} to train on; hold out less")
     if held and tell:
         print(f"held out for testing: {', '.join(held)}")
         write_text(folder.path / "held_out.txt", "".join(f"{name}\n" for name in held))
@@ -174,8 +174,9 @@ def save_weights_of(run: Run) -> None:
     if not run.fabric.is_global_zero:
         return
     options, sources = run.options, run.samples.sources
+    data = ", ".join(own_name(root) for root in roots_of(options.data))
     metadata = {
-        "training": f"{len(sources)} videos, labels: {options.labels} ({options.data.name})",
+        "training": f"{len(sources)} videos, labels: {options.labels} ({data})",
         **provenance(options, run.step),
     }
     network, more = run.trainable.finish(sources) if run.step == options.steps else (run.trainable.network, {})

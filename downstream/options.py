@@ -212,15 +212,15 @@ class FinetuneOptions(ABC):
 
     system: str
     """System to train: `agnn`, `cosnet`, `hcpn`, `rvos` or `agame`. `mug finetune SYSTEM --help` lists its options."""
-    data: Path
+    data: list[Path] | Path
     """Training data: an annotated dataset of videos (DAVIS, YouTube-VOS, FBMS-59, ...); PASCAL VOC or folders of image
-    groups for co-segmentation; any videos with `--labels pseudo`."""
+    groups for co-segmentation; any videos with `--labels pseudo`; or several of these (`--data A --data B`)."""
     out: Path
     """Folder of the run; an interrupted run in it is resumed."""
     dataset: Kind | None = None
     """Kind of video dataset; by default recognised by its layout."""
-    split: str | None = None
-    """Training split of the dataset (`2017/train`)."""
+    split: list[str | None] | str | None = None
+    """Training split of the dataset (`2017/train`); of several, one for all or one for each (null: all of it)."""
     weights: Path | None = None
     """Initial weights of the trunk: MuG's phi (by default the packaged weights), or those of torchvision's ResNet or
     DeepLabV3 if the model uses one."""

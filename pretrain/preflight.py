@@ -11,11 +11,12 @@ from torch import Tensor
 from mug.errors import InputError
 from mug.granularity.short_term import patch_size
 from mug.media.files import require_free_disk
+from mug.media.listing import in_words
 from mug.model import Batch, MuG
 from mug.run.engine import free_memory
 from pretrain.bootstrap import label_frames
 from pretrain.options import PretrainOptions
-from pretrain.videos import VideoIndex, in_words
+from pretrain.videos import VideoIndex
 
 BYTES_A_LABEL = 20_000  # size of an 8-bit map at 480p, rounded up
 

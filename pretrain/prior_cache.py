@@ -15,6 +15,7 @@ import numpy as np
 
 from mug.errors import InputError, logger
 from mug.media.files import atomic_path, check_output, inside, is_hidden, remove_partial
+from mug.media.listing import in_words
 from mug.media.masks import write_soft
 from mug.media.plain import parse_json
 from mug.media.refine import Refinement, refine
@@ -25,7 +26,7 @@ from mug.run.progress import track
 from mug.run.shard import shard_of
 from mug.run.stop import follow_parent
 from pretrain.options import CLASSIFIED, Kind, PriorOptions
-from pretrain.videos import VideoIndex, in_words
+from pretrain.videos import VideoIndex
 
 SETTINGS = "prior.json"
 """File beside the maps with their settings, so that two kinds never mix in one folder."""

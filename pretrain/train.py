@@ -14,7 +14,7 @@ from torch import Tensor
 from mug.checkpoint import load_torchvision, save_weights
 from mug.command.preflight import preflight
 from mug.granularity.shares import FAINT
-from mug.media.listing import own_name
+from mug.media.listing import in_words, own_name, roots_of
 from mug.model import Batch, MuG
 from mug.options import LossWeights
 from mug.retrieval import retrieval
@@ -30,7 +30,7 @@ from pretrain.dataset import RawBatch, TrainingSamples, collate
 from pretrain.options import FREE_KEYS, PretrainOptions
 from pretrain.preflight import check, check_step, check_videos
 from pretrain.prior_cache import cache_priors
-from pretrain.videos import VideoIndex, in_words, roots_of
+from pretrain.videos import VideoIndex
 
 if TYPE_CHECKING:
     from lightning.fabric import Fabric

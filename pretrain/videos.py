@@ -14,7 +14,16 @@ from typing import Any, NamedTuple, TypeVar, overload
 
 from mug.errors import InputError
 from mug.media.files import atomic_path, is_hidden, natural_key
-from mug.media.listing import FILE_SUFFIXES, FRAME_SUFFIXES, OTHER_PICTURES, files_below, files_of, frame_files
+from mug.media.listing import (
+    FILE_SUFFIXES,
+    FRAME_SUFFIXES,
+    OTHER_PICTURES,
+    files_below,
+    files_of,
+    frame_files,
+    in_words,
+    roots_of,
+)
 from mug.media.pictures import PictureFile, is_whole, picture_size
 from mug.media.plain import parse_json
 from mug.run.progress import track
@@ -135,16 +144,6 @@ class VideoIndex(Sequence[TrainingVideo]):
                 remedy += ", or name its tar files (*.tar)"
             raise InputError(f"{in_words(paths)}: holds no video to train on ({index}); {remedy}")
         return index
-
-
-def roots_of(paths: Path | Sequence[Path]) -> list[Path]:
-    """The folders or files of an option, as a list."""
-    return [Path(paths)] if isinstance(paths, str | Path) else [Path(path) for path in paths]
-
-
-def in_words(paths: Path | Sequence[Path]) -> str:
-    """The folders or files of an option, for messages."""
-    return ", ".join(map(str, roots_of(paths)))
 
 
 class _Found(NamedTuple):

@@ -12,10 +12,9 @@ from markupsafe import Markup
 
 from downstream.data.kinds import open_dataset
 from downstream.pages.affinity import affinity_parts
-from downstream.pages.films import film_of
 from downstream.pages.html import heading, paragraph, part, strip, table, tiles, write_page
 from downstream.pages.mask_pictures import mask_picture, spread
-from downstream.pages.player import fit, player
+from downstream.pages.player import film_of, fit, player
 from downstream.pages.results import Scores, score_table, sequence_j
 from downstream.pages.run import curve_parts, picture_parts, read_metrics
 from downstream.pages.terms import PRETRAINING

@@ -14,6 +14,8 @@ from downstream.pages.graph_picture import graph_picture
 from downstream.pages.html import heading, paragraph, picture
 from downstream.systems.agnn import GraphConfig
 from downstream.systems.agnn.inference import as_trained
+from downstream.training.annotated import splits_of, tell_apart
+from mug.media.listing import roots_of
 
 VIDEOS = 3
 NODES = 4
@@ -34,18 +36,26 @@ def graph_parts(run: Path, config: Mapping[str, Any]) -> Iterator[Markup]:
     if not weights.is_file():
         return
     yield heading("What the graph does")
-    data = Path(str(config.get("data", "")))
+    roots = roots_of(config.get("data") or [])
+    parts = zip(roots, splits_of(config.get("split"), len(roots)), strict=True)
+    found = tell_apart(
+        [
+            (root, video)
+            for root, split in parts
+            if _holds_videos(root, config)
+            for video in open_videos(root, config.get("dataset"), split)
+        ]
+    )
     model, metadata = load_weights(weights)
     if model.rounds() == 0:
         yield paragraph("The model passes no messages, so that there is no graph to look at.", "soft")
         return
-    if not _holds_videos(data, config):
+    if not found:
         yield paragraph("It is drawn of videos, and the run's data are none, or no longer where they lay.", "soft")
         return
     held = run / "held_out.txt"
     kept_out = held.read_text().split() if held.is_file() else []
     graph = as_trained(GraphConfig(nodes=NODES), metadata)
-    found = open_videos(data, config.get("dataset"), config.get("split"))
     videos = sorted(found, key=lambda video: video.name not in kept_out)
     for video in videos[:VIDEOS]:
         role = "kept out of training" if video.name in kept_out else "of the training"

@@ -16,6 +16,7 @@ from downstream.pages.curves import charts, dots
 from downstream.pages.html import Cell, heading, paragraph, strip, table
 from mug.errors import InputError
 from mug.media.files import natural_key
+from mug.media.listing import roots_of
 from mug.media.masks import read_soft
 from mug.media.video import Video
 
@@ -41,12 +42,11 @@ def label_parts(run: Path, config: Mapping[str, Any]) -> Iterator[Markup]:
     """
     initial = initial_maps(run, config)
     rounds = sorted((run / "labels").glob("round*"), key=lambda path: natural_key(path.name))
-    videos = config.get("videos") or []
     titles = {initial: "the prior"} | {folder: f"after {folder.name.replace('round', 'round ')}" for folder in rounds}
     pictures = list(
         _pictures(
             {folder: title for folder, title in titles.items() if folder.is_dir()},
-            [Path(root) for root in (videos if isinstance(videos, list) else [videos])],
+            roots_of(config.get("videos") or []),
         )
     )
     if not pictures:

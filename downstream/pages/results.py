@@ -12,10 +12,9 @@ from markupsafe import Markup
 from downstream.data.dataset import Dataset
 from downstream.data.kinds import find_dataset, open_dataset
 from downstream.pages.compare import comparison_parts, is_comparison, linked_cell, short_names
-from downstream.pages.films import film_of
 from downstream.pages.html import Cell, heading, paragraph, share_cell, table
 from downstream.pages.mask_pictures import videos_by_name
-from downstream.pages.player import anchor, fit, player
+from downstream.pages.player import anchor, film_of, fit, player
 from downstream.scoring.stored import check_scores
 from downstream.scoring.tables import percent
 from mug.errors import InputError

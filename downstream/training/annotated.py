@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 import numpy as np
 
@@ -14,7 +15,7 @@ from downstream.data.dataset import Annotation, BinaryAnnotation, Kind
 from downstream.data.groups import MASKS, Group, find_groups
 from downstream.data.kinds import find_dataset, open_dataset
 from mug.errors import InputError
-from mug.media.listing import frame_files, mask_files
+from mug.media.listing import frame_files, mask_files, own_name
 from mug.media.masks import VOID
 from mug.media.pictures import PictureFile, picture_size, read_frame
 from mug.run.progress import track
@@ -33,7 +34,16 @@ LOOKED_AT = 200
 """Approximate number of images, evenly spread, for measuring object sizes."""
 
 
-class Annotated(Protocol):
+class Named(Protocol):
+    """What has a name."""
+
+    name: str
+
+
+Found = TypeVar("Found", bound=Named)
+
+
+class Annotated(Named, Protocol):
     """Images of one video or group, each with a mask.
 
     Attributes:
@@ -93,6 +103,45 @@ class AnnotatedGroup:
         assert mask is not None
         assert path is not None
         return self.group.image(number), _fitting(mask, path, self.group.images[number])
+
+
+def open_several(
+    roots: Sequence[Path], kind: Kind | None = None, split: Sequence[str | None] | str | None = None
+) -> list[Annotated]:
+    """Opens the training data of several folders together; each video is as likely as any other.
+
+    Args:
+        roots: The folders.
+        kind: Kind of all video datasets; None recognises each by its layout.
+        split: Split of all of them, or one for each.
+
+    Raises:
+        InputError: there are not as many splits as folders, or a folder holds no image with a mask.
+    """
+    parts = zip(roots, splits_of(split, len(roots)), strict=True)
+    return tell_apart([(root, source) for root, part in parts for source in open_annotated(root, kind, part)])
+
+
+def splits_of(split: Sequence[str | None] | str | None, count: int) -> Sequence[str | None]:
+    """The split of each of several datasets.
+
+    Raises:
+        InputError: there are not as many splits as datasets.
+    """
+    if split is None or isinstance(split, str):
+        return [split] * count
+    if len(split) != count:
+        raise InputError(f"--split: gives {len(split)} splits for {count} of --data; give one for each, or one for all")
+    return split
+
+
+def tell_apart(found: Sequence[tuple[Path, Found]]) -> list[Found]:
+    """What was found in several folders; of equal names, that of the folder is put before each."""
+    count = Counter(each.name for _, each in found)
+    for root, each in found:
+        if count[each.name] > 1:
+            each.name = f"{own_name(root)}-{each.name}"
+    return [each for _, each in found]
 
 
 def open_annotated(root: Path, kind: Kind | None = None, split: str | None = None) -> Sequence[Annotated]:

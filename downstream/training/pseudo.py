@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from multiprocessing import get_context
@@ -14,11 +14,13 @@ import torch
 from PIL import Image
 
 from downstream.data.kinds import open_videos
+from downstream.training.annotated import tell_apart
 from downstream.zero_shot.main_object import segment_video
 from downstream.zero_shot.options import ZeroShotConfig
 from mug.checkpoint import load_weights
 from mug.errors import InputError, warn
 from mug.media.files import atomic_path, inside
+from mug.media.listing import in_words
 from mug.media.masks import VOID, write_mask
 from mug.media.pictures import fit_size
 from mug.media.video import FrameFolder, Video
@@ -34,39 +36,36 @@ PLAUSIBLE = (0.003, 0.7)
 
 
 def pseudo_annotations(
-    videos: Path, out: Path, frames: int, weights: Path | None = None, workers: int | None = None
-) -> Path:
+    roots: Sequence[Path], out: Path, frames: int, weights: Path | None = None, workers: int | None = None
+) -> None:
     """Segments an excerpt of each video in the adapted mode and writes frames and masks.
 
     Existing output is kept, so an interrupted call can be resumed.
 
     Args:
-        videos: A video, a folder of videos, or a dataset root; no annotation is read.
+        roots: Videos, folders of videos, or dataset roots; no annotation is read.
         out: Output dataset root: `JPEGImages/480p/<video>/` and `Annotations/480p/<video>/`.
         frames: Number of successive frames, from the middle of each video.
         weights: Weights of MuG; None: the packaged weights.
         workers: Number of processes; None: one per core.
 
-    Returns:
-        `out`.
-
     Raises:
         InputError: there is no video, or no object was found in any. A video that cannot be read is left out with a
             warning.
     """
-    todo = [video for video in open_videos(videos) if not _masks(out, video).is_dir()]
+    videos = tell_apart([(root, video) for root in roots for video in open_videos(root)])
+    todo = [video for video in videos if not _masks(out, video).is_dir()]
     label = partial(_label, out=out, frames=frames, weights=weights)
     # spawned, not forked: a forked process inherits locks of torch's threads
     with ProcessPoolExecutor(workers, get_context("spawn"), initializer=_one_thread) as pool:
         for complaint in track(pool.map(label, todo), "making pseudo labels", len(todo)):
             if complaint:
                 warn(f"{complaint}; this video is left out")
-    for folder in [_masks(out, video) for video in open_videos(videos)]:
+    for folder in [_masks(out, video) for video in videos]:
         if folder.is_dir() and not any(folder.iterdir()):
             print(f"{folder}: no object was found in this video; it is left out")
     if not any(out.glob("Annotations/480p/*/*.png")):
-        raise InputError(f"{videos}: no object was found in any video; give videos in which something moves")
-    return out
+        raise InputError(f"{in_words(roots)}: no object was found in any video; give videos in which something moves")
 
 
 def _masks(out: Path, video: Video) -> Path:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from pathlib import Path
 
 from mug.media.files import is_hidden, natural_key
@@ -37,6 +37,16 @@ def own_name(path: Path) -> str:
     'dog'
     """
     return Path(os.path.abspath(path)).name
+
+
+def roots_of(paths: Path | str | Sequence[Path | str]) -> list[Path]:
+    """The folders or files of an option that takes one or several, as a list."""
+    return [Path(paths)] if isinstance(paths, str | Path) else [Path(path) for path in paths]
+
+
+def in_words(paths: Path | Sequence[Path]) -> str:
+    """The same for messages."""
+    return ", ".join(map(str, roots_of(paths)))
 
 
 def visible(folder: Path) -> Iterator[Path]:

@@ -25,6 +25,7 @@ from mug.cli import main
 from mug.command.options import parse
 from mug.model import MuG
 from mug.options import BackboneConfig, ModelConfig
+from tests.squares import write_squares
 
 Squares = Callable[..., Path]
 CONFIGS = sorted(
@@ -73,6 +74,22 @@ def test_a_run_leaves_weights_that_segment(moving_squares: Squares, phi: Path, t
     words = ("--system", "agnn", "--weights", out / "agnn.safetensors", "--graph.side", 32, "--out", tmp_path / "masks")
     assert main(["segment", str(video), *(str(word) for word in words)]) == 0
     assert len(list((tmp_path / "masks" / held[0]).iterdir())) == 4
+
+
+def test_several_datasets_and_their_splits_are_given_as_words(phi: Path, tmp_path: Path) -> None:
+    roots = [write_squares(tmp_path / name, videos=2, frames=4) for name in ("first", "second")]
+    (roots[0] / "ImageSets").mkdir()
+    (roots[0] / "ImageSets/one.txt").write_text("square1")
+    (roots[1] / "ImageSets").mkdir()
+    (roots[1] / "ImageSets/both.txt").write_text("square0\nsquare1")
+    both = ("--data", roots[0], "--split", "one", "--data", roots[1], "--split", "both")
+    words = (*both, "--weights", phi, "--steps", 1, "--hold", 1)
+    assert finetune(*words, "--out", tmp_path / "run") == 0
+    (held,) = (tmp_path / "run/held_out.txt").read_text().split()
+    assert held in ("first-square1", "second-square0", "second-square1")
+    assert load_weights(tmp_path / "run/agnn.safetensors")[1]["training"] == (
+        "2 videos, labels: annotations (first, second)"
+    )
 
 
 def test_the_backbone_alone_learns_and_segments(moving_squares: Squares, phi: Path, tmp_path: Path) -> None:

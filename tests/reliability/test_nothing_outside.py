@@ -65,7 +65,7 @@ def test_a_dataset_that_names_a_sequence_of_another_folder(tmp_path: Path, capsy
     videos = open_videos(root, None, "valid")
     assert [video.name for video in videos] == ["../../outside"]
     with pytest.raises(InputError, match="would lead out of it"):
-        pseudo_annotations(root, tmp_path / "labels", 2, None, 1)
+        pseudo_annotations([root], tmp_path / "labels", 2, None, 1)
     assert snapshot(tmp_path) == before
 
 

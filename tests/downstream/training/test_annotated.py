@@ -18,11 +18,13 @@ from downstream.training.annotated import (
     hold_out,
     merged,
     open_annotated,
+    open_several,
     saliency_images,
 )
 from mug.command.preflight import preflight
 from mug.errors import InputError
 from mug.media.masks import VOID, write_mask
+from tests.squares import write_squares
 
 Squares = Callable[..., Path]
 
@@ -139,6 +141,25 @@ def test_groups_of_images_are_trained_on_where_they_have_masks(tmp_path: Path) -
     (dog,) = open_annotated(tmp_path)
     assert (dog.name, len(dog), dog.alike) == ("dog", 1, False)
     assert dog.read(0, 16)[1].min() == 1
+
+
+def test_several_datasets_are_trained_on_together(tmp_path: Path) -> None:
+    roots = [write_squares(tmp_path / name, videos=2, frames=3) for name in ("DAVIS", "other")]
+    (roots[1] / "JPEGImages/480p/square1").rename(roots[1] / "JPEGImages/480p/alone")
+    (roots[1] / "Annotations/480p/square1").rename(roots[1] / "Annotations/480p/alone")
+    for root, names in zip(roots, (["square0"], ["square0", "alone"]), strict=True):
+        (root / "ImageSets").mkdir()
+        (root / "ImageSets/some.txt").write_text("\n".join(names))
+    (roots[0] / "ImageSets/few.txt").write_text("square1")
+
+    def names(split: list[str] | str | None) -> list[str]:
+        return [source.name for source in open_several(roots, None, split)]
+
+    assert names(None) == ["DAVIS-square0", "square1", "alone", "other-square0"]
+    assert names("some") == ["DAVIS-square0", "other-square0", "alone"]
+    assert names(["few", "some"]) == ["square1", "square0", "alone"]
+    with pytest.raises(InputError, match="--split: gives 1 splits for 2 of --data"):
+        names(["some"])
 
 
 def test_what_is_held_out_depends_on_each_name_alone() -> None:

@@ -42,15 +42,16 @@ def test_the_real_thing_in_processes_of_its_own_and_what_is_there_stays(
     moving_squares: Squares, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     root = moving_squares(videos=1, frames=5, height=64, width=96)
-    out = pseudo.pseudo_annotations(root, tmp_path / "out", 3)
+    out = tmp_path / "out"
+    pseudo.pseudo_annotations([root], out, 3)
     before = {path: path.stat().st_mtime_ns for path in out.rglob("*.*")}
     assert len(list(out.glob("JPEGImages/480p/square0/*.jpg"))) == 3
-    pseudo.pseudo_annotations(root, out, 3)
+    pseudo.pseudo_annotations([root], out, 3)
     assert {path: path.stat().st_mtime_ns for path in out.rglob("*.*")} == before
     for path in out.glob("Annotations/480p/square0/*.png"):
         path.unlink()
     with pytest.raises(InputError, match="no object was found in any video"):
-        pseudo.pseudo_annotations(root, out, 3)
+        pseudo.pseudo_annotations([root], out, 3)
     assert len(find_videos(out)) == 1
 
 
@@ -59,7 +60,8 @@ def test_a_video_that_cannot_be_read_is_left_out_and_named(
 ) -> None:
     frames = moving_squares(videos=1, frames=5, height=64, width=96) / "JPEGImages/480p"
     (frames / "broken.mp4").write_bytes(b"no video")
-    out = pseudo.pseudo_annotations(frames, tmp_path / "out", 3)
+    out = tmp_path / "out"
+    pseudo.pseudo_annotations([frames], out, 3)
     assert [video.name for video in annotated_videos(out)] == ["square0"]
     said = capsys.readouterr().err.splitlines()
     assert len(said) == 1 and "broken.mp4: cannot be read" in said[0] and said[0].endswith("this video is left out")
