@@ -24,6 +24,9 @@ HEAD = {
 }
 """All objects are of one class, since their classes are not known."""
 
+MOST_PIXELS = 178_956_970
+"""Largest image, as Pillow has it for pictures: a file may claim any size."""
+
 Masks = Iterator[tuple[str, str, np.ndarray]]
 """Names of sequence and frame, and the mask (H, W) uint8."""
 
@@ -120,7 +123,7 @@ def _of_images(content: Any, path: Path) -> Masks:
     for annotation in content["annotations"]:
         objects[annotation["image_id"]].append(annotation)
     for image in content["images"]:
-        size = int(image["height"]), int(image["width"])
+        size = _size(image)
         shapes = [(_identity_in(entry), entry["segmentation"]) for entry in objects[image["id"]]]
         yield *_named(image["file_name"], path), _joined(shapes, size)
 
@@ -130,10 +133,18 @@ def _of_videos(content: Any, path: Path) -> Masks:
     for annotation in content["annotations"]:
         objects[annotation["video_id"]].append(annotation)
     for video in content["videos"]:
-        size = int(video["height"]), int(video["width"])
+        size = _size(video)
         for index, file in enumerate(video["file_names"]):
             shapes = [(_identity_in(entry), entry["segmentations"][index]) for entry in objects[video["id"]]]
             yield *_named(file, path), _joined(shapes, size)
+
+
+def _size(entry: Any) -> tuple[int, int]:
+    """Height and width of an image or video."""
+    height, width = int(entry["height"]), int(entry["width"])
+    if not (height > 0 and width > 0 and height * width <= MOST_PIXELS):
+        raise ValueError(f"an image of {width}x{height} pixels; there may be {MOST_PIXELS:,}")
+    return height, width
 
 
 def _joined(shapes: Sequence[tuple[Any, Any]], size: tuple[int, int]) -> np.ndarray:

@@ -153,6 +153,8 @@ SHORT = {"size": [4, 4], "counts": "2"}
         ({"images": [IMAGE], "annotations": [{"image_id": 1, "segmentation": [[1, 1]]}]}, "three corners"),
         ({"images": [IMAGE], "annotations": [{"image_id": 1, "segmentation": SHORT, "track_id": 255}]}, "1 to 254"),
         ({"images": [IMAGE | {"file_name": "../0.jpg"}], "annotations": []}, "will not do"),
+        ({"images": [IMAGE | {"width": 100_000, "height": 100_000}], "annotations": []}, "there may be 178,956,970"),
+        ({"images": [IMAGE | {"width": -4}], "annotations": []}, "-4x4 pixels"),
         ({"images": [IMAGE | {"file_name": "a\\..\\..\\0.jpg"}], "annotations": []}, "will not do"),
     ],
 )
