@@ -13,9 +13,9 @@ SITE := .venv/.installed-docs
 demo: $(INSTALLED)
 	$(BIN)/mug demo --out runs/demo
 
-# in several processes, of one thread each
+# in several processes, of one thread each; one that has done its part takes over half of what another has left
 test: $(INSTALLED)
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n $(WORKERS) --dist loadfile
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n $(WORKERS) --dist worksteal
 
 # with the lowest release line of each dependency that pyproject.toml admits
 test-lowest: $(LOWEST)

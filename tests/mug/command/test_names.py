@@ -45,7 +45,8 @@ def kinds() -> dict[str, set[str]]:
         for name, kind in leaves(options):
             if not is_dataclass(kind):
                 whole = kind.__name__ if isinstance(kind, type) else str(kind).replace("pathlib._local.", "pathlib.")
-                for extra in ("list[pathlib.Path] | ", " | None", "typing.Optional", "typing.", "pathlib."):
+                lists = ("list[pathlib.Path] | ", "list[str | None] | ")
+                for extra in (*lists, " | None", "typing.Optional", "typing.", "pathlib."):
                     whole = whole.replace(extra, "")
                 found[name].add(whole)
     return found
