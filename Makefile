@@ -7,6 +7,8 @@ BIN := .venv/bin
 INSTALLED := .venv/.installed
 LOWEST := .venv-lowest/.installed
 SITE := .venv/.installed-docs
+# found by path: else Python takes the clone itself, whose name is that of the package, for it in the folder beside
+EDITABLE := --config-settings editable_mode=compat --editable
 
 .PHONY: demo test test-lowest test-browser lint format docs wheel
 
@@ -26,7 +28,7 @@ test-browser: $(INSTALLED)
 	@command -v chromium chromium-browser google-chrome > /dev/null || \
 		{ test "$$(id -u)" = 0 && apt-get update && apt-get install --yes --no-install-recommends chromium; } || \
 		{ echo "no Chromium: run 'sudo apt-get install chromium', then 'make test-browser' again" >&2; exit 1; }
-	$(BIN)/python -m pip install --quiet --editable '.[browser]'
+	$(BIN)/python -m pip install --quiet $(EDITABLE) '.[browser]'
 	$(BIN)/python -m pytest -q -m browser
 
 lint: $(INSTALLED)
@@ -50,18 +52,18 @@ wheel: $(INSTALLED)
 $(INSTALLED): pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --upgrade pip
-	$(BIN)/python -m pip install --quiet --editable '.[dev]'
+	$(BIN)/python -m pip install --quiet $(EDITABLE) '.[dev]'
 	$(BIN)/mug doctor
 	touch $@
 
 $(SITE): $(INSTALLED)
-	$(BIN)/python -m pip install --quiet --editable '.[dev,docs]'
+	$(BIN)/python -m pip install --quiet $(EDITABLE) '.[dev,docs]'
 	touch $@
 
 $(LOWEST): pyproject.toml .ci/lowest.py
 	test -x .venv-lowest/bin/python || $(PYTHON) -m venv .venv-lowest
 	.venv-lowest/bin/python .ci/lowest.py > .venv-lowest/lowest.txt
 	.venv-lowest/bin/python -m pip install --quiet --upgrade pip
-	.venv-lowest/bin/python -m pip install --quiet --constraint .venv-lowest/lowest.txt --editable '.[test]'
+	.venv-lowest/bin/python -m pip install --quiet --constraint .venv-lowest/lowest.txt $(EDITABLE) '.[test]'
 	.venv-lowest/bin/mug doctor
 	touch $@

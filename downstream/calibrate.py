@@ -27,7 +27,7 @@ from mug.synth.videos import synthetic_video
 TEMPERATURES = (1e-5, 3e-5, 1e-4, 3e-4, 1e-3, 2e-3, 5e-3, 0.01, 0.02, 0.035, 0.05, 0.07, 0.1, 0.2)
 """Candidate temperatures. The spread of similarities differs between features by orders of magnitude."""
 
-CLIPS, CLIP_FRAMES, CLIP_PACE, CLIP_SIZE = 4, 24, 3, (160, 240)
+CLIP_FRAMES, CLIP_PACE, CLIP_SIZE = 24, 3, (160, 240)
 """The synthetic videos. Only every third frame is used, because slow videos forgive a temperature that is too high."""
 
 MARGIN = 0.005
@@ -39,6 +39,8 @@ Clip = tuple[np.ndarray, np.ndarray]
 
 def calibrate(options: CalibrateOptions) -> None:
     """Chooses the matching temperature for weights; weights of MuG store it in their metadata."""
+    if options.clips < 1:
+        raise InputError(f"--clips {options.clips}: is too few; give 1 or more")
     device = choose_device(options.device)
     ours = options.backbone == OURS
     if ours and options.preset != "mug":
@@ -51,18 +53,20 @@ def calibrate(options: CalibrateOptions) -> None:
         extract: Extractor = PhiFeatures(model.phi.to(device).eval())
     else:
         extract = open_backbone(options.backbone, options.weights, device, config.stride).extract
-    scores = score_temperatures(extract, config, calibration_clips(), device=device)
+    scores = score_temperatures(extract, config, calibration_clips(options.clips), device=device)
     best = best_temperature(scores)
     if ours:
         save_weights(options.weights, model.cpu(), {**metadata, TEMPERATURE_KEY: f"{best:g}"})
     verdict = "written" if ours else f"--temperature {best:g}"
     for temperature, score in scores.items():
         print(f"{temperature:8g}  J {100 * score:5.1f}{f'  <- {verdict}' if temperature == best else ''}")
+    if scores[best] < max(scores.values()):
+        print(f"(the lowest within {100 * MARGIN:g} of the best: on longer videos a softer vote loses more)")
 
 
-def calibration_clips() -> list[Clip]:
+def calibration_clips(count: int) -> list[Clip]:
     """The synthetic videos; they are the same at every call."""
-    return [calibration_clip(index) for index in range(CLIPS)]
+    return [calibration_clip(index) for index in range(count)]
 
 
 def calibration_clip(index: int) -> Clip:

@@ -95,6 +95,8 @@ class Size:
     """Test videos."""
     changes: tuple[str, ...] = ()
     """Pretraining options that override the configuration."""
+    calibration: tuple[str, ...] = ()
+    """Options of `mug calibrate`."""
 
 
 FULL = Size(train=Videos(48, 12, 128, 192), test=Videos(6, 12, 128, 192))
@@ -102,6 +104,7 @@ QUICK = Size(
     train=Videos(3, 8, 48, 64), test=Videos(1, 8, 48, 64),
     changes=("--sample.size", "48", "--rounds", "2", "--steps", "2", "--warmup.steps", "1",
              "--batch", "2", "--picture_every", "2", "--save_every", "2", "--workers", "0"),
+    calibration=("--clips", "1"),
 )  # fmt: skip
 
 
@@ -154,7 +157,7 @@ def _one_shot(at: Folders, state: str, weights: Path, size: Size) -> Iterator[St
     name = f"one-shot-{state}"
     yield Step(
         f"Choose the temperature that suits the {state} phi, on yet other videos",
-        ("calibrate", str(weights)),
+        ("calibrate", str(weights), *size.calibration),
         weights,
     )
     yield Step(

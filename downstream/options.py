@@ -89,6 +89,8 @@ class CalibrateOptions:
     """Backbone of the weights, as for `mug propagate`; except for `mug`, the temperature is only printed."""
     preset: Preset = "mug"
     """Protocol to choose the temperature for; weights of MuG always store that of `mug`."""
+    clips: int = 4
+    """Number of synthetic videos."""
     device: str = "auto"
     """`cpu`, `cuda` or `auto`: a GPU if there is one."""
 

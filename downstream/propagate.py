@@ -44,7 +44,7 @@ def propagate(options: PropagateOptions) -> None:
         system()  # before the stream, which does not wait
     jobs, several = _jobs(options)
     if not jobs:
-        several.finish()
+        several.finish(options.out)
         return
     carry: OneShot = system()
     results = Results(
@@ -63,7 +63,7 @@ def propagate(options: PropagateOptions) -> None:
                 _show(results, video, given, prompts)
             total = None if video.live else len(video)
             results.write_video(video, track(carry(video, given), f"{video.name}: propagating", total))
-    several.finish()
+    several.finish(options.out)
 
 
 def _jobs(options: PropagateOptions) -> tuple[list[_Job], Several]:

@@ -19,7 +19,7 @@ class ReportOptions:
     run: Path
     """Folder of a run, folder of results (masks, score files or both), or a score file."""
     out: Path | None = None
-    """Path of the page; by default `report.html` in that folder."""
+    """Path of the page; by default `report.html` in that folder, or beside a score file with its name."""
     videos: Path | None = None
     """Videos to draw the masks over; by default those of the scored dataset."""
     weights: Path | None = None
@@ -32,8 +32,7 @@ def report(options: ReportOptions) -> None:
     source = options.run
     if not source.exists():
         raise InputError(f"{source}: no such file or folder; give a run, a folder of results or a score file")
-    folder = source if source.is_dir() else source.parent
-    out = options.out or folder / "report.html"
+    out = options.out or (source / "report.html" if source.is_dir() else source.with_suffix(".html"))
     check_page(out)
     if source.is_dir() and (source / "metrics.csv").is_file():
         parts = list(run_parts(source))

@@ -48,7 +48,7 @@ def segment(options: SegmentOptions) -> None:
             continue
         with several.attempt(video.name), video.until_stopped():
             results.write_video(video, masks_of(video, results))
-    several.finish()
+    several.finish(options.out)
 
 
 class Segmenter(Protocol):

@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from mug import __version__
@@ -297,12 +298,22 @@ def _alone(command: Command, options: Any) -> Iterator[None]:
         raise
 
 
+def _shadow(module: str) -> Path | None:
+    """The user's file that Python takes for the package of a module; None if there is none."""
+    name = module.partition(".")[0]
+    found = getattr(sys.modules.get(name), "__file__", None)
+    ours = name in ("mug", "agnn_head", "pretrain", "downstream")
+    return Path(found) if ours and found and Path(found).name != "__init__.py" else None
+
+
 @contextmanager
 def _explained(command: Command) -> Iterator[None]:
     """Turns a failed import into an `InputError` that names the missing module."""
     try:
         yield
     except ModuleNotFoundError as error:
+        if shadow := _shadow(error.name or ""):
+            raise InputError(f"{shadow}: hides the package of mug with this name; rename it") from error
         raise InputError(f"`mug {command.name}` needs the missing module {error.name!r}; run `mug doctor`") from error
     except RuntimeError as error:
         if "torchvision" not in str(error):

@@ -168,6 +168,8 @@ def train_round(run: Run, number: int, steps: range) -> None:
     total = sum(options.round_steps())
     with run.signals, Log(run.folder, COLUMNS, run.step, total, run.fabric.is_global_zero) as log:
         for step in todo:
+            if step == options.warmup.steps > 0:
+                run.say(f"step {step}: the warm-up ends, and the weights of the loss change to those of --loss")
             rate = learning_rate_at(options, steps, step)
             values, batch = train_step(run, step, rate, batches)
             run.step = step + 1

@@ -74,7 +74,7 @@ def shares(title: str, x: Sequence[float], named: Mapping[str, Sequence[float]],
         return part("nothing", title)
     kept = kept[thinned(len(kept))]
     lines = [
-        {"label": name, "y": _plain(line[kept]), "colour": colour}
+        {"label": name, "y": _plain(line[kept]), "colour": colour, "marked": len(kept) < 30}  # one value has no line
         for name, line, colour in zip(named, values, _cycle(len(named)), strict=True)
     ]
     last = ", ".join(f"{name} {line[kept][-1]:.2g}" for name, line in zip(named, values, strict=True))

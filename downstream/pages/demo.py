@@ -136,12 +136,13 @@ def _summary(at: Folders, scores: Mapping[str, Scores], record: Mapping[str, Any
             "This is the miniature of the demo: it only shows that everything runs; its numbers mean nothing."
         )
     learned = len(find_videos(at.train))
+    other = "another video" if tested == 1 else f"{tested} other videos"
     minutes = sum(step["seconds"] for step in record["steps"].values()) / 60
     yield paragraph(
         f"A small network, phi, has watched {learned} short videos that nobody labeled. It learned from four questions "
         "that a video answers by itself: what stands out in a frame, where a patch goes and whether it comes back, how "
         "one frame maps onto another, and which frames are of one video. Then it was asked two things about "
-        f"{tested} other videos: carry a given first mask through the video (O-VOS), and find the main object when "
+        f"{other}: carry a given first mask through the video (O-VOS), and find the main object when "
         f"nothing is given (Z-VOS). From the first video to this page it took {minutes:.1f} minutes."
     )
     j = {name: entry["J"]["mean"] for name, entry in scores.items()}
@@ -153,6 +154,8 @@ def _summary(at: Folders, scores: Mapping[str, Scores], record: Mapping[str, Any
         (f"{name} ({100 * (j[after] - j[before]):+.1f})", f"{percent(j[before])} → {percent(j[after])}")
         for name, before, after in pairs
     )
+    if record["quick"]:
+        return
     yield paragraph(
         f"In the adapted mode, phi before any training comes to {percent(j['zero-shot-untrained'])}: what lifts Z-VOS "
         "there is the test video itself. What pretraining is worth shows in O-VOS.",

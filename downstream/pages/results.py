@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,7 @@ from downstream.pages.mask_pictures import videos_by_name
 from downstream.pages.player import anchor, film_of, fit, player
 from downstream.scoring.stored import check_scores
 from downstream.scoring.tables import percent
+from mug import __version__
 from mug.errors import InputError
 from mug.media.files import natural_key
 from mug.media.listing import files_of, own_name, sequence_folders
@@ -31,6 +33,13 @@ FILM_BYTES = 2_500_000
 """The same for one sequence."""
 FEATURES = 0.25
 """Share of it for the features that affinities are computed from."""
+
+MEASURES = (
+    "J is the overlap of a mask with the true one (intersection over union), F how well their outlines agree within "
+    "0.8 % of the diagonal; recall is the share of frames above 50, decay what the last quarter of a sequence has lost "
+    "against the first, and T how unsteady the outline is from frame to frame."
+)
+"""What the columns of a score table are."""
 
 Scores = dict[str, Any]
 """Scores written by `mug evaluate --out`."""
@@ -100,13 +109,19 @@ def results_parts(source: Path, videos: Path | None, weights: Path | None = None
         links = next((of.links() for of in collections if of.videos == videos_of(content)), {})
         parts += [heading(name), *comparison_parts(content, videos, links)]
     if scores:
-        parts += [heading("Scores"), score_table(scores)]
+        parts += [heading("Scores"), score_table(scores), paragraph(MEASURES, "soft"), *_facts(collections)]
     for collection in collections:
         more = f" of {collection.title()}" if len(collections) > 1 else ""
         if own := {name: entry for name, entry in collection.scores.items() if name in scores}:
             parts += [heading(f"Sequences{more}"), sequence_table(own, collection.links())]
         parts += [heading(f"Masks{more}"), *_players(collection, videos, weights)]
     return parts
+
+
+def _facts(collections: Sequence[Collection]) -> Iterator[Markup]:
+    """What was scored, and by which version."""
+    names = "; ".join(f"{collection.title()} ({len(collection.sequences())} sequences)" for collection in collections)
+    yield paragraph(f"Scored: {names}. mug {__version__}, {datetime.date.today().isoformat()}.", "soft")
 
 
 def collect(scores: Mapping[str, Scores], comparisons: Mapping[str, Any]) -> list[Collection]:
@@ -168,7 +183,8 @@ def score_table(scores: Mapping[str, Scores], names: Mapping[str, str] | None = 
             mean, recall, decay = (entry[measure].get(key) for key in ("mean", "recall", "decay"))
             row += [share_cell(percent(mean), mean), *(Cell(percent(value), value) for value in (recall, decay))]
         rows.append([*row, *([Cell(percent(stability), stability)] if with_t else [])])
-    return table(header, rows, "Per cent; higher is better, but for decay and T.")
+    lower = "decay and T" if with_t else "decay"
+    return table(header, rows, f"Per cent; higher is better, but for {lower}.")
 
 
 def sequence_table(scores: Mapping[str, Scores], links: Mapping[str, str]) -> Markup:
@@ -210,6 +226,8 @@ def _players(collection: Collection, videos: Path | None, weights: Path | None) 
     scored = collection.scored()
     found = videos_by_name(videos, scored)
     dataset = _dataset(videos, scored)
+    if not found:
+        yield paragraph("The frames are not at hand: with --videos VIDEOS, masks are drawn over them.", "soft")
     if len(sequences) > SEQUENCES:
         yield paragraph(f"The first {SEQUENCES} of {len(sequences)} sequences.", "soft")
     links = collection.links()

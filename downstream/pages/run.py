@@ -95,7 +95,8 @@ def curve_parts(metrics: Mapping[str, list[float]], terms: Mapping[str, Term]) -
     marks = [x[i] for i in range(1, len(rounds)) if rounds[i] != rounds[i - 1]]
     drawn = [name for name in terms if _recorded(metrics, name)]
     yield heading("Curves")
-    yield paragraph("Faint: each step; strong: smoothed. Dashed lines part the rounds of bootstrapping.", "soft")
+    parted = " Dashed lines part the rounds of bootstrapping." if marks else ""
+    yield paragraph(f"Faint: each step; strong: smoothed.{parted}", "soft")
     yield charts(curve(terms[name].title, x, metrics[name], marks, *terms[name][1:]) for name in drawn)
     named = {title: metrics[name] for name, title in SHARES.items() if _recorded(metrics, name)}
     if named:
@@ -131,7 +132,7 @@ def read_metrics(path: Path) -> dict[str, list[float]]:
 
 
 PICTURES = {
-    "": "Frames of a training step with their annotation, and with the masks that were found.",
+    "masks": "Frames of a training step, at the size of training: above the annotation, below what was found.",
     "labels": "Frames, the maps they are taught, P of the single frame, and the readout from r.",
     "tracking": "Tracking: a patch (green) followed through two frames and back; red is where it came out.",
     "warps": "A frame, its warped copy, and the frame brought onto it by kappa; then two distant frames alike.",

@@ -6,6 +6,7 @@ import difflib
 import itertools
 import json
 import re
+import sysconfig
 import types
 import typing
 from collections.abc import Iterator, Mapping, Sequence
@@ -196,7 +197,7 @@ def _split(
                 if not arguments:
                     raise InputError("--config: no file given")
                 value = arguments.pop(0)
-            configs.append(Path(value))
+            configs.append(_config(Path(value)))
             continue
         if name in positional:
             raise InputError(f"--{written}: {name.upper()} goes without a name: `{command} {_places(positional)}`")
@@ -217,6 +218,12 @@ def _split(
         whole = len(entries) == 1 and entries[0].startswith("[")
         rest.append(f"--{name}={entries[0] if whole else json.dumps(entries)}")
     return configs, rest
+
+
+def _config(path: Path) -> Path:
+    """A configuration file; one that is not here may be of the clone or of the wheel that mug was installed from."""
+    ours = (Path(__file__).parents[2], Path(sysconfig.get_path("data")) / "share" / "mug-vos")
+    return next((at for at in (path, *(root / path for root in ours)) if at.is_file()), path)
 
 
 def _places(positional: Sequence[str]) -> str:

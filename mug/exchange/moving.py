@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from fractions import Fraction
 from pathlib import Path
 
@@ -55,7 +56,7 @@ def write_webm(sequence: Sequence, out: Path) -> None:
 def write_gif(sequence: Sequence, out: Path) -> None:
     """Writes OUT/<sequence>.gif, frames with their masks, repeated without end."""
     assert sequence.video is not None
-    step = max(1, round(sequence.video.fps / GIF_FPS))
+    step = max(1, math.ceil(sequence.video.fps / GIF_FPS - 1e-6))
     height, width = sequence.video.size
     scale = min(1.0, GIF_SIDE / max(height, width))
     size = max(1, round(width * scale)), max(1, round(height * scale))
@@ -66,5 +67,6 @@ def write_gif(sequence: Sequence, out: Path) -> None:
     )
     with atomic_path(out / f"{sequence.name}.gif") as temporary:
         first = next(pictures)
-        duration = 1000 * step / sequence.video.fps
+        # a GIF counts in 10 ms; rounded up, so that an animation is never too fast
+        duration = 10 * math.ceil(100 * step / sequence.video.fps - 1e-6)
         first.save(temporary, save_all=True, append_images=pictures, duration=duration, loop=0)

@@ -6,7 +6,7 @@ import csv
 import os
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -68,22 +68,20 @@ class ProgressLine:
     Args:
         step: Number of steps that are done.
         total: Number of steps of the whole run.
-        now: Clock in seconds.
     """
 
-    def __init__(self, step: int, total: int, now: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, step: int, total: int) -> None:
         self.total = total
-        self._now = now
         self._terminal = sys.stderr.isatty() and not is_quiet()
-        self._pace = Pace(total, now)
-        self._printed = now()
+        self._pace = Pace(total)
+        self._printed = time.monotonic()
         self._work = UnderWay(f"step {step}/{total}")
         if self._terminal:
             self._show(f"step {step}/{total}")
 
     def update(self, step: int, text: str) -> None:
         """Shows that `step` steps are done; `text` goes in the middle."""
-        now, rate = self._now(), self._pace.rate(step)
+        now, rate = time.monotonic(), self._pace.rate(step)
         self._work.at(f"step {step}/{self.total}")
         if now - self._printed < (0.2 if self._terminal else LINE_EVERY_S) and step < self.total:
             return

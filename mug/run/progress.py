@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Sized
+from collections.abc import Iterable, Iterator, Sized
 from contextlib import closing
 from datetime import timedelta
 from typing import TypeVar
 
 from mug.errors import is_quiet
-from mug.run.under_way import LINE_EVERY_S, UnderWay
+from mug.run.under_way import UnderWay
 
 T = TypeVar("T")
 
@@ -20,21 +20,19 @@ class Pace:
 
     Args:
         total: Number of items; None if unknown.
-        now: Clock in seconds.
     """
 
-    def __init__(self, total: float | None, now: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, total: float | None) -> None:
         self._total = total
-        self._now = now
         self._start: tuple[float, float] | None = None
 
     def rate(self, done: float) -> float | None:
         """Items per second, now that `done` are done; None until the second call."""
         if self._start is None:
-            self._start = (self._now(), done)
+            self._start = (time.monotonic(), done)
             return None
         began, first = self._start
-        return (done - first) / max(self._now() - began, 1e-9)
+        return (done - first) / max(time.monotonic() - began, 1e-9)
 
     def left(self, done: float, rate: float | None) -> str:
         """The time left in words; empty if it cannot be told."""
@@ -43,28 +41,25 @@ class Pace:
         return f"{timedelta(seconds=round((self._total - done) / rate))} left"
 
 
-def track(
-    iterable: Iterable[T], description: str, total: float | None = None, now: Callable[[], float] = time.monotonic
-) -> Iterator[T]:
+def track(iterable: Iterable[T], description: str, total: float | None = None) -> Iterator[T]:
     """Yields the items of `iterable` and shows progress and remaining time, on standard error.
 
-    On a terminal this is a bar; elsewhere a line as the first item ends that does so 30 s after the last line, so that
-    short work is silent, and a line every 30 s that a single item takes.
+    On a terminal this is a bar; elsewhere a line as the first item ends that does so 30 s after the last line, be it of
+    this work or of what went before, and a line every 30 s that a single item takes. So short work is silent.
 
     Args:
         iterable: The items.
         description: The work in a word or two.
         total: Number of items; default: the length of `iterable`, if it has one.
-        now: Clock in seconds.
     """
     if total is None and isinstance(iterable, Sized):
         total = len(iterable)
-    if is_quiet():
+    if is_quiet() or total == 0:
         yield from iterable
     elif sys.stderr.isatty():
         yield from _with_bar(iterable, description, total)
     else:
-        yield from _with_lines(iterable, description, total, now)
+        yield from _with_lines(iterable, description, total)
 
 
 def _with_bar(iterable: Iterable[T], description: str, total: float | None) -> Iterator[T]:
@@ -85,17 +80,16 @@ def _with_bar(iterable: Iterable[T], description: str, total: float | None) -> I
         yield from progress.track(iterable, total=total, description=description)
 
 
-def _with_lines(iterable: Iterable[T], description: str, total: float | None, now: Callable[[], float]) -> Iterator[T]:
+def _with_lines(iterable: Iterable[T], description: str, total: float | None) -> Iterator[T]:
     def count(done: int) -> str:
         return f"{description}: {done}" if total is None else f"{description}: {done}/{total:g}"
 
-    pace, printed = Pace(total, now), now()
+    pace = Pace(total)
     with closing(UnderWay(count(0))) as work:
         for done, item in enumerate(iterable):  # as an item comes, and its maker is through, those before it are done
             if done:
                 rate = pace.rate(done)
-                if now() - printed >= LINE_EVERY_S:
-                    printed = now()
+                if work.is_due():
                     work.say("  ".join(filter(None, (count(done), pace.left(done, rate)))))
             yield item
             work.at(count(done + 1))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 from mug.errors import InputError, logger
 
@@ -20,7 +21,7 @@ class Several:
         ...     with several.attempt(name):
         ...         if name == "bad":
         ...             raise InputError("bad: is truncated")
-        >>> several.finish()
+        >>> several.finish(Path("out"))
         Traceback (most recent call last):
         mug.errors.InputError: 1 of 2 videos could not be done: bad; the others are done
     """
@@ -44,9 +45,17 @@ class Several:
             logger.warning("%s: left out: %s", name, " ".join(str(error).split()))
             self._failed.append(name)
 
-    def finish(self) -> None:
-        """Raises `InputError` if any video failed."""
+    def finish(self, out: Path) -> None:
+        """Says where the results are.
+
+        Args:
+            out: Their folder.
+
+        Raises:
+            InputError: some videos failed.
+        """
         if not self._failed:
+            logger.info("%s: %d video%s done", out, self._count, "" if self._count == 1 else "s")
             return
         names = ", ".join(self._failed[:5]) + (", ..." if len(self._failed) > 5 else "")
         others = "; the others are done" if len(self._failed) < self._count else ""

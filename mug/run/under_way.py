@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import sys
 import threading
@@ -11,6 +12,8 @@ from mug.errors import is_quiet, logger
 
 LINE_EVERY_S = 30.0
 """Seconds between the lines of work in progress where standard error is no terminal."""
+_APART_S = 5.0
+"""Work that begins so many seconds after other work has ended belongs to something else, with a clock of its own."""
 
 
 class UnderWay:
@@ -23,7 +26,7 @@ class UnderWay:
     """
 
     def __init__(self, what: str) -> None:
-        self._what, self._since, self._said = what, time.monotonic(), time.monotonic()
+        self._what, self._since = what, time.monotonic()
         if not (is_quiet() or sys.stderr.isatty()):
             _watch.add(self)
 
@@ -35,15 +38,21 @@ class UnderWay:
         """The work has come to something else."""
         self._what, self._since = what, time.monotonic()
 
-    def say(self, line: str) -> None:
+    @staticmethod
+    def is_due() -> bool:
+        """Whether nothing has been said for long, of this work or of what was done before it, such as other videos."""
+        return time.monotonic() - _watch.said >= LINE_EVERY_S
+
+    @staticmethod
+    def say(line: str) -> None:
         """Prints a line about the work."""
-        self._said = time.monotonic()
+        _watch.said = time.monotonic()
         logger.info("%s", line)
 
     def speak_if_due(self) -> float:
         """Prints a line if nothing else was said for long; returns the seconds until it will be due again."""
         now = time.monotonic()
-        due = max(self._since, self._said) + LINE_EVERY_S
+        due = max(self._since, _watch.said) + LINE_EVERY_S
         if due > now:
             return due - now
         self.say(f"{self._what}  (at this for {now - self._since:.0f} s)")
@@ -54,12 +63,17 @@ class _Watch:
     """Looks after all work in progress of this process, in a thread that lasts as long as there is some."""
 
     def __init__(self) -> None:
+        self.said = time.monotonic()
+        """When the last line was printed, or the work began."""
+        self._ended = -math.inf
         self._works: list[UnderWay] = []
         self._changed = threading.Condition()
         self._thread: threading.Thread | None = None
 
     def add(self, work: UnderWay) -> None:
         with self._changed:
+            if not self._works and time.monotonic() - self._ended > _APART_S:
+                self.said = time.monotonic()
             self._works.append(work)
             self._changed.notify()
             if self._thread is None:
@@ -70,6 +84,7 @@ class _Watch:
         with self._changed:
             if work in self._works:
                 self._works.remove(work)
+                self._ended = time.monotonic()
                 self._changed.notify()
 
     def forget(self) -> None:
@@ -84,4 +99,4 @@ class _Watch:
 
 
 _watch = _Watch()
-os.register_at_fork(after_in_child=_watch.forget)
+os.register_at_fork(after_in_child=lambda: _watch.forget())

@@ -74,7 +74,7 @@ def test_the_command_writes_it_into_the_weights(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     short = clip[0][:4], clip[1][:4]
-    monkeypatch.setattr(downstream.calibrate, "calibration_clips", lambda: [short])
+    monkeypatch.setattr(downstream.calibrate, "calibration_clips", lambda count: [short])
     torch.manual_seed(0)
     path = tmp_path / "phi.safetensors"
     save_weights(path, MuG(ModelConfig(BackboneConfig(depth=18, stages=2, stride=8))).eval(), {"clips": "seven"})

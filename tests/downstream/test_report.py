@@ -197,8 +197,10 @@ def test_sequences_of_the_same_name_in_two_datasets_have_a_player_each(
 
 def test_one_score_file(tmp_path: Path, scored: tuple[Path, Path]) -> None:
     _, scores = scored
-    report(ReportOptions(scores / "good.json"))
-    html = _page(scores / "report.html")
+    report(ReportOptions(scores))
+    report(ReportOptions(scores / "good.json"))  # has a page of its own
+    assert "<td>empty</td>" in _page(scores / "report.html")
+    html = _page(scores / "good.html")
     assert "<td>good</td>" in html
     assert "<td>empty</td>" not in html
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -331,3 +332,14 @@ def test_as_a_process() -> None:
     done = subprocess.run([sys.executable, "-m", "mug", "--version"], capture_output=True, text=True)
     assert done.returncode == 0
     assert done.stdout.startswith("mug ")
+
+
+def test_a_file_that_hides_a_package_is_named(tmp_path: Path) -> None:
+    (tmp_path / "pretrain.py").write_text("")
+    command = [sys.executable, "-m", "mug", "pretrain", "--videos", "clips", "--out", "run"]
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])}
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert (
+        done.stderr == f"mug: error: {tmp_path / 'pretrain.py'}: hides the package of mug with this name; rename it\n"
+    )

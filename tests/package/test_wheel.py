@@ -34,7 +34,7 @@ def run(*command: str | Path, cwd: Path) -> str:
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A wheel built from a copy of the sources, since building leaves its own files beside them."""
     folder = tmp_path_factory.mktemp("wheel")
-    for name in PACKAGES:
+    for name in (*PACKAGES, "configs"):
         shutil.copytree(ROOT / name, folder / "sources" / name, ignore=shutil.ignore_patterns("__pycache__"))
     for name in ("pyproject.toml", "README.md", "LICENSE"):
         shutil.copy(ROOT / name, folder / "sources")
@@ -63,6 +63,8 @@ def test_the_wheel_holds_the_packages_and_what_they_read(wheel: Path) -> None:
     expected = {str(path) for path in here if "__pycache__" not in path.parts}
     assert expected == {name for name in names if not name.startswith("mug_vos-")}
     assert {f"{package}/py.typed" for package in PACKAGES} <= expected
+    configs = {str(path.relative_to(ROOT)) for path in (ROOT / "configs").rglob("*.yaml")}
+    assert configs == {name.partition("/share/mug-vos/")[2] for name in names if "/share/mug-vos/" in name}
     assert wheel.name.startswith(f"mug_vos-{__version__}-py3-none-any")
 
 
@@ -80,3 +82,10 @@ def test_mug_segment_runs_from_an_empty_folder(
     masks = sorted((empty / "masks").rglob("*.png"))
     assert [path.name for path in masks] == ["00000.png", "00001.png", "00002.png"]
     assert {np.asarray(Image.open(path)).shape for path in masks} == {(48, 64)}
+
+
+def test_configurations_are_found_without_a_clone(installed: Path, tmp_path: Path) -> None:
+    words = ("pretrain", "--config", "configs/pretrain/mug_resnet18_cpu.yaml", "--videos", "nowhere", "--out", "run")
+    done = subprocess.run([installed / "mug", *words], cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 2
+    assert "nowhere" in done.stderr and "configs" not in done.stderr

@@ -46,7 +46,7 @@ const charts = (() => {
       label: entry.label, stroke: colour, width: entry.width ?? 2, dash: entry.dash, show: entry.show ?? true,
       alpha: entry.alpha ?? 1, value: (_, value) => digits(value), spanGaps: false,
       ...(entry.dots ? { paths: () => null } : {}),
-      points: { show: Boolean(entry.dots), size: 8, fill: colour, stroke: colour },
+      points: { show: Boolean(entry.dots || entry.marked), size: entry.dots ? 8 : 6, fill: colour, stroke: colour },
     };
   };
 

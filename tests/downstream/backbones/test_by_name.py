@@ -77,10 +77,9 @@ def test_temperature_of_another_backbone(
     resnet_file: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(downstream.calibrate, "CLIP_SIZE", (48, 64))
-    monkeypatch.setattr(downstream.calibrate, "CLIPS", 1)
     monkeypatch.setattr(downstream.calibrate, "CLIP_FRAMES", 3)
     before = resnet_file.read_bytes()
-    arguments = ["--backbone", RESNET, "--preset", "dino", "--device", "cpu"]
+    arguments = ["--backbone", RESNET, "--preset", "dino", "--device", "cpu", "--clips", "1"]
     assert main(["calibrate", str(resnet_file), *arguments]) == 0
     assert "<- --temperature " in capsys.readouterr().out
     assert resnet_file.read_bytes() == before

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from pathlib import Path
 
 import pytest
@@ -57,9 +58,12 @@ class Clock:
         return self.seconds
 
 
-def test_the_progress_line_comes_every_30_s_and_leaves_out_the_first_step(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_progress_line_comes_every_30_s_and_leaves_out_the_first_step(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     clock = Clock()
-    line = ProgressLine(0, total=20, now=clock)
+    monkeypatch.setattr(time, "monotonic", clock)
+    line = ProgressLine(0, total=20)
     for seconds, step in ((40, 5), (42, 6), (71, 7), (72, 8), (73, 20)):  # resumed after step 4
         clock.seconds = seconds
         line.update(step, "loss 1")
@@ -71,10 +75,13 @@ def test_the_progress_line_comes_every_30_s_and_leaves_out_the_first_step(capsys
     ]
 
 
-def test_the_progress_line_is_off_where_information_is(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_progress_line_is_off_where_information_is(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     clock = Clock()
+    monkeypatch.setattr(time, "monotonic", clock)
     logger.setLevel(logging.ERROR)
-    line = ProgressLine(0, total=2, now=clock)
+    line = ProgressLine(0, total=2)
     for step in (1, 2):
         clock.seconds += 60
         line.update(step, "loss 1")

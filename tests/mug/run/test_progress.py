@@ -4,12 +4,20 @@ from __future__ import annotations
 
 import io
 import logging
+import time
 from collections.abc import Iterator
 
 import pytest
 
 from mug.errors import logger
+from mug.run import under_way
 from mug.run.progress import track
+
+
+@pytest.fixture(autouse=True)
+def clock(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing was said before."""
+    monkeypatch.setattr(under_way, "_watch", under_way._Watch())
 
 
 class Terminal(io.StringIO):
@@ -54,10 +62,11 @@ class Work:
     ],
 )
 def test_long_work_says_every_30_s_what_it_does_and_the_time_left(
-    total: int | None, said: list[str], capfd: pytest.CaptureFixture[str]
+    total: int | None, said: list[str], monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     work = Work(7, 15)
-    assert list(track(work, "counting", total, now=lambda: work.now)) == list(range(7))
+    monkeypatch.setattr(time, "monotonic", lambda: work.now)
+    assert list(track(work, "counting", total)) == list(range(7))
     out, err = capfd.readouterr()
     assert out == "" and err.splitlines() == said
 
@@ -68,5 +77,35 @@ def test_no_progress_where_information_is_off(terminal: bool, monkeypatch: pytes
     monkeypatch.setattr("sys.stderr", stream)
     logger.setLevel(logging.ERROR)
     work = Work(7, 15)
-    assert list(track(work, "counting", 7, now=lambda: work.now)) == list(range(7))
+    assert list(track(work, "counting", 7)) == list(range(7))
     assert stream.getvalue() == ""
+
+
+def test_short_work_one_after_another_has_one_clock(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Videos of 20 s each: a line comes although none of them takes 30 s; what comes much later begins anew."""
+    now = [1000.0]
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+
+    def frames() -> Iterator[int]:
+        for number in range(4):
+            now[0] += 5
+            yield number
+
+    for name in "abc":
+        list(track(frames(), f"{name}: segmenting", 4))
+    assert [line.partition("  ")[0] for line in capfd.readouterr().err.splitlines()] == [
+        "b: segmenting: 1/4",
+        "c: segmenting: 3/4",
+    ]
+    now[0] += 600
+    list(track(frames(), "other", 4))
+    assert capfd.readouterr().err == ""
+
+
+def test_nothing_is_no_work(monkeypatch: pytest.MonkeyPatch) -> None:
+    terminal = Terminal()
+    monkeypatch.setattr("sys.stderr", terminal)
+    assert list(track([], "reading tar files")) == []
+    assert terminal.getvalue() == ""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from pathlib import Path
 
 import pytest
 
@@ -17,13 +18,13 @@ def attempt_all(names: Collection[str], bad: Collection[str]) -> list[str]:
             if name in bad:
                 raise InputError(f"{name}.mp4: cannot be read")
             done.append(name)
-    several.finish()
+    several.finish(Path("out"))
     return done
 
 
-def test_nothing_is_said_where_nothing_fails(capsys: pytest.CaptureFixture[str]) -> None:
+def test_it_says_where_the_results_are(capsys: pytest.CaptureFixture[str]) -> None:
     assert attempt_all("abc", "") == ["a", "b", "c"]
-    assert capsys.readouterr().err == ""
+    assert capsys.readouterr().err == "out: 3 videos done\n"
 
 
 def test_one_that_fails_is_named_and_the_others_are_done(capsys: pytest.CaptureFixture[str]) -> None:
