@@ -45,9 +45,11 @@ def _summary(metrics: Mapping[str, list[float]]) -> Iterator[Markup]:
     facts = [("steps", f"{metrics['step'][-1] + 1:.0f}")]
     if "round" in metrics:
         facts.append(("rounds", f"{metrics['round'][-1]:.0f}"))
-    for name, title in (("total", "total loss"), ("video", "loss on video"), ("iou", "J of a step")):
+    # not the total: terms join it after the warm-up
+    pretrained = (("warp", "loss of known warps"), ("readout", "loss of foreground"))
+    for name, title in pretrained if "total" in metrics else (("video", "loss on video"), ("iou", "J of a step")):
         _, values = finite(metrics["step"], metrics.get(name, [math.nan] * len(metrics["step"])))
-        if len(values) and not (name == "video" and "total" in metrics):
+        if len(values):
             mean = smooth(values)
             facts.append((f"{title}, first and last", f"{mean[0]:.3g} → {mean[-1]:.3g}"))
     yield tiles(facts)
