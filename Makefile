@@ -47,6 +47,7 @@ docs: $(SITE)
 
 wheel: $(INSTALLED)
 	$(BIN)/python -m pip wheel --quiet --no-deps --wheel-dir dist .
+	@ls -t dist/*.whl | head -n 1
 
 # done again only when the requirements change; one call of pip, so that torch and torchvision are of one build
 $(INSTALLED): pyproject.toml
