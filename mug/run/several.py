@@ -55,7 +55,8 @@ class Several:
             InputError: some videos failed.
         """
         if not self._failed:
-            logger.info("%s: %d video%s done", out, self._count, "" if self._count == 1 else "s")
+            if self._count:  # a shard may have none
+                logger.info("%s: %d video%s done", out, self._count, "" if self._count == 1 else "s")
             return
         names = ", ".join(self._failed[:5]) + (", ..." if len(self._failed) > 5 else "")
         others = "; the others are done" if len(self._failed) < self._count else ""
