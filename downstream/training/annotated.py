@@ -136,11 +136,20 @@ def splits_of(split: Sequence[str | None] | str | None, count: int) -> Sequence[
 
 
 def tell_apart(found: Sequence[tuple[Path, Found]]) -> list[Found]:
-    """What was found in several folders; of equal names, that of the folder is put before each."""
+    """What was found in several folders; of equal names, that of the folder is put before each.
+
+    Folders with the same name are numbered.
+    """
     count = Counter(each.name for _, each in found)
+    roots = list(dict.fromkeys(root for root, _ in found))
+    alike = Counter(map(own_name, roots))
+    prefixes = {
+        root: own_name(root) if alike[own_name(root)] == 1 else f"{own_name(root)}{number}"
+        for number, root in enumerate(roots, 1)
+    }
     for root, each in found:
         if count[each.name] > 1:
-            each.name = f"{own_name(root)}-{each.name}"
+            each.name = f"{prefixes[root]}-{each.name}"
     return [each for _, each in found]
 
 

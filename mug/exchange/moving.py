@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from fractions import Fraction
+from itertools import pairwise
 from pathlib import Path
 
 import cv2
@@ -67,6 +68,7 @@ def write_gif(sequence: Sequence, out: Path) -> None:
     )
     with atomic_path(out / f"{sequence.name}.gif") as temporary:
         first = next(pictures)
-        # a GIF counts in 10 ms; rounded up, so that an animation is never too fast
-        duration = 10 * math.ceil(100 * step / sequence.video.fps - 1e-6)
-        first.save(temporary, save_all=True, append_images=pictures, duration=duration, loop=0)
+        # a GIF counts in 10 ms: times are rounded, not durations, whose errors would add up
+        ends = [round(100 * k * step / sequence.video.fps) for k in range(math.ceil(len(sequence.files) / step) + 1)]
+        durations = [10 * (end - start) for start, end in pairwise(ends)]
+        first.save(temporary, save_all=True, append_images=pictures, duration=durations, loop=0)

@@ -99,4 +99,5 @@ class _Watch:
 
 
 _watch = _Watch()
-os.register_at_fork(after_in_child=lambda: _watch.forget())
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=lambda: _watch.forget())

@@ -162,6 +162,11 @@ def test_several_datasets_are_trained_on_together(tmp_path: Path) -> None:
         names(["some"])
 
 
+def test_folders_of_one_name_are_numbered(tmp_path: Path) -> None:
+    roots = [write_squares(tmp_path / place / "DAVIS", videos=1, frames=3) for place in ("a", "b")]
+    assert [source.name for source in open_several(roots)] == ["DAVIS1-square0", "DAVIS2-square0"]
+
+
 def test_what_is_held_out_depends_on_each_name_alone() -> None:
     names = [f"video{i}" for i in range(20)]
     held = hold_out(names, 4)

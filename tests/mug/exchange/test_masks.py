@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import sys
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,8 @@ from PIL import Image, ImageSequence
 
 from mug.cli import main
 from mug.exchange import rle
+from mug.exchange.moving import write_gif
+from mug.exchange.sequences import find_sequences
 from mug.media.masks import read_mask, write_mask
 
 SIZE = (25, 33)
@@ -216,6 +219,19 @@ def test_an_animation(results: Path) -> None:
     assert abs(frames[1][0, 32].astype(int) - (200, 80, 20)).max() < 12 or true_mask(results, "a", 2)[0, 32]
     assert masks(results / "out", *words) == 2, "nothing is replaced unasked"
     assert masks(results / "out", *words, "--overwrite") == 0
+
+
+@pytest.mark.parametrize("fps", [10, 12.5, 15, 24, 23.976, 25, 30, 60])
+def test_an_animation_lasts_as_long_as_its_video_and_is_never_too_fast(results: Path, fps: float) -> None:
+    (sequence, *_) = find_sequences(results / "out", results / "clips")
+    assert sequence.video is not None
+    sequence.video.fps = fps
+    write_gif(sequence, results / "gif")
+    with Image.open(results / f"gif/{sequence.name}.gif") as animation:
+        durations = [frame.info["duration"] for frame in ImageSequence.Iterator(animation)]
+    step = math.ceil(fps / 12.5)
+    assert min(durations) >= 80
+    assert abs(sum(durations) - 1000 * step * math.ceil(len(sequence.files) / step) / fps) <= 5
 
 
 @pytest.mark.parametrize(
